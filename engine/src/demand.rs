@@ -80,6 +80,8 @@ pub struct Bind {
     pub relabel: bool,
     /// The engine makes the directory when it is missing. Always so for `Binds`.
     pub create: bool,
+    /// No part of the path is a symbolic link, as the proxy sees it.
+    pub plain: bool,
 }
 
 /// An image, and what for.
@@ -150,10 +152,10 @@ pub enum UsedObject {
 pub struct Amount(pub Option<u64>);
 
 macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+    ($(#[$doc:meta])* $name:ident { $(#[doc = $meaning:literal] $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+        pub enum $name { $(#[doc = $meaning] $variant,)* }
 
         impl $name {
             /// All of them.
@@ -163,6 +165,12 @@ macro_rules! words {
             #[must_use]
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
+            }
+
+            /// What it means, in a sentence.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning.trim(),)* }
             }
 
             /// Reads a word of a policy.

@@ -1,6 +1,6 @@
 //! What the engine knows about the objects that a request names, as far as a decision needs it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A kind of engine object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +83,7 @@ pub struct Reference {
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     found: BTreeMap<Reference, Option<Object>>,
+    plain_paths: BTreeSet<String>,
 }
 
 impl Facts {
@@ -95,6 +96,17 @@ impl Facts {
     #[must_use]
     pub fn object(&self, kind: ObjectKind, name: &str) -> Option<&Object> {
         self.found.get(&Reference { kind, name: name.to_owned() }).and_then(Option::as_ref)
+    }
+
+    /// Records that no part of a host path is a symbolic link.
+    pub fn insert_plain_path(&mut self, path: String) {
+        self.plain_paths.insert(path);
+    }
+
+    /// Whether a host path is known to go through no symbolic link.
+    #[must_use]
+    pub fn is_plain(&self, path: &str) -> bool {
+        self.plain_paths.contains(path)
     }
 
     /// Whether the engine was asked about it.

@@ -6,3 +6,5 @@ pub mod network;
 pub mod registry;
 pub mod strings;
 pub mod volume;
+
+pub use crate::demands::container::DEFAULT_CAPABILITIES;

@@ -303,6 +303,7 @@ fn bind_line(bind: &crate::types::strings::Bind<'_>, facts: &Facts, demands: &mu
                 propagation: bind.options.propagation.filter(|mode| *mode != "rprivate" && *mode != "private").map(str::to_owned),
                 relabel: bind.options.relabel.is_some(),
                 create: true,
+                plain: facts.is_plain(source),
             }),
         ),
     }
@@ -328,7 +329,7 @@ fn mount_demands(mount: &Mount<'_>, facts: &Facts, demands: &mut Demands) {
         demands.push(AT, Demand::NotUnderstood(format!("{name} of a `{}` mount", kind.escape_debug())));
     }
     match kind {
-        "bind" => bind_mount(AT, source, *read_only == Some(true), bind_options.as_ref(), demands),
+        "bind" => bind_mount(source, *read_only == Some(true), bind_options.as_ref(), facts, demands),
         "volume" => volume_mount(AT, source, volume_options.as_ref(), facts, demands),
         "tmpfs" => tmpfs_mount(AT, tmpfs_options.as_ref(), demands),
         "image" => {
@@ -341,7 +342,8 @@ fn mount_demands(mount: &Mount<'_>, facts: &Facts, demands: &mut Demands) {
     }
 }
 
-fn bind_mount(at: &'static str, source: &str, read_only: bool, options: Option<&BindOptions<'_>>, demands: &mut Demands) {
+fn bind_mount(source: &str, read_only: bool, options: Option<&BindOptions<'_>>, facts: &Facts, demands: &mut Demands) {
+    let at = "HostConfig.Mounts";
     let Some(source) = clean_path(source) else {
         demands.push(at, Demand::NotUnderstood(format!("`{}` is not an absolute path", source.escape_debug())));
         return;
@@ -357,7 +359,8 @@ fn bind_mount(at: &'static str, source: &str, read_only: bool, options: Option<&
         other => Some(other.to_owned()),
     };
     // Below a read-only mount other mounts may stay writable; then it is judged as a writable one.
-    demands.push(at, Demand::Bind(Bind { source, writable: !read_only || part_writable, propagation, relabel: false, create }));
+    let plain = facts.is_plain(&source);
+    demands.push(at, Demand::Bind(Bind { source, writable: !read_only || part_writable, propagation, relabel: false, create, plain }));
 }
 
 fn volume_mount(at: &'static str, source: &str, options: Option<&VolumeOptions<'_>>, facts: &Facts, demands: &mut Demands) {
@@ -445,7 +448,7 @@ fn capability_demands(add: Option<&[Text<'_>]>, drop: Option<&[Text<'_>]>, exact
 }
 
 /// moby daemon/pkg/oci/caps/defaults.go.
-pub(crate) const DEFAULT_CAPABILITIES: [&str; 14] = [
+pub const DEFAULT_CAPABILITIES: [&str; 14] = [
     "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP",
     "SETUID", "SYS_CHROOT",
 ];

@@ -12,7 +12,7 @@ use crate::query::Value;
 use crate::reference::ImageReference;
 use crate::types::container::{ContainerCreate, HostConfig};
 use crate::types::network::EndpointSettings;
-use crate::types::strings::{BindSource, ContainerReference, IpcMode, NetworkMode, PidMode};
+use crate::types::strings::{BindSource, ContainerReference, IpcMode, NetworkMode, PidMode, clean_path};
 use crate::wire::{Map, Text};
 
 impl Request<'_> {
@@ -40,6 +40,36 @@ impl Request<'_> {
         found.sort();
         found.dedup();
         found
+    }
+
+    /// The host paths that the request mounts, clean.
+    #[must_use]
+    pub fn host_paths(&self) -> Vec<String> {
+        let Body::ContainerCreate(body) = &self.body else { return Vec::new() };
+        let Some(host) = &body.host_config else { return Vec::new() };
+        let binds = host.binds.iter().flatten().filter_map(|bind| match &bind.source {
+            BindSource::Host(path) => Some(path.clone()),
+            BindSource::Anonymous | BindSource::Volume(_) => None,
+        });
+        let mounts = host.mounts.iter().flatten().filter(|mount| mount.kind.as_deref() == Some("bind"));
+        binds.chain(mounts.filter_map(|mount| clean_path(mount.source.as_deref().unwrap_or_default()))).collect()
+    }
+
+    /// The named volumes that the request mounts.
+    #[must_use]
+    pub fn mounted_volumes(&self) -> Vec<String> {
+        let Body::ContainerCreate(body) = &self.body else { return Vec::new() };
+        let mut names = Vec::new();
+        if let Some(host) = &body.host_config {
+            host.references(&mut |kind, name| {
+                if kind == ObjectKind::Volume {
+                    names.push(name.to_owned());
+                }
+            });
+        }
+        names.sort();
+        names.dedup();
+        names
     }
 
     fn build_references(&self, add: &mut impl FnMut(ObjectKind, &str)) {
