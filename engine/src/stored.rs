@@ -119,6 +119,12 @@ impl Stored {
         found
     }
 
+    /// The host paths that it mounts, clean.
+    #[must_use]
+    pub fn host_paths(&self) -> Vec<String> {
+        self.create.host_paths()
+    }
+
     /// What its start demands.
     #[must_use]
     pub fn demands(&mut self, facts: &Facts, defaults: &Defaults) -> Demands {

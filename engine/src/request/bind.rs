@@ -45,14 +45,10 @@ impl Request<'_> {
     /// The host paths that the request mounts, clean.
     #[must_use]
     pub fn host_paths(&self) -> Vec<String> {
-        let Body::ContainerCreate(body) = &self.body else { return Vec::new() };
-        let Some(host) = &body.host_config else { return Vec::new() };
-        let binds = host.binds.iter().flatten().filter_map(|bind| match &bind.source {
-            BindSource::Host(path) => Some(path.clone()),
-            BindSource::Anonymous | BindSource::Volume(_) => None,
-        });
-        let mounts = host.mounts.iter().flatten().filter(|mount| mount.kind.as_deref() == Some("bind"));
-        binds.chain(mounts.filter_map(|mount| clean_path(mount.source.as_deref().unwrap_or_default()))).collect()
+        match &self.body {
+            Body::ContainerCreate(body) => body.host_paths(),
+            _ => Vec::new(),
+        }
     }
 
     /// The named volumes that the request mounts.
@@ -160,6 +156,17 @@ impl Request<'_> {
 }
 
 impl<'a> ContainerCreate<'a> {
+    /// The host paths that it mounts, clean.
+    pub(crate) fn host_paths(&self) -> Vec<String> {
+        let Some(host) = &self.host_config else { return Vec::new() };
+        let binds = host.binds.iter().flatten().filter_map(|bind| match &bind.source {
+            BindSource::Host(path) => Some(path.clone()),
+            BindSource::Anonymous | BindSource::Volume(_) => None,
+        });
+        let mounts = host.mounts.iter().flatten().filter(|mount| mount.kind.as_deref() == Some("bind"));
+        binds.chain(mounts.filter_map(|mount| clean_path(mount.source.as_deref().unwrap_or_default()))).collect()
+    }
+
     /// Every object that it names.
     pub(crate) fn references(&self, add: &mut impl FnMut(ObjectKind, &str)) {
         self.image.iter().filter(|image| !image.is_empty()).for_each(|image| add(ObjectKind::Image, image));
