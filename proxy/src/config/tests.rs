@@ -35,6 +35,7 @@ fn parsed(text: &str) -> Draft {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn the_example_means_what_it_says() {
     let draft = parsed(EXAMPLE);
     assert_eq!(
@@ -138,6 +139,7 @@ fn reads_what_else_can_be_written() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn flags_go_over_the_file() {
     let flags = |args: &[&str]| -> Flags {
         #[derive(clap::Parser)]
