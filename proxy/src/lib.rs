@@ -6,4 +6,5 @@ pub mod commands {
 }
 pub mod config;
 pub mod identity;
+pub mod listener;
 pub mod tls;
