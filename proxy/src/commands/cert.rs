@@ -183,3 +183,100 @@ fn quoted(text: &str) -> String {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Cert {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn cert(args: &[&str]) -> Result<String, String> {
+        let parsed = Cert::try_parse_from(std::iter::once(&"cert").chain(args))
+            .map_err(|error| error.to_string())?;
+        let mut out = Vec::new();
+        run(&parsed.args, &mut out).map_err(|error| error.to_string())?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cert::command().debug_assert();
+    }
+
+    #[test]
+    fn issue_prints_what_the_docker_cli_needs_and_a_shell_can_read() {
+        let dir =
+            std::env::temp_dir().join(format!("seawall-cert-command-{} it's", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        let folder = dir.to_str().unwrap();
+        cert(&["init", folder]).unwrap();
+        let before = cert(&["issue", folder, "--client", "early"]).unwrap();
+        assert!(
+            before.contains("\nexport DOCKER_HOST=tcp://HOST:2376\n"),
+            "{before}"
+        );
+        cert(&[
+            "server",
+            folder,
+            "--host",
+            "::1",
+            "--host",
+            "build.example.org",
+        ])
+        .unwrap();
+        let text = cert(&["issue", folder, "--client", "alice", "--ttl", "2h"]).unwrap();
+        let rest: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let path = format!("'{}/clients/alice'", folder.replace('\'', r"'\''"));
+        let expected = [
+            "export DOCKER_HOST=tcp://[::1]:2376".to_owned(),
+            "export DOCKER_TLS_VERIFY=1".to_owned(),
+            format!("export DOCKER_CERT_PATH={path}"),
+        ];
+        assert_eq!(rest, expected);
+        let serial = text
+            .split("serial ")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap();
+        assert!(
+            cert(&["revoke", folder, serial])
+                .unwrap()
+                .starts_with("revoked ")
+        );
+        assert!(
+            cert(&["revoke", folder, serial])
+                .unwrap()
+                .contains("was revoked before")
+        );
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        for (args, needle) in [
+            (
+                &["issue", "/nonexistent", "--client", "a"][..],
+                "there is no authority in `/nonexistent`",
+            ),
+            (&["issue", "d", "--client", "../ca"], "is not a name"),
+            (
+                &["issue", "d", "--client", "a", "--ttl", "soon"],
+                "is not a length of time",
+            ),
+            (&["issue", "d"], "--client <NAME>"),
+            (&["server", "d"], "--host <HOST>"),
+            (&["revoke", "d", "alice"], "is not a serial number"),
+        ] {
+            let message = cert(args).expect_err("a mistake");
+            assert!(message.contains(needle), "{args:?}: {message}");
+        }
+    }
+}

@@ -509,4 +509,35 @@ mod tests {
             assert!(text.parse::<SpkiPin>().is_err(), "{text}");
         }
     }
+
+    proptest::proptest! {
+        /// Whatever a star matches, it is one plain segment of the very namespace that the pattern names.
+        #[test]
+        fn a_star_is_one_plain_segment(tail in "[a-z./%?#*A-Z0-9:@-]{0,12}") {
+            let uri = format!("spiffe://example.org/ci/{tail}");
+            let plain = is_uri(&uri) && !tail.contains(['/', '%', '?', '#']);
+            let one: UriPattern = "spiffe://example.org/ci/*".parse().unwrap();
+            if is_uri(&uri) {
+                proptest::prop_assert_eq!(one.matches(&uri), plain, "{}", uri);
+            } else {
+                proptest::prop_assert!(!one.matches(&uri), "{}", uri);
+            }
+        }
+
+        /// A pattern without wildcards is its own only match.
+        #[test]
+        fn a_pattern_without_wildcards_is_itself(a in "[a-z]{1,3}(/[a-z]{1,3}){0,2}", b in "[a-z]{1,3}(/[a-z]{1,3}){0,2}") {
+            let pattern: UriPattern = format!("seawall:{a}").parse().unwrap();
+            proptest::prop_assert_eq!(pattern.matches(&format!("seawall:{b}")), a == b);
+        }
+
+        /// No text makes a parser panic, and what it takes it shows as it took it.
+        #[test]
+        fn parsing_is_total(text in ".{0,40}") {
+            if let Ok(pattern) = text.parse::<UriPattern>() {
+                proptest::prop_assert_eq!(pattern.to_string(), text.clone());
+            }
+            let _ = (text.parse::<DnsPattern>(), text.parse::<SpkiPin>());
+        }
+    }
 }

@@ -246,6 +246,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_socket_is_handed_to_its_group() {
+        let dir = Scratch::new("group");
+        let path = dir.0.join("s");
+        let group = rustix::process::getegid().as_raw();
+        let _bound = unix(&path, Some(&group.to_string()), 0o660).unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.gid(), meta.mode() & 0o777), (group, 0o660));
+        assert!(matches!(
+            unix(&path, Some("no such group"), 0o660),
+            Err(ListenError::NoGroup(_))
+        ));
+    }
+
+    #[tokio::test]
     async fn takes_the_place_of_nobody_who_answers() {
         let dir = Scratch::new("place");
         let path = dir.0.join("s");

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -425,4 +425,38 @@ async fn reaches_an_engine_behind_tls_and_no_other() {
             .await
             .is_err()
     );
+}
+
+/// No byte of a revocation list makes us panic, and a broken one is never taken for an empty one.
+#[tokio::test]
+async fn a_list_that_was_tampered_with_never_lets_the_revoked_in() {
+    let pki = Pki::new("tampered");
+    let (revoked, identity) = pki.client("a");
+    pki.authority
+        .revoke(&identity.serial, UnixSeconds::now())
+        .unwrap();
+    let files = pki.files(true);
+    let path = files.client_crl.as_ref().unwrap();
+    let good = CertificateRevocationListDer::from_pem_file(path)
+        .unwrap()
+        .to_vec();
+    let client = client_config(&pki, Some(revoked));
+    for at in 0..good.len() {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x41;
+        let coded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &bytes);
+        std::fs::write(
+            path,
+            format!("-----BEGIN X509 CRL-----\n{coded}\n-----END X509 CRL-----\n"),
+        )
+        .unwrap();
+        let source = TlsSource::new(&files).unwrap();
+        if source.reload().await.is_ok() {
+            let source = Arc::new(source);
+            assert!(
+                handshake(&source, client.clone()).await.is_err(),
+                "byte {at}"
+            );
+        }
+    }
 }
