@@ -324,6 +324,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("unknown target", "audit:\n  to: stdou\n"),
     ("not a length of time", "limits:\n  drain_timeout: 30\n"),
     ("not a size", "limits:\n  max_body: 4MB\n"),
+    ("limit of zero", "limits: { max_handshakes: 0 }\n"),
     ("not YAML", "listen:\n  - [\n"),
     ("not a mapping", "- a\n"),
     (
