@@ -12,6 +12,7 @@
 pub mod answer;
 pub mod audit;
 pub mod cert;
+pub mod clients;
 pub mod commands;
 pub mod config;
 pub mod dial;
