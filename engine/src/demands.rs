@@ -68,16 +68,15 @@ fn predefined_network(kind: ObjectKind, name: &str) -> Option<Object> {
 }
 
 /// What keys of the query demand. Those that are not named here change how something that is permitted is told or done, not what is done.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most operations have no key that demands anything")]
 fn query(request: &Request<'_>, demands: &mut Demands) {
     let text = |key: &str| request.query.text(key);
     match request.operation.id {
         OperationId::ContainerTop => demands.named("ps_args", Name::TopArguments, text("ps_args")),
         OperationId::ContainerRename => new_name("name", text("name"), demands),
-        OperationId::PutContainerArchive | OperationId::ContainerArchive | OperationId::ContainerArchiveInfo => {
-            // Engines clean it below the container's root; a relative one starts there.
-            if text("path").is_empty() {
-                demands.push("path", Demand::NotUnderstood("an empty path".to_owned()));
-            }
+        // Engines clean it below the container's root; a relative one starts there.
+        OperationId::PutContainerArchive | OperationId::ContainerArchive | OperationId::ContainerArchiveInfo if text("path").is_empty() => {
+            demands.push("path", Demand::NotUnderstood("an empty path".to_owned()));
         }
         OperationId::ImageCreate => image_create(request, demands),
         _ => {}

@@ -139,15 +139,10 @@ impl<'a> Route<'a> {
     /// Something in it is unknown, ambiguous or malformed; says where.
     pub fn decode(self, headers: &Headers<'a>, body: &'a [u8]) -> Result<Request<'a>, DecodeError> {
         let Self { operation, version, object, query } = self;
-        let dropped: &[&[&str]] = match operation.id {
-            OperationId::ContainerCreate => ALSO_IN_QUERY,
-            OperationId::ContainerList => &[&["trunc_cmd"]],
-            OperationId::ImageList => &[&["only_ids"]],
-            OperationId::ContainerAttach => &[&["hijack"]],
-            OperationId::ImageCreate => &[&["authconfig"]],
-            _ if operation.is_typed() => &[],
-            _ => return Ok(Request { version, operation, object, query: Query::default(), body: Body::None, registry_auth: None, registry_config: None }),
-        };
+        if !operation.is_typed() {
+            return Ok(Request { version, operation, object, query: Query::default(), body: Body::None, registry_auth: None, registry_config: None });
+        }
+        let dropped = dropped_keys(operation.id);
         let query = Query::decode(query, operation.query, dropped)?;
         let body = Body::decode(operation, headers, body)?;
         let registry_auth = match (operation.id, headers.registry_auth) {
@@ -160,6 +155,19 @@ impl<'a> Route<'a> {
         };
         Ok(Request { version, operation, object, query, body, registry_auth, registry_config })
     }
+}
+
+/// Keys of the query that real clients send and every engine ignores: docker-py's `trunc_cmd` and `only_ids`, dockerode's `hijack`, `authconfig`, and
+/// its copy of the whole body of a create.
+fn dropped_keys(operation: OperationId) -> &'static [&'static [&'static str]] {
+    const KEYS: [(OperationId, &[&[&str]]); 5] = [
+        (OperationId::ContainerAttach, &[&["hijack"]]),
+        (OperationId::ContainerCreate, ALSO_IN_QUERY),
+        (OperationId::ContainerList, &[&["trunc_cmd"]]),
+        (OperationId::ImageCreate, &[&["authconfig"]]),
+        (OperationId::ImageList, &[&["only_ids"]]),
+    ];
+    KEYS.iter().find(|(id, _)| *id == operation).map_or(&[], |(_, keys)| *keys)
 }
 
 /// What a name in a path may be. Names that no object can have are refused here: looking for them could only find something else.
@@ -237,6 +245,7 @@ impl<'a> Body<'a> {
         if body.trim_ascii() == b"null" {
             return Err(DecodeError::Body { at: String::new(), why: "an object is needed, not `null`".to_owned() });
         }
+        #[expect(clippy::wildcard_enum_match_arm, reason = "an operation without a typed body is refused")]
         Ok(match operation.id {
             OperationId::ContainerCreate => Self::ContainerCreate(Box::new(decode_json(body)?)),
             OperationId::ContainerUpdate => Self::ContainerUpdate(Box::new(decode_json(body)?)),

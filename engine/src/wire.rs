@@ -239,7 +239,7 @@ macro_rules! string_form {
         impl<'de $(: $lt, $lt)?> serde::Deserialize<'de> for $name $(<$lt>)? {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = $crate::wire::Text::deserialize(deserializer)?;
-                Self::parse(text).map_err(serde::de::Error::custom)
+                Self::parse(&text).map_err(serde::de::Error::custom)
             }
         }
     };

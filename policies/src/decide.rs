@@ -1,11 +1,11 @@
 //! The decision: every demand must be covered by a grant.
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use engine::demand::{Amount, Demand, Demanded, Demands, Operate, Role, UsedObject};
 use engine::facts::{Object, ObjectKind, Owner};
-use engine::operation::{Effect, Family, Operation, OperationId};
+use engine::operation::{Effect, Family, OPERATIONS, Operation, OperationId};
 use engine::request::Encoded;
 use engine::{OWNER_LABEL, Request, Version};
 
@@ -125,6 +125,28 @@ impl Policy {
             () if scopes.contains(&Scope::Own) => "own",
             () => "label",
         }
+    }
+
+    /// The decision matrix: families against effects, and on whose objects. `-`: nobody's, or not decoded yet.
+    #[must_use]
+    pub fn matrix(&self) -> String {
+        let mut text = format!("{:<10}", "");
+        for effect in Effect::ALL {
+            let _ = write!(text, "{:<14}", effect.name());
+        }
+        for family in Family::ALL {
+            text = format!("{}\n{:<10}", text.trim_end(), family.name());
+            for effect in Effect::ALL {
+                let of_both = OPERATIONS.iter().filter(|operation| operation.family == family && operation.effect == effect);
+                let scopes: BTreeSet<&str> = of_both.map(|operation| self.widest(operation)).collect();
+                let _ = write!(text, "{:<14}", scopes.into_iter().collect::<Vec<_>>().join("/"));
+            }
+        }
+        text = format!("{}\n\n", text.trim_end());
+        for operation in OPERATIONS {
+            let _ = writeln!(text, "{:<10}{:<12}{:<28}{}", operation.family.name(), operation.effect.name(), operation.id.name(), self.widest(operation));
+        }
+        text
     }
 
     /// Narrows a list to what the scopes show. Never widens: filters are added to those of the client, and the engine ANDs labels.
@@ -279,6 +301,7 @@ impl Denial {
 
     /// An object that the client must not learn about.
     fn hidden_object(&self) -> Option<(ObjectKind, &str)> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "few demands name an object")]
         self.uncovered.iter().find_map(|demanded| match &demanded.demand {
             Demand::Operate(Operate { object: Some(Object { kind, asked, owner: Owner::Other | Owner::Nobody, .. }), .. }) if *kind != ObjectKind::Image => Some((*kind, asked.as_str())),
             Demand::Use(_, UsedObject::Known(Object { kind, asked, owner: Owner::Other | Owner::Nobody, .. })) if *kind != ObjectKind::Volume => Some((*kind, asked.as_str())),

@@ -19,5 +19,5 @@ pub mod reference;
 pub mod shipped;
 pub mod syntax;
 
-pub use compile::{CompileError, Policy};
+pub use compile::{CompileError, Policy, Read};
 pub use decide::{Denial, Permitted, Rows};

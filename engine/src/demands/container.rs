@@ -24,7 +24,6 @@ pub(crate) enum View<'d> {
 }
 
 /// What a container demands.
-#[expect(clippy::too_many_lines, reason = "one field a line")]
 pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, demands: &mut Demands) {
     let ContainerCreate {
         hostname,
@@ -278,7 +277,7 @@ impl View<'_> {
 
 /// A place in the container.
 fn target(at: &'static str, path: &str, demands: &mut Demands) {
-    match ContainerPath::parse(Text::from(path)) {
+    match ContainerPath::parse(path) {
         Ok(path) => demands.flag(at, Flag::SystemMount, path.is_system()),
         Err(why) => demands.push(at, Demand::NotUnderstood(why)),
     }

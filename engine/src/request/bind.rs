@@ -46,10 +46,7 @@ impl Request<'_> {
     /// The host paths that the request mounts, clean.
     #[must_use]
     pub fn host_paths(&self) -> Vec<String> {
-        match &self.body {
-            Body::ContainerCreate(body) => body.host_paths(),
-            _ => Vec::new(),
-        }
+        if let Body::ContainerCreate(body) = &self.body { body.host_paths() } else { Vec::new() }
     }
 
     /// The named volumes that the request mounts, those with a driver of their own left out.
@@ -83,9 +80,8 @@ impl Request<'_> {
         if let Some(Value::List(images)) = self.query.get("cachefrom") {
             images.iter().for_each(|image| add(ObjectKind::Image, image));
         }
-        match NetworkMode::parse(Text::from(self.query.text("networkmode"))) {
-            Ok(mode) => mode.reference(add),
-            Err(_) => {}
+        if let Ok(mode) = NetworkMode::parse(self.query.text("networkmode")) {
+            mode.reference(add);
         }
     }
 
@@ -122,7 +118,7 @@ impl Request<'_> {
     }
 
     fn bind_build(&mut self, facts: &Facts) {
-        if let Ok(mut mode) = NetworkMode::parse(Text::from(self.query.text("networkmode").to_owned())) {
+        if let Ok(mut mode) = NetworkMode::parse(self.query.text("networkmode")) {
             mode.bind(facts);
             if self.query.get("networkmode").is_some() {
                 self.query.set("networkmode", Value::Text(Text::from(mode.to_string())));

@@ -22,6 +22,7 @@ impl Pattern {
     /// Whether it covers a name of a kind.
     #[must_use]
     pub fn covers(&self, kind: Name, value: &str) -> bool {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "most names are compared as they are, or by the key of an option")]
         match kind {
             Name::Capability => self.covers_capability(value),
             Name::Subnet => self.covers_subnet(value),
