@@ -32,6 +32,7 @@ pub mod proxy;
 pub mod python;
 pub mod record;
 pub mod registry;
+pub mod replay;
 pub mod scratch;
 pub mod stub;
 pub mod tap;

@@ -83,6 +83,12 @@ impl World {
         world
     }
 
+    /// The fixtures again, as they were.
+    pub fn reset(&self, tenant: &str) {
+        let fresh = Self::with_fixtures(tenant);
+        *self.objects.lock().unwrap() = std::mem::take(&mut *fresh.objects.lock().unwrap());
+    }
+
     /// An engine on which every name that is asked for exists, and belongs to `tenant`.
     #[must_use]
     pub fn obliging(tenant: &str) -> Self {
