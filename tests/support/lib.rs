@@ -25,6 +25,7 @@ pub mod engine;
 pub mod fixtures;
 pub mod http;
 pub mod image;
+pub mod job;
 pub mod judge;
 pub mod packages;
 pub mod pki;
