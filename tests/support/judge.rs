@@ -155,14 +155,15 @@ fn same_route(asked: &Request, sent: &Request) -> bool {
 fn is_look_up(request: &Request) -> bool {
     let path = request.route();
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-    let reads = match parts.as_slice() {
-        ["_ping" | "version" | "info" | "networks" | "volumes" | "plugins"]
-        | ["containers" | "images", "json"]
-        | ["events"] => true,
-        ["containers" | "exec", _, "json"] | ["networks" | "volumes", _] | ["system", "df"] => true,
-        ["images" | "plugins", _, .., "json" | "history"] => true,
-        _ => false,
-    };
+    let reads = matches!(
+        parts.as_slice(),
+        ["_ping" | "version" | "info" | "networks" | "volumes" | "plugins" | "events"]
+            | ["containers" | "images", "json"]
+            | ["containers" | "exec", _, "json"]
+            | ["networks" | "volumes", _]
+            | ["system", "df"]
+            | ["images" | "plugins", _, .., "json" | "history"]
+    );
     reads && matches!(request.method.as_str(), "GET" | "HEAD")
 }
 

@@ -23,6 +23,7 @@ pub mod cli;
 pub mod corpus;
 pub mod engine;
 pub mod fixtures;
+pub mod front;
 pub mod http;
 pub mod image;
 pub mod job;

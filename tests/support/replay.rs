@@ -25,7 +25,7 @@ pub fn prepare(case: &Case, values: &Values, proxy: &Path, engine: &Path) -> Res
             patience,
         );
         let answer = answers.responses.first();
-        if !answer.is_some_and(|answer| answer.status < 300) {
+        if answer.is_none_or(|answer| answer.status >= 300) {
             let got = answer.map_or_else(
                 || "no answer".to_owned(),
                 |answer| format!("{} {}", answer.status, answer.text()),

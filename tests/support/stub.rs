@@ -17,7 +17,7 @@ use crate::http::{Framing, Reader};
 use crate::record::Request;
 use crate::scratch::{wait_for, wait_until};
 
-/// What the stub does with a request whose head, and body unless it upgrades, it has read.
+/// What the stub does with a request that it has read.
 pub enum Reply {
     /// These bytes, whatever they are; the connection stays open.
     Bytes(Vec<u8>),
@@ -35,8 +35,8 @@ pub enum Reply {
     Script(Script),
 }
 
-/// A conversation after a request's head: the stream, and the bytes of it that were already read.
-pub type Script = Box<dyn FnOnce(UnixStream, Vec<u8>) + Send>;
+/// A conversation after a request: the stream, and the bytes of it that were already read.
+pub type Script = Box<dyn FnOnce(&UnixStream, Vec<u8>) + Send>;
 
 impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,6 +63,7 @@ impl Reply {
 struct Connection {
     bytes: Vec<u8>,
     ended: bool,
+    stream: Option<UnixStream>,
 }
 
 type Answer = dyn Fn(&Request) -> Reply + Send + Sync;
@@ -75,7 +76,7 @@ struct Shared {
     stopped: AtomicBool,
 }
 
-/// The stub. Dropping it closes its socket; open connections end with their clients.
+/// The stub. Dropping it closes its socket and every connection, as an engine that is killed does.
 pub struct Stub {
     socket: PathBuf,
     shared: Arc<Shared>,
@@ -127,13 +128,18 @@ impl Stub {
                 }
                 let number = {
                     let mut connections = shared.connections.lock().unwrap();
-                    connections.push(Connection::default());
+                    let stream = stream.try_clone().ok();
+                    connections.push(Connection {
+                        stream,
+                        ..Connection::default()
+                    });
                     connections.len() - 1
                 };
                 let shared = Arc::clone(&shared);
                 thread::spawn(move || {
                     converse(&shared, number, &stream);
-                    shared.connections.lock().unwrap()[number].ended = true;
+                    let connection = &mut shared.connections.lock().unwrap()[number];
+                    (connection.ended, connection.stream) = (true, None);
                 });
             }
         });
@@ -167,7 +173,6 @@ impl Stub {
     }
 
     /// Waits for a request with this route; gives the last one.
-    #[must_use]
     pub fn wait_for(&self, method: &str, route: &str) -> Request {
         wait_for(
             &format!("the stub engine is sent {method} {route}"),
@@ -195,6 +200,16 @@ impl Drop for Stub {
         // wakes the thread that accepts, which then closes the listener; another stub may own the path by now
         drop(UnixStream::connect(&self.socket));
         drop(fs::remove_file(&self.socket));
+        for stream in self
+            .shared
+            .connections
+            .lock()
+            .unwrap()
+            .iter()
+            .filter_map(|c| c.stream.as_ref())
+        {
+            drop(stream.shutdown(Shutdown::Both));
+        }
     }
 }
 
@@ -225,7 +240,7 @@ fn converse(shared: &Shared, number: usize, stream: &UnixStream) {
     while let Ok(head) = reader.head() {
         let framing = head.framing(Framing::Length(0));
         let mut request = Request::new(number, head);
-        let unread = request.upgrades() || (shared.leaves_body)(&request);
+        let unread = (shared.leaves_body)(&request);
         let whole = unread || reader.body(framing, &mut request.body).is_ok();
         let reply = (shared.answer)(&request);
         shared.requests.lock().unwrap().push(request);
@@ -235,7 +250,7 @@ fn converse(shared: &Shared, number: usize, stream: &UnixStream) {
         match reply {
             Reply::Script(script) => {
                 let (_, early) = reader.into_parts();
-                return script(stream.try_clone().unwrap(), early);
+                return script(stream, early);
             }
             Reply::Echo => return echo(stream, &mut reader),
             Reply::Hang => return while reader.some(u64::MAX).is_ok() {},

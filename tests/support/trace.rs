@@ -98,7 +98,7 @@ impl Traced {
         let body = match &self.body {
             Value::String(text) => text.clone().into_bytes(),
             Value::Object(coded) => STANDARD.decode(coded["b64"].as_str()?).ok()?,
-            _ => Vec::new(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => Vec::new(),
         };
         (u64::try_from(body.len()).ok()? == self.body_len).then_some(())?;
         let target = self.query.as_ref().filter(|q| !q.is_empty()).map_or_else(

@@ -385,7 +385,7 @@ fn listed(all: &[Value], request: &Request, show: impl Fn(&Value) -> Value) -> V
             .iter()
             .filter_map(|v| v.as_str().map(str::to_owned))
             .collect(),
-        _ => Vec::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     };
     let has = |object: &Value, label: &str| {
         let (key, value) = label

@@ -2,7 +2,7 @@
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a test fails where something does not hold; traces have a report"
+    reason = "a test fails where something does not hold; it has a report"
 )]
 
 use std::collections::BTreeMap;

@@ -1,9 +1,4 @@
 //! The harness itself holds: an engine starts in its own namespaces, runs a container, and leaves nothing behind.
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a test fails where something does not hold"
-)]
 
 use tests::cli::Docker;
 use tests::engine::{Engine, leftovers};
