@@ -1,0 +1,89 @@
+//! A classic build: what its query asks for. What its Dockerfile asks for is found while the context streams by.
+
+use super::{labels, used_container, used_network};
+use crate::demand::{Amount, Demand, Demands, Flag, Name, Quantity, Role, TagUse};
+use crate::facts::{Facts, ObjectKind};
+use crate::query::{Query, Value};
+use crate::reference::ImageReference;
+use crate::types::strings::{ExtraHost, NetworkMode, SecurityOption};
+use crate::wire::{Map, Text};
+
+/// Takes every key of the query in turn.
+pub(super) fn build(query: &Query<'_>, facts: &Facts, demands: &mut Demands) {
+    for (key, value) in query.iter() {
+        match (key, value) {
+            ("t", Value::Texts(tags)) => tags.iter().for_each(|name| tag(name, facts, demands)),
+            ("remote", Value::Text(url)) => demands.flag("remote", Flag::RemoteContext, !url.is_empty()),
+            ("version", Value::Text(version)) => demands.flag("version", Flag::BuildKit, !matches!(version.as_str(), "" | "1")),
+            ("session" | "buildid" | "outputs", Value::Text(text)) => demands.flag("session", Flag::BuildKit, !text.is_empty()),
+            ("networkmode", Value::Text(mode)) => network(mode, facts, demands),
+            ("cgroupparent", Value::Text(parent)) => demands.named("cgroupparent", Name::CgroupParent, parent),
+            ("cachefrom", Value::List(images)) => images.iter().for_each(|image| super::image("cachefrom", image, facts, demands)),
+            ("extrahosts", Value::Texts(hosts)) => hosts.iter().for_each(|host| extra_host(host, demands)),
+            ("securityopt", Value::List(options)) => options.iter().for_each(|option| security_option(option, demands)),
+            ("labels", Value::Pairs(pairs)) => {
+                let map = Map(pairs.keys().map(|key| (Text::from(key.as_str()), ())).collect());
+                labels("labels", Some(&map), demands);
+            }
+            ("buildargs", Value::Pairs(args)) => {
+                demands.flag("buildargs", Flag::BuildKit, args.keys().any(|name| name.to_ascii_uppercase().starts_with("BUILDKIT_")));
+            }
+            ("memory", Value::Int(bytes)) if *bytes != 0 => amount("memory", Quantity::Memory, *bytes, demands),
+            ("memswap", Value::Int(bytes)) if *bytes != 0 => amount("memswap", Quantity::Swap, *bytes, demands),
+            ("shmsize", Value::Int(bytes)) if *bytes != 0 => amount("shmsize", Quantity::Shm, *bytes, demands),
+            ("isolation", Value::Text(text)) if !text.is_empty() => {
+                demands.push("isolation", Demand::NotUnderstood("an isolation of Windows engines".to_owned()));
+            }
+            ("dockerfile", Value::Text(path)) if path.starts_with('/') || path.split('/').any(|part| part == "..") => {
+                demands.push("dockerfile", Demand::NotUnderstood("a Dockerfile outside of the context".to_owned()));
+            }
+            // How much CPU a build gets, how much of it is told, and what is cleaned up after it.
+            (_, _) => {}
+        }
+    }
+    // Without one the steps of a build run on the default bridge.
+    if query.get("networkmode").is_none() {
+        network("", facts, demands);
+    }
+}
+
+fn amount(at: &'static str, quantity: Quantity, bytes: i64, demands: &mut Demands) {
+    demands.push(at, Demand::Quantity(quantity, Amount(u64::try_from(bytes).ok())));
+}
+
+fn tag(name: &str, facts: &Facts, demands: &mut Demands) {
+    match ImageReference::parse(name) {
+        Ok(reference) if reference.digest().is_none() => {
+            let taken = facts.object(ObjectKind::Image, &reference.to_string()).map(|object| object.owner);
+            demands.push("t", Demand::Tag(TagUse { name: reference, taken }));
+        }
+        Ok(_) => demands.push("t", Demand::NotUnderstood("a tag with a digest".to_owned())),
+        Err(why) => demands.push("t", Demand::NotUnderstood(why)),
+    }
+}
+
+fn network(mode: &str, facts: &Facts, demands: &mut Demands) {
+    match NetworkMode::parse(Text::from(mode)) {
+        Ok(NetworkMode::Host) => demands.flag("networkmode", Flag::HostNetwork, true),
+        Ok(NetworkMode::Container(container)) => used_container("networkmode", Role::JoinNetwork, container.as_str(), facts, demands),
+        Ok(NetworkMode::Network(name)) => used_network("networkmode", &name, facts, demands),
+        Ok(NetworkMode::None) => used_network("networkmode", "none", facts, demands),
+        Ok(NetworkMode::Default) => used_network("networkmode", "default", facts, demands),
+        Err(why) => demands.push("networkmode", Demand::NotUnderstood(why)),
+    }
+}
+
+fn extra_host(host: &str, demands: &mut Demands) {
+    match ExtraHost::parse(Text::from(host)) {
+        Ok(ExtraHost { address: None, .. }) => demands.flag("extrahosts", Flag::HostGateway, true),
+        Ok(ExtraHost { address: Some(address), .. }) => demands.push("extrahosts", Demand::Named(Name::ExtraHost, address.to_string())),
+        Err(why) => demands.push("extrahosts", Demand::NotUnderstood(why)),
+    }
+}
+
+fn security_option(option: &str, demands: &mut Demands) {
+    match SecurityOption::parse(Text::from(option)) {
+        Ok(option) => super::container::security_option("securityopt", &option, demands),
+        Err(why) => demands.push("securityopt", Demand::NotUnderstood(why)),
+    }
+}

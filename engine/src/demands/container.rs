@@ -1,0 +1,572 @@
+//! A container: what it asks of the host, of other objects, and what hardening it goes without.
+
+use super::network::endpoint;
+use super::resources::{cpus, device_requests, device_rules, devices, limit, realtime, restart, swap, throttles, weights};
+use super::{image, labels, used_container, used_network, used_volume, user, volume_driver, working_dir};
+use crate::demand::{Bind, Demand, Demands, Flag, Name, Port, Quantity, Role};
+use crate::facts::Facts;
+use crate::stored::Defaults;
+use crate::types::container::{
+    BindOptions, ContainerCreate, DriverConfig, HostConfig, ImageOptions, LogConfig, Mount, PortBinding, TmpfsOptions, Ulimit, VolumeOptions,
+};
+use crate::types::strings::{
+    BindSource, CgroupnsMode, ContainerPath, ExtraHost, IpcMode, NetworkMode, PidMode, PortKey, SecurityOption, clean_path, is_host_name, parse_ports,
+};
+use crate::wire::{Map, Text};
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum View<'d> {
+    /// A client asks for it.
+    Request,
+    /// The engine has it, with its own defaults filled in.
+    Stored(&'d Defaults),
+}
+
+/// What a container demands.
+#[expect(clippy::too_many_lines, reason = "one field a line")]
+pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, demands: &mut Demands) {
+    let ContainerCreate {
+        hostname,
+        domainname,
+        user: container_user,
+        attach_stdin: _,
+        attach_stdout: _,
+        attach_stderr: _,
+        exposed_ports,
+        tty: _,
+        open_stdin: _,
+        stdin_once: _,
+        env: _,
+        cmd: _,
+        healthcheck: _,
+        args_escaped: _,
+        image: written,
+        volumes,
+        working_dir: directory,
+        entrypoint: _,
+        network_disabled: _,
+        mac_address,
+        on_build: _,
+        labels: given_labels,
+        stop_signal: _,
+        stop_timeout: _,
+        shell: _,
+        host_config,
+        networking_config: _,
+    } = body;
+    for (at, name) in [("Hostname", hostname), ("Domainname", domainname)] {
+        if let Some(name) = name.as_ref().filter(|name| !name.is_empty() && !is_host_name(name)) {
+            demands.push(at, Demand::NotUnderstood(format!("`{}` is no host name", name.escape_debug())));
+        }
+    }
+    user("User", container_user.as_deref().unwrap_or_default(), demands);
+    match written.as_deref().unwrap_or_default() {
+        "" => demands.push("Image", Demand::NotUnderstood("a container without an image".to_owned())),
+        name => image("Image", name, facts, demands),
+    }
+    working_dir("WorkingDir", directory.as_ref(), demands);
+    if matches!(view, View::Request) {
+        labels("Labels", given_labels.as_ref(), demands);
+    }
+    demands.flag("MacAddress", Flag::MacAddress, mac_address.as_ref().is_some_and(|address| !address.is_empty()));
+    for key in exposed_ports.iter().flat_map(|ports| ports.keys()) {
+        if PortKey::parse(key).is_none() {
+            demands.push("ExposedPorts", Demand::NotUnderstood(format!("`{}` is no port", key.escape_debug())));
+        }
+    }
+    for path in volumes.iter().flat_map(|volumes| volumes.keys()) {
+        target("Volumes", path, demands);
+    }
+    for (key, settings) in body.endpoints() {
+        used_network("NetworkingConfig.EndpointsConfig", key, facts, demands);
+        settings.into_iter().for_each(|settings| endpoint(settings, facts, demands));
+    }
+    match host_config {
+        Some(host) => host_demands(host, facts, view, demands),
+        None => host_demands(&HostConfig::default(), facts, view, demands),
+    }
+}
+
+#[expect(clippy::too_many_lines, reason = "one field a line")]
+fn host_demands(host: &HostConfig<'_>, facts: &Facts, view: View<'_>, demands: &mut Demands) {
+    let HostConfig {
+        binds,
+        container_id_file: _,
+        log_config,
+        network_mode,
+        port_bindings,
+        restart_policy,
+        auto_remove: _,
+        volume_driver: driver,
+        volumes_from,
+        console_size: _,
+        annotations,
+        cap_add,
+        cap_drop,
+        capabilities: exact,
+        cgroupns_mode,
+        dns,
+        dns_options,
+        dns_search,
+        extra_hosts,
+        group_add,
+        ipc_mode,
+        cgroup,
+        links,
+        oom_score_adj,
+        pid_mode,
+        privileged,
+        publish_all_ports,
+        readonly_rootfs,
+        security_opt,
+        storage_opt,
+        tmpfs,
+        uts_mode,
+        userns_mode,
+        shm_size,
+        sysctls,
+        runtime,
+        isolation,
+        mounts,
+        masked_paths,
+        readonly_paths,
+        init: _,
+        init_path,
+        cpu_shares: _,
+        memory,
+        nano_cpus,
+        cgroup_parent,
+        blkio_weight: _,
+        blkio_weight_device,
+        blkio_device_read_bps,
+        blkio_device_write_bps,
+        blkio_device_read_iops,
+        blkio_device_write_iops,
+        cpu_period,
+        cpu_quota,
+        cpu_realtime_period,
+        cpu_realtime_runtime,
+        cpuset_cpus: _,
+        cpuset_mems: _,
+        devices: given_devices,
+        device_cgroup_rules: rules,
+        device_requests: requests,
+        disk_quota: _,
+        kernel_memory: _,
+        kernel_memory_tcp: _,
+        memory_reservation: _,
+        memory_swap,
+        memory_swappiness: _,
+        oom_kill_disable,
+        pids_limit,
+        ulimits,
+        cpu_count: _,
+        cpu_percent: _,
+        io_maximum_iops: _,
+        io_maximum_bandwidth: _,
+    } = host;
+
+    for bind in binds.iter().flatten() {
+        bind_line(bind, facts, demands);
+    }
+    for mount in mounts.iter().flatten() {
+        mount_demands(mount, facts, demands);
+    }
+    volume_driver("HostConfig.VolumeDriver", "HostConfig.VolumeDriver", driver.as_ref(), None, demands);
+    for from in volumes_from.iter().flatten() {
+        used_container("HostConfig.VolumesFrom", Role::VolumesFrom, from.container.as_str(), facts, demands);
+    }
+    for link in links.iter().flatten() {
+        used_container("HostConfig.Links", Role::Link, link.container.as_str(), facts, demands);
+    }
+    for (path, options) in tmpfs.iter().flat_map(|map| map.iter()) {
+        tmpfs_line(path, options, demands);
+    }
+
+    network("HostConfig.NetworkMode", network_mode.as_ref(), facts, demands);
+    match pid_mode {
+        Some(PidMode::Container(container)) => used_container("HostConfig.PidMode", Role::JoinPid, container.as_str(), facts, demands),
+        Some(PidMode::Host) => demands.flag("HostConfig.PidMode", Flag::HostPid, true),
+        Some(PidMode::Private) | None => {}
+    }
+    match ipc_mode {
+        Some(IpcMode::Container(container)) => used_container("HostConfig.IpcMode", Role::JoinIpc, container.as_str(), facts, demands),
+        Some(IpcMode::Host) => demands.flag("HostConfig.IpcMode", Flag::HostIpc, true),
+        Some(IpcMode::Shareable) => demands.flag("HostConfig.IpcMode", Flag::ShareableIpc, !view.is_default(|d| d.ipc_mode == "shareable")),
+        Some(IpcMode::Default | IpcMode::None | IpcMode::Private) | None => {}
+    }
+    own_namespace("HostConfig.UTSMode", Flag::HostUts, uts_mode.as_ref(), demands);
+    own_namespace("HostConfig.UsernsMode", Flag::HostUser, userns_mode.as_ref(), demands);
+    // Where cgroup namespaces are not the engine's default (cgroup v1), a stored `host` says nothing about what was asked for.
+    demands.flag("HostConfig.CgroupnsMode", Flag::HostCgroup, cgroupns_mode == &Some(CgroupnsMode::Host) && matches!(view, View::Request));
+
+    let privileged = *privileged == Some(true);
+    demands.flag("HostConfig.Privileged", Flag::Privileged, privileged);
+    capability_demands(cap_add.as_deref(), cap_drop.as_deref(), exact.as_deref(), demands);
+    security_options(security_opt.as_deref(), demands);
+    paths("HostConfig.MaskedPaths", Flag::UnmaskedPaths, masked_paths.as_deref(), view, demands);
+    paths("HostConfig.ReadonlyPaths", Flag::WritableKernel, readonly_paths.as_deref(), view, demands);
+    demands.flag("HostConfig.ReadonlyRootfs", Flag::WritableRootfs, *readonly_rootfs != Some(true));
+    devices("HostConfig.Devices", given_devices.as_deref(), demands);
+    device_rules("HostConfig.DeviceCgroupRules", rules.as_deref(), demands);
+    device_requests("HostConfig.DeviceRequests", requests.as_deref(), demands);
+    for (key, value) in sysctls.iter().flat_map(|map| map.iter()) {
+        // The kernel reads `/` as `.`, and so does runc.
+        demands.push("HostConfig.Sysctls", Demand::Named(Name::Sysctl, format!("{}={value}", key.replace('/', "."))));
+    }
+    for (key, value) in annotations.iter().flat_map(|map| map.iter()) {
+        demands.push("HostConfig.Annotations", Demand::Named(Name::Annotation, format!("{key}={value}")));
+    }
+    for (key, value) in storage_opt.iter().flat_map(|map| map.iter()) {
+        demands.push("HostConfig.StorageOpt", Demand::Named(Name::StorageOption, format!("{key}={value}")));
+    }
+    for group in group_add.iter().flatten() {
+        demands.named("HostConfig.GroupAdd", Name::Group, group);
+    }
+    let runtime = runtime.as_deref().unwrap_or_default();
+    if !view.is_default(|defaults| defaults.runtime == runtime) {
+        demands.named("HostConfig.Runtime", Name::Runtime, runtime);
+    }
+    demands.named("HostConfig.CgroupParent", Name::CgroupParent, cgroup_parent.as_deref().unwrap_or_default());
+    for (at, value) in [("HostConfig.Cgroup", cgroup), ("HostConfig.InitPath", init_path)] {
+        if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+            demands.push(at, Demand::NotUnderstood(format!("`{}`", value.escape_debug())));
+        }
+    }
+    // An engine without Windows says `default`, or nothing.
+    if let Some(isolation) = isolation.as_ref().filter(|isolation| !isolation.is_empty() && isolation.as_str() != "default") {
+        demands.push("HostConfig.Isolation", Demand::NotUnderstood(format!("isolation `{}` of Windows engines", isolation.escape_debug())));
+    }
+
+    log("HostConfig.LogConfig", log_config.as_ref(), view, demands);
+    ports(port_bindings.as_ref(), publish_all_ports == &Some(true), demands);
+    name_service(dns.as_deref(), dns_options.as_deref(), dns_search.as_deref(), extra_hosts.as_deref(), demands);
+    restart("HostConfig.RestartPolicy", restart_policy.as_ref(), demands);
+
+    limit("HostConfig.Memory", Quantity::Memory, *memory, demands);
+    limit("HostConfig.PidsLimit", Quantity::Pids, *pids_limit, demands);
+    cpus("HostConfig.NanoCpus", *nano_cpus, *cpu_period, *cpu_quota, demands);
+    swap("HostConfig.MemorySwap", *memory_swap, demands);
+    if let Some(bytes) = shm_size.filter(|bytes| *bytes != 0) {
+        limit("HostConfig.ShmSize", Quantity::Shm, Some(bytes), demands);
+    }
+    realtime("HostConfig.CpuRealtimeRuntime", *cpu_realtime_period, *cpu_realtime_runtime, demands);
+    demands.flag("HostConfig.OomKillDisable", Flag::OomProtection, *oom_kill_disable == Some(true));
+    demands.flag("HostConfig.OomScoreAdj", Flag::OomProtection, oom_score_adj.is_some_and(|adjust| adjust < 0));
+    weights("HostConfig.BlkioWeightDevice", blkio_weight_device.as_deref(), demands);
+    for list in [blkio_device_read_bps, blkio_device_write_bps, blkio_device_read_iops, blkio_device_write_iops] {
+        throttles("HostConfig.BlkioDevice…", list.as_deref(), demands);
+    }
+    for Ulimit { name, soft: _, hard: _ } in ulimits.iter().flatten() {
+        let name = name.as_deref().unwrap_or_default();
+        if !name.bytes().all(|b| b.is_ascii_lowercase()) || name.is_empty() {
+            demands.push("HostConfig.Ulimits", Demand::NotUnderstood(format!("ulimit `{}`", name.escape_debug())));
+        }
+    }
+}
+
+impl View<'_> {
+    /// Whether the engine has filled in a value itself.
+    fn is_default(self, same: impl Fn(&Defaults) -> bool) -> bool {
+        match self {
+            Self::Request => false,
+            Self::Stored(defaults) => same(defaults),
+        }
+    }
+}
+
+/// A place in the container.
+fn target(at: &'static str, path: &str, demands: &mut Demands) {
+    match ContainerPath::parse(Text::from(path)) {
+        Ok(path) => demands.flag(at, Flag::SystemMount, path.is_system()),
+        Err(why) => demands.push(at, Demand::NotUnderstood(why)),
+    }
+}
+
+fn bind_line(bind: &crate::types::strings::Bind<'_>, facts: &Facts, demands: &mut Demands) {
+    const AT: &str = "HostConfig.Binds";
+    demands.flag(AT, Flag::SystemMount, bind.target.is_system());
+    match &bind.source {
+        BindSource::Anonymous => {}
+        BindSource::Volume(name) => {
+            used_volume(AT, name, facts, demands);
+            if let Some(propagation) = bind.options.propagation {
+                demands.push(AT, Demand::NotUnderstood(format!("propagation `{propagation}` of a volume")));
+            }
+        }
+        BindSource::Host(source) => demands.push(
+            AT,
+            Demand::Bind(Bind {
+                source: source.clone(),
+                writable: !bind.options.read_only,
+                propagation: bind.options.propagation.filter(|mode| *mode != "rprivate" && *mode != "private").map(str::to_owned),
+                relabel: bind.options.relabel.is_some(),
+                create: true,
+                plain: facts.is_plain(source),
+            }),
+        ),
+    }
+}
+
+fn mount_demands(mount: &Mount<'_>, facts: &Facts, demands: &mut Demands) {
+    const AT: &str = "HostConfig.Mounts";
+    let Mount { kind, source, target, read_only, consistency: _, bind_options, volume_options, tmpfs_options, image_options, cluster_options } = mount;
+    match target {
+        Some(target) => demands.flag(AT, Flag::SystemMount, target.is_system()),
+        None => demands.push(AT, Demand::NotUnderstood("a mount without a target".to_owned())),
+    }
+    let source = source.as_deref().unwrap_or_default();
+    let kind = kind.as_deref().unwrap_or_default();
+    let stray = [
+        ("BindOptions", bind_options.is_some(), "bind"),
+        ("VolumeOptions", volume_options.is_some(), "volume"),
+        ("TmpfsOptions", tmpfs_options.is_some(), "tmpfs"),
+        ("ImageOptions", image_options.is_some(), "image"),
+        ("ClusterOptions", cluster_options.is_some(), "cluster"),
+    ];
+    for (name, _, _) in stray.into_iter().filter(|(_, given, of)| *given && *of != kind) {
+        demands.push(AT, Demand::NotUnderstood(format!("{name} of a `{}` mount", kind.escape_debug())));
+    }
+    match kind {
+        "bind" => bind_mount(source, *read_only == Some(true), bind_options.as_ref(), facts, demands),
+        "volume" => volume_mount(AT, source, volume_options.as_ref(), facts, demands),
+        "tmpfs" => tmpfs_mount(AT, tmpfs_options.as_ref(), demands),
+        "image" => {
+            image(AT, source, facts, demands);
+            if let Some(ImageOptions { subpath }) = image_options {
+                inner_path(AT, subpath.as_deref().unwrap_or_default(), demands);
+            }
+        }
+        other => demands.push(AT, Demand::NotUnderstood(format!("a mount of type `{}`", other.escape_debug()))),
+    }
+}
+
+fn bind_mount(source: &str, read_only: bool, options: Option<&BindOptions<'_>>, facts: &Facts, demands: &mut Demands) {
+    let at = "HostConfig.Mounts";
+    let Some(source) = clean_path(source) else {
+        demands.push(at, Demand::NotUnderstood(format!("`{}` is not an absolute path", source.escape_debug())));
+        return;
+    };
+    let (propagation, create, part_writable) = match options {
+        Some(BindOptions { propagation, non_recursive: _, create_mountpoint, read_only_non_recursive, read_only_force_recursive: _ }) => {
+            (propagation.as_deref().unwrap_or_default(), *create_mountpoint == Some(true), *read_only_non_recursive == Some(true))
+        }
+        None => ("", false, false),
+    };
+    let propagation = match propagation {
+        "" | "private" | "rprivate" => None,
+        other => Some(other.to_owned()),
+    };
+    // Below a read-only mount other mounts may stay writable; then it is judged as a writable one.
+    let plain = facts.is_plain(&source);
+    demands.push(at, Demand::Bind(Bind { source, writable: !read_only || part_writable, propagation, relabel: false, create, plain }));
+}
+
+fn volume_mount(at: &'static str, source: &str, options: Option<&VolumeOptions<'_>>, facts: &Facts, demands: &mut Demands) {
+    if !source.is_empty() {
+        used_volume(at, source, facts, demands);
+    }
+    let Some(VolumeOptions { no_copy: _, labels: given, driver_config, subpath }) = options else { return };
+    labels(at, given.as_ref(), demands);
+    inner_path(at, subpath.as_deref().unwrap_or_default(), demands);
+    if let Some(DriverConfig { name, options }) = driver_config {
+        volume_driver(at, at, name.as_ref(), options.as_ref(), demands);
+    }
+}
+
+/// A path inside a volume or image: relative, and not out of it.
+fn inner_path(at: &'static str, path: &str, demands: &mut Demands) {
+    if path.starts_with('/') || path.split('/').any(|part| part == "..") || path.chars().any(char::is_control) {
+        demands.push(at, Demand::NotUnderstood(format!("subpath `{}`", path.escape_debug())));
+    }
+}
+
+fn tmpfs_mount(at: &'static str, options: Option<&TmpfsOptions<'_>>, demands: &mut Demands) {
+    let Some(TmpfsOptions { size_bytes, mode: _, options }) = options else { return };
+    if let Some(size) = size_bytes.filter(|size| *size != 0) {
+        limit(at, Quantity::Tmpfs, Some(size), demands);
+    }
+    for option in options.iter().flatten() {
+        let option = option.iter().map(|part| part.as_str()).collect::<Vec<_>>().join("=");
+        tmpfs_option(at, &option, demands);
+    }
+}
+
+/// A line of `HostConfig.Tmpfs`: mount options as `mount(8)` writes them.
+fn tmpfs_line(path: &str, options: &str, demands: &mut Demands) {
+    const AT: &str = "HostConfig.Tmpfs";
+    target(AT, path, demands);
+    options.split(',').filter(|option| !option.is_empty()).for_each(|option| tmpfs_option(AT, option, demands));
+}
+
+fn tmpfs_option(at: &'static str, option: &str, demands: &mut Demands) {
+    let harmless = matches!(option, "ro" | "rw" | "noexec" | "nosuid" | "nodev" | "noatime" | "nodiratime" | "relatime" | "strictatime")
+        || ["size=", "mode=", "uid=", "gid=", "nr_inodes=", "nr_blocks="].iter().any(|prefix| option.starts_with(prefix));
+    if !harmless {
+        demands.named(at, Name::TmpfsOption, option);
+    }
+}
+
+fn network(at: &'static str, mode: Option<&NetworkMode<'_>>, facts: &Facts, demands: &mut Demands) {
+    match mode {
+        Some(NetworkMode::Container(container)) => used_container(at, Role::JoinNetwork, container.as_str(), facts, demands),
+        Some(NetworkMode::Host) => demands.flag(at, Flag::HostNetwork, true),
+        Some(NetworkMode::Network(network)) => used_network(at, network, facts, demands),
+        Some(NetworkMode::None) => used_network(at, "none", facts, demands),
+        Some(NetworkMode::Default) | None => used_network(at, "default", facts, demands),
+    }
+}
+
+/// A namespace that has only two words: nothing, and `host`.
+fn own_namespace(at: &'static str, flag: Flag, mode: Option<&Text<'_>>, demands: &mut Demands) {
+    match mode.map_or("", |mode| mode.as_str()) {
+        "" | "private" => {}
+        "host" => demands.flag(at, flag, true),
+        other => demands.push(at, Demand::NotUnderstood(format!("`{}`", other.escape_debug()))),
+    }
+}
+
+/// The capabilities that a container has in effect: the default ones, less those dropped, and those added.
+fn capability_demands(add: Option<&[Text<'_>]>, drop: Option<&[Text<'_>]>, exact: Option<&[Text<'_>]>, demands: &mut Demands) {
+    let canonical = |text: &Text<'_>| {
+        let upper = text.to_ascii_uppercase();
+        upper.strip_prefix("CAP_").unwrap_or(&upper).to_owned()
+    };
+    let dropped: Vec<String> = drop.unwrap_or_default().iter().map(canonical).collect();
+    if let Some(exact) = exact.filter(|exact| !exact.is_empty()) {
+        exact.iter().for_each(|name| demands.named("HostConfig.Capabilities", Name::Capability, &canonical(name)));
+    }
+    let all_dropped = dropped.iter().any(|name| name == "ALL");
+    for name in DEFAULT_CAPABILITIES.iter().filter(|name| !all_dropped && !dropped.iter().any(|dropped| dropped == *name)) {
+        demands.named("HostConfig.CapDrop", Name::Capability, name);
+    }
+    // With `ALL` added, what is dropped besides is still everything else: judged as all.
+    for name in add.unwrap_or_default().iter().map(canonical) {
+        demands.named("HostConfig.CapAdd", Name::Capability, &name);
+    }
+}
+
+/// moby daemon/pkg/oci/caps/defaults.go.
+pub const DEFAULT_CAPABILITIES: [&str; 14] = [
+    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP",
+    "SETUID", "SYS_CHROOT",
+];
+
+fn security_options(options: Option<&[SecurityOption<'_>]>, demands: &mut Demands) {
+    let options = options.unwrap_or_default();
+    options.iter().for_each(|option| security_option("HostConfig.SecurityOpt", option, demands));
+    // The last one wins in the engine; here one that turns it off is enough.
+    let on = options.contains(&SecurityOption::NoNewPrivileges(true)) && !options.contains(&SecurityOption::NoNewPrivileges(false));
+    demands.flag("HostConfig.SecurityOpt", Flag::NewPrivileges, !on);
+}
+
+/// An option of the security modules. `no-new-privileges=false` is refused as what it is: a way to undo the engine's own default.
+pub(super) fn security_option(at: &'static str, option: &SecurityOption<'_>, demands: &mut Demands) {
+    match option {
+        SecurityOption::AppArmor(profile) => demands.push(at, Demand::Named(Name::AppArmor, profile.to_string())),
+        SecurityOption::Label(value) => demands.push(at, Demand::Named(Name::SelinuxLabel, value.to_string())),
+        SecurityOption::NoNewPrivileges(true) => {}
+        SecurityOption::NoNewPrivileges(false) => demands.push(at, Demand::NotUnderstood("no-new-privileges=false undoes a default of the engine".to_owned())),
+        SecurityOption::Seccomp(profile) => demands.push(at, Demand::Named(Name::Seccomp, if profile.trim_start().starts_with('{') { "custom".to_owned() } else { profile.to_string() })),
+        SecurityOption::SystemPaths(value) => {
+            demands.flag(at, Flag::UnmaskedPaths, true);
+            demands.flag(at, Flag::WritableKernel, true);
+            if value != &"unconfined" {
+                demands.push(at, Demand::NotUnderstood(format!("systempaths=`{}`", value.escape_debug())));
+            }
+        }
+        SecurityOption::WritableCgroups(on) => demands.flag(at, Flag::WritableCgroups, *on),
+    }
+}
+
+/// The lists of masked and read-only paths. A request that names any replaces the engine's whole list; a stored one is the engine's.
+fn paths(at: &'static str, flag: Flag, list: Option<&[Text<'_>]>, view: View<'_>, demands: &mut Demands) {
+    let Some(list) = list else { return };
+    let needed: &[&str] = match (view, flag) {
+        (View::Request, _) => return demands.flag(at, flag, true),
+        (View::Stored(_), Flag::UnmaskedPaths) => &ALWAYS_MASKED,
+        (View::Stored(_), _) => &ALWAYS_READONLY,
+    };
+    demands.flag(at, flag, !needed.iter().all(|path| list.iter().any(|given| given.as_str() == *path)));
+}
+
+/// moby daemon/pkg/oci/defaults.go, those of every engine from 20.10 on.
+const ALWAYS_MASKED: [&str; 9] = [
+    "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+    "/sys/firmware",
+];
+const ALWAYS_READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+fn log(at: &'static str, config: Option<&LogConfig<'_>>, view: View<'_>, demands: &mut Demands) {
+    let Some(LogConfig { driver, config }) = config else { return };
+    let driver = driver.as_deref().unwrap_or_default();
+    if view.is_default(|defaults| defaults.log_driver == driver) {
+        return;
+    }
+    demands.named(at, Name::LogDriver, driver);
+    for key in config.iter().flat_map(|map| map.keys()) {
+        demands.named(at, Name::LogOption, key);
+    }
+}
+
+type PortBindings<'a> = Map<'a, Option<Vec<Option<PortBinding<'a>>>>>;
+
+fn ports(bindings: Option<&PortBindings<'_>>, all: bool, demands: &mut Demands) {
+    if all {
+        demands.push("HostConfig.PublishAllPorts", Demand::Port(Port { address: None, ports: None, protocol: "tcp" }));
+    }
+    for (key, list) in bindings.iter().flat_map(|map| map.iter()) {
+        let Some(PortKey { protocol, .. }) = PortKey::parse(key) else {
+            demands.push("HostConfig.PortBindings", Demand::NotUnderstood(format!("`{}` is no port", key.escape_debug())));
+            continue;
+        };
+        // No binding, an empty list and an empty binding are all one ephemeral port (29.7, measured).
+        let list = list.as_deref().unwrap_or_default();
+        if list.is_empty() {
+            port(&PortBinding::default(), protocol, demands);
+        }
+        list.iter().for_each(|binding| port(binding.as_ref().unwrap_or(&PortBinding::default()), protocol, demands));
+    }
+}
+
+fn port(PortBinding { host_ip, host_port }: &PortBinding<'_>, protocol: &'static str, demands: &mut Demands) {
+    const AT: &str = "HostConfig.PortBindings";
+    let address = match host_ip.as_deref().unwrap_or_default() {
+        "" | "0.0.0.0" | "::" => None,
+        text => match text.parse() {
+            Ok(address) => Some(address),
+            Err(_) => return demands.push(AT, Demand::NotUnderstood(format!("`{}` is no address", text.escape_debug()))),
+        },
+    };
+    let ports = match host_port.as_deref().unwrap_or_default() {
+        "" | "0" => None,
+        text => match parse_ports(text) {
+            Some(ports) => Some(ports),
+            None => return demands.push(AT, Demand::NotUnderstood(format!("`{}` is no port", text.escape_debug()))),
+        },
+    };
+    demands.push(AT, Demand::Port(Port { address, ports, protocol }));
+}
+
+/// What goes into the container's `resolv.conf` and `hosts`. A newline in one of them would write lines of its own (measured on 26.1).
+fn name_service(dns: Option<&[Text<'_>]>, options: Option<&[Text<'_>]>, search: Option<&[Text<'_>]>, hosts: Option<&[ExtraHost<'_>]>, demands: &mut Demands) {
+    for server in dns.unwrap_or_default() {
+        match server.parse::<std::net::IpAddr>() {
+            Ok(address) => demands.push("HostConfig.Dns", Demand::Named(Name::Dns, address.to_string())),
+            Err(_) => demands.push("HostConfig.Dns", Demand::NotUnderstood(format!("`{}` is no address", server.escape_debug()))),
+        }
+    }
+    for (at, list) in [("HostConfig.DnsOptions", options), ("HostConfig.DnsSearch", search)] {
+        let word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'));
+        if let Some(text) = list.unwrap_or_default().iter().find(|text| !word(text)) {
+            demands.push(at, Demand::NotUnderstood(format!("`{}`", text.escape_debug())));
+        }
+    }
+    for ExtraHost { name: _, address } in hosts.unwrap_or_default() {
+        match address {
+            Some(address) => demands.push("HostConfig.ExtraHosts", Demand::Named(Name::ExtraHost, address.to_string())),
+            None => demands.flag("HostConfig.ExtraHosts", Flag::HostGateway, true),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Limits: memory, CPUs, processes, and everything beside them in `Resources`.
+
+use crate::demand::{Amount, Demand, Demands, Flag, Name, Quantity};
+use crate::types::container::{ContainerUpdate, Device, DeviceRequest, RestartPolicy, ThrottleDevice, WeightDevice};
+use crate::wire::Text;
+
+/// What a new limit of a container demands. A limit that is not named stays as it is.
+pub(super) fn update(body: &ContainerUpdate<'_>, demands: &mut Demands) {
+    let ContainerUpdate {
+        restart_policy,
+        cpu_shares: _,
+        memory,
+        nano_cpus,
+        cgroup_parent,
+        blkio_weight: _,
+        blkio_weight_device,
+        blkio_device_read_bps,
+        blkio_device_write_bps,
+        blkio_device_read_iops,
+        blkio_device_write_iops,
+        cpu_period,
+        cpu_quota,
+        cpu_realtime_period,
+        cpu_realtime_runtime,
+        cpuset_cpus: _,
+        cpuset_mems: _,
+        devices: given_devices,
+        device_cgroup_rules: rules,
+        device_requests: requests,
+        disk_quota: _,
+        kernel_memory: _,
+        kernel_memory_tcp: _,
+        memory_reservation: _,
+        memory_swap,
+        memory_swappiness: _,
+        oom_kill_disable,
+        pids_limit,
+        ulimits,
+        cpu_count: _,
+        cpu_percent: _,
+        io_maximum_iops: _,
+        io_maximum_bandwidth: _,
+    } = body;
+    restart("RestartPolicy", restart_policy.as_ref(), demands);
+    if let Some(bytes) = memory.filter(|bytes| *bytes != 0) {
+        limit("Memory", Quantity::Memory, Some(bytes), demands);
+    }
+    if nano_cpus.is_some_and(|cpus| cpus != 0) || cpu_quota.is_some_and(|quota| quota != 0) {
+        cpus("NanoCpus", *nano_cpus, *cpu_period, *cpu_quota, demands);
+    }
+    if let Some(pids) = pids_limit.filter(|pids| *pids != 0) {
+        limit("PidsLimit", Quantity::Pids, Some(pids), demands);
+    }
+    swap("MemorySwap", *memory_swap, demands);
+    demands.named("CgroupParent", Name::CgroupParent, cgroup_parent.as_deref().unwrap_or_default());
+    demands.flag("OomKillDisable", Flag::OomProtection, *oom_kill_disable == Some(true));
+    realtime("CpuRealtimeRuntime", *cpu_realtime_period, *cpu_realtime_runtime, demands);
+    weights("BlkioWeightDevice", blkio_weight_device.as_deref(), demands);
+    for list in [blkio_device_read_bps, blkio_device_write_bps, blkio_device_read_iops, blkio_device_write_iops] {
+        throttles("BlkioDevice", list.as_deref(), demands);
+    }
+    devices("Devices", given_devices.as_deref(), demands);
+    device_rules("DeviceCgroupRules", rules.as_deref(), demands);
+    device_requests("DeviceRequests", requests.as_deref(), demands);
+    if ulimits.as_ref().is_some_and(|list| !list.is_empty()) {
+        demands.push("Ulimits", Demand::NotUnderstood("ulimits of a container that exists".to_owned()));
+    }
+}
+
+/// A limit; zero, less, and nothing mean: none.
+pub(super) fn limit(at: &'static str, quantity: Quantity, amount: Option<i64>, demands: &mut Demands) {
+    let amount = amount.and_then(|amount| u64::try_from(amount).ok()).filter(|amount| *amount > 0);
+    demands.push(at, Demand::Quantity(quantity, Amount(amount)));
+}
+
+/// CPUs, as billionths or as a quota of a period (100 ms where none is named).
+pub(super) fn cpus(at: &'static str, nano: Option<i64>, period: Option<i64>, quota: Option<i64>, demands: &mut Demands) {
+    let quota = quota.filter(|quota| *quota > 0);
+    let from_quota = quota.map(|quota| quota.saturating_mul(1_000_000_000) / period.filter(|period| *period > 0).unwrap_or(100_000));
+    limit(at, Quantity::Cpus, nano.filter(|nano| *nano != 0).or(from_quota), demands);
+}
+
+/// Swap: nothing is the engine's own default, twice the memory.
+pub(super) fn swap(at: &'static str, swap: Option<i64>, demands: &mut Demands) {
+    if let Some(swap) = swap.filter(|swap| *swap != 0) {
+        limit(at, Quantity::Swap, Some(swap), demands);
+    }
+}
+
+pub(super) fn realtime(at: &'static str, period: Option<i64>, runtime: Option<i64>, demands: &mut Demands) {
+    demands.flag(at, Flag::RealtimeCpu, period.is_some_and(|period| period != 0) || runtime.is_some_and(|runtime| runtime != 0));
+}
+
+pub(super) fn weights(at: &'static str, list: Option<&[WeightDevice<'_>]>, demands: &mut Demands) {
+    demands.flag(at, Flag::DeviceThrottle, list.is_some_and(|list| !list.is_empty()));
+}
+
+pub(super) fn throttles(at: &'static str, list: Option<&[ThrottleDevice<'_>]>, demands: &mut Demands) {
+    demands.flag(at, Flag::DeviceThrottle, list.is_some_and(|list| !list.is_empty()));
+}
+
+pub(super) fn devices(at: &'static str, list: Option<&[Device<'_>]>, demands: &mut Demands) {
+    for Device { path_on_host, path_in_container: _, cgroup_permissions } in list.unwrap_or_default() {
+        let path = crate::types::strings::clean_path(path_on_host.as_deref().unwrap_or_default()).unwrap_or_default();
+        let access = cgroup_permissions.as_deref().filter(|access| !access.is_empty()).unwrap_or("rwm");
+        demands.push(at, Demand::Named(Name::Device, format!("{path}:{access}")));
+    }
+}
+
+pub(super) fn device_rules(at: &'static str, list: Option<&[Text<'_>]>, demands: &mut Demands) {
+    for rule in list.unwrap_or_default() {
+        demands.push(at, Demand::Named(Name::DeviceRule, rule.to_string()));
+    }
+}
+
+pub(super) fn device_requests(at: &'static str, list: Option<&[DeviceRequest<'_>]>, demands: &mut Demands) {
+    for DeviceRequest { driver, count: _, device_ids: _, capabilities: _, options: _ } in list.unwrap_or_default() {
+        let driver = driver.as_deref().filter(|driver| !driver.is_empty()).unwrap_or("default");
+        demands.push(at, Demand::Named(Name::DeviceRequest, driver.to_owned()));
+    }
+}
+
+pub(super) fn restart(at: &'static str, policy: Option<&RestartPolicy<'_>>, demands: &mut Demands) {
+    let Some(RestartPolicy { name, maximum_retry_count: _ }) = policy else { return };
+    match name.as_deref().unwrap_or_default() {
+        "" | "no" => {}
+        name @ ("always" | "on-failure" | "unless-stopped") => demands.named(at, Name::Restart, name),
+        other => demands.push(at, Demand::NotUnderstood(format!("restart policy `{}`", other.escape_debug()))),
+    }
+}

@@ -1,0 +1,117 @@
+//! What the engine knows about the objects that a request names, as far as a decision needs it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A kind of engine object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ObjectKind {
+    /// A container.
+    Container,
+    /// A process in a container.
+    Exec,
+    /// An image.
+    Image,
+    /// A network.
+    Network,
+    /// A volume.
+    Volume,
+}
+
+impl ObjectKind {
+    /// As messages name it; Docker's own words, which clients look for (`No such container: x`).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Exec => "exec instance",
+            Self::Image => "image",
+            Self::Network => "network",
+            Self::Volume => "volume",
+        }
+    }
+}
+
+/// Whose an object is, seen from the tenant that asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// It carries no owner label.
+    Nobody,
+    /// It carries another tenant's.
+    Other,
+    /// It carries the asking tenant's.
+    Own,
+}
+
+/// An engine object, as the engine described it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// What it is.
+    pub kind: ObjectKind,
+    /// Its full id; for a volume its name.
+    pub id: String,
+    /// Its name, as people see it.
+    pub name: String,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// An image's tags and digests, as the engine lists them.
+    pub references: Vec<String>,
+}
+
+impl Object {
+    /// Whether it is a network that every engine has: `bridge`, `host`, `none`.
+    #[must_use]
+    pub fn is_predefined_network(&self) -> bool {
+        self.kind == ObjectKind::Network && PREDEFINED_NETWORKS.contains(&self.name.as_str())
+    }
+}
+
+/// The networks that every engine has (moby api/types/container/hostconfig_unix.go; `default` is `bridge`).
+pub const PREDEFINED_NETWORKS: [&str; 3] = ["bridge", "host", "none"];
+
+/// An object as a request names it: a name, an id, the beginning of an id, an image reference.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference {
+    /// What it is.
+    pub kind: ObjectKind,
+    /// As it was written.
+    pub name: String,
+}
+
+/// What the engine said to each reference of a request.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    found: BTreeMap<Reference, Option<Object>>,
+    plain_paths: BTreeSet<String>,
+}
+
+impl Facts {
+    /// Records an answer; `None`: there is no such object.
+    pub fn insert(&mut self, reference: Reference, object: Option<Object>) {
+        self.found.insert(reference, object);
+    }
+
+    /// The object that a reference means; `None` when there is none, or when nobody asked.
+    #[must_use]
+    pub fn object(&self, kind: ObjectKind, name: &str) -> Option<&Object> {
+        self.found.get(&Reference { kind, name: name.to_owned() }).and_then(Option::as_ref)
+    }
+
+    /// Records that no part of a host path is a symbolic link.
+    pub fn insert_plain_path(&mut self, path: String) {
+        self.plain_paths.insert(path);
+    }
+
+    /// Whether a host path is known to go through no symbolic link.
+    #[must_use]
+    pub fn is_plain(&self, path: &str) -> bool {
+        self.plain_paths.contains(path)
+    }
+
+    /// Whether the engine was asked about it.
+    #[must_use]
+    pub fn knows(&self, reference: &Reference) -> bool {
+        self.found.contains_key(reference)
+    }
+}

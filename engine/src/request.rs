@@ -1,0 +1,300 @@
+//! A request: decoded from what a client sent, bound to the objects that it means, encoded for the engine.
+
+mod bind;
+
+pub(crate) use bind::has_name;
+
+use crate::demand::Demands;
+use crate::demands;
+use crate::error::DecodeError;
+use crate::facts::{Facts, ObjectKind};
+use crate::operation::{BodyKind, Family, Operation, OperationId};
+use crate::path::{decode_segment, percent_encode, split};
+use crate::query::Query;
+use crate::reference::{ImageReference, is_hex};
+use crate::types::container::{ALSO_IN_QUERY, ContainerCreate, ContainerUpdate};
+use crate::types::exec::{ExecCreate, ExecStart};
+use crate::types::network::{NetworkConnect, NetworkCreate, NetworkDisconnect};
+use crate::types::registry::{AuthConfig, RegistryConfig, decode_header, unwrap_header, wrap_header};
+use crate::types::strings::is_object_name;
+use crate::types::volume::VolumeCreate;
+use crate::version::Version;
+use crate::wire::{Map, decode_json};
+
+/// What a request line says: enough to know what the body must be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route<'a> {
+    /// The operation.
+    pub operation: &'static Operation,
+    /// The version that the path names.
+    pub version: Option<Version>,
+    /// The object that the path names.
+    object: Option<String>,
+    query: &'a str,
+}
+
+/// The headers that mean something to the engine. Every other one is left behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Headers<'a> {
+    /// `Content-Type`.
+    pub content_type: Option<&'a str>,
+    /// `X-Registry-Auth`: credentials for a pull.
+    pub registry_auth: Option<&'a str>,
+    /// `X-Registry-Config`: credentials for a build.
+    pub registry_config: Option<&'a str>,
+}
+
+/// A request of the Engine API, completely typed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request<'a> {
+    /// The version that the client speaks; `None`: the engine's own.
+    pub version: Option<Version>,
+    /// The operation.
+    pub operation: &'static Operation,
+    /// The object that the path names: as it was written, and as its id once it is bound.
+    pub object: Option<String>,
+    /// The query.
+    pub query: Query<'a>,
+    /// The body.
+    pub body: Body<'a>,
+    /// Credentials for a pull.
+    pub registry_auth: Option<AuthConfig<'static>>,
+    /// Credentials for a build.
+    pub registry_config: Option<RegistryConfig<'static>>,
+}
+
+/// The body of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body<'a> {
+    /// See [`ContainerCreate`].
+    ContainerCreate(Box<ContainerCreate<'a>>),
+    /// See [`ContainerUpdate`].
+    ContainerUpdate(Box<ContainerUpdate<'a>>),
+    /// See [`ExecCreate`].
+    ExecCreate(Box<ExecCreate<'a>>),
+    /// See [`ExecStart`].
+    ExecStart(ExecStart),
+    /// See [`NetworkConnect`].
+    NetworkConnect(Box<NetworkConnect<'a>>),
+    /// See [`NetworkCreate`].
+    NetworkCreate(Box<NetworkCreate<'a>>),
+    /// See [`NetworkDisconnect`].
+    NetworkDisconnect(NetworkDisconnect<'a>),
+    /// Nothing.
+    None,
+    /// An archive that is streamed.
+    Tar,
+    /// See [`VolumeCreate`].
+    VolumeCreate(VolumeCreate<'a>),
+}
+
+/// A request as an engine gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The method.
+    pub method: &'static str,
+    /// Path and query.
+    pub target: String,
+    /// Headers beside those of framing.
+    pub headers: Vec<(&'static str, String)>,
+    /// What follows.
+    pub payload: Payload,
+}
+
+/// What follows the head of an encoded request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// A JSON document.
+    Json(Vec<u8>),
+    /// Nothing.
+    None,
+    /// The client's archive, streamed.
+    Stream,
+}
+
+impl<'a> Route<'a> {
+    /// Reads method and target.
+    ///
+    /// # Errors
+    /// No engine routes it, or not in this spelling, or not in this version.
+    pub fn parse(method: &str, target: &'a str) -> Result<Self, DecodeError> {
+        let target = split(target)?;
+        let (operation, object) = Operation::find(method, &target.segments).ok_or(DecodeError::NoSuchOperation)?;
+        if let Some(version) = target.version
+            && !(operation.since..=operation.until).contains(&version)
+        {
+            return Err(DecodeError::OperationVersion { operation: operation.id.name(), version, since: operation.since, until: operation.until });
+        }
+        // Escapes belong into the object's name alone; a literal segment that needed one was not found above.
+        let object = match object.as_str() {
+            "" => None,
+            raw => Some(parse_object(operation, &decode_segment(raw)?)?),
+        };
+        Ok(Self { operation, version: target.version, object, query: target.query })
+    }
+
+    /// Reads the rest of the request. `body` is the whole body, or empty where it is streamed.
+    ///
+    /// # Errors
+    /// Something in it is unknown, ambiguous or malformed; says where.
+    pub fn decode(self, headers: &Headers<'a>, body: &'a [u8]) -> Result<Request<'a>, DecodeError> {
+        let Self { operation, version, object, query } = self;
+        let dropped: &[&[&str]] = match operation.id {
+            OperationId::ContainerCreate => ALSO_IN_QUERY,
+            OperationId::ContainerList => &[&["trunc_cmd"]],
+            OperationId::ImageList => &[&["only_ids"]],
+            OperationId::ContainerAttach => &[&["hijack"]],
+            OperationId::ImageCreate => &[&["authconfig"]],
+            _ if operation.is_typed() => &[],
+            _ => return Ok(Request { version, operation, object, query: Query::default(), body: Body::None, registry_auth: None, registry_config: None }),
+        };
+        let query = Query::decode(query, operation.query, dropped)?;
+        let body = Body::decode(operation, headers, body)?;
+        let registry_auth = match (operation.id, headers.registry_auth) {
+            (OperationId::ImageCreate, Some(value)) if !value.is_empty() => Some(decode_auth(value)?),
+            _ => None,
+        };
+        let registry_config = match (operation.id, headers.registry_config) {
+            (OperationId::ImageBuild, Some(value)) if !value.is_empty() => Some(decode_registry_config(value)?),
+            _ => None,
+        };
+        Ok(Request { version, operation, object, query, body, registry_auth, registry_config })
+    }
+}
+
+/// What a name in a path may be. Names that no object can have are refused here: looking for them could only find something else.
+fn parse_object(operation: &Operation, name: &str) -> Result<String, DecodeError> {
+    let fits = match (operation.family, object_kind(operation)) {
+        (_, Some(ObjectKind::Image)) => is_image_name(name),
+        (_, Some(_)) => is_object_name(name),
+        (_, None) => true,
+    };
+    if fits { Ok(name.to_owned()) } else { Err(DecodeError::Path("a name that no object can have")) }
+}
+
+/// An image reference, an id, or the beginning of one.
+fn is_image_name(name: &str) -> bool {
+    let hex = name.strip_prefix("sha256:").unwrap_or(name);
+    (!hex.is_empty() && hex.len() <= 64 && hex.bytes().all(is_hex)) || ImageReference::parse(name).is_ok()
+}
+
+/// The kind of object that an operation's path names.
+pub(crate) fn object_kind(operation: &Operation) -> Option<ObjectKind> {
+    if !operation.path.contains('{') {
+        return None;
+    }
+    match operation.family {
+        Family::Container if operation.path.starts_with("/exec/") => Some(ObjectKind::Exec),
+        Family::Container => Some(ObjectKind::Container),
+        Family::Image => Some(ObjectKind::Image),
+        Family::Network => Some(ObjectKind::Network),
+        Family::Volume => Some(ObjectKind::Volume),
+        Family::Plugin | Family::Swarm | Family::System => None,
+    }
+}
+
+fn decode_auth(value: &str) -> Result<AuthConfig<'static>, DecodeError> {
+    const NAME: &str = "X-Registry-Auth";
+    let json = unwrap_header(NAME, value)?;
+    let auth: AuthConfig<'_> = decode_header(NAME, &json)?;
+    Ok(own_auth(auth))
+}
+
+fn decode_registry_config(value: &str) -> Result<RegistryConfig<'static>, DecodeError> {
+    const NAME: &str = "X-Registry-Config";
+    let json = unwrap_header(NAME, value)?;
+    let config: RegistryConfig<'_> = decode_header(NAME, &json)?;
+    Ok(Map(config.0.into_iter().map(|(host, auth)| (host.into_owned(), own_auth(auth))).collect()))
+}
+
+fn own_auth(auth: AuthConfig<'_>) -> AuthConfig<'static> {
+    let AuthConfig { username, password, auth, server_address, identity_token, registry_token, email } = auth;
+    AuthConfig {
+        username: username.map(crate::wire::Text::into_owned),
+        password: password.map(crate::wire::Text::into_owned),
+        auth: auth.map(crate::wire::Text::into_owned),
+        server_address: server_address.map(crate::wire::Text::into_owned),
+        identity_token: identity_token.map(crate::wire::Text::into_owned),
+        registry_token: registry_token.map(crate::wire::Text::into_owned),
+        email,
+    }
+}
+
+impl<'a> Body<'a> {
+    fn decode(operation: &Operation, headers: &Headers<'_>, body: &'a [u8]) -> Result<Self, DecodeError> {
+        match operation.body {
+            BodyKind::Tar => return Ok(Self::Tar),
+            // Some clients send `{}` or `null` where there is no body; engines read neither.
+            BodyKind::None | BodyKind::Untyped if matches!(body.trim_ascii(), b"" | b"{}" | b"null") => return Ok(Self::None),
+            BodyKind::None | BodyKind::Untyped => return Err(DecodeError::BodyNotExpected(operation.id.name())),
+            BodyKind::Json => {}
+        }
+        let given = headers.content_type.unwrap_or_default();
+        let media_type = given.split(';').next().unwrap_or_default().trim();
+        if !media_type.eq_ignore_ascii_case("application/json") {
+            return Err(DecodeError::ContentType { expected: "application/json", given: given.to_owned() });
+        }
+        if body.trim_ascii() == b"null" {
+            return Err(DecodeError::Body { at: String::new(), why: "an object is needed, not `null`".to_owned() });
+        }
+        Ok(match operation.id {
+            OperationId::ContainerCreate => Self::ContainerCreate(Box::new(decode_json(body)?)),
+            OperationId::ContainerUpdate => Self::ContainerUpdate(Box::new(decode_json(body)?)),
+            OperationId::ContainerExec => Self::ExecCreate(Box::new(decode_json(body)?)),
+            OperationId::ExecStart => Self::ExecStart(decode_json(body)?),
+            OperationId::NetworkConnect => Self::NetworkConnect(Box::new(decode_json(body)?)),
+            OperationId::NetworkCreate => Self::NetworkCreate(Box::new(decode_json(body)?)),
+            OperationId::NetworkDisconnect => Self::NetworkDisconnect(decode_json(body)?),
+            OperationId::VolumeCreate => Self::VolumeCreate(decode_json(body)?),
+            _ => return Err(DecodeError::BodyNotExpected(operation.id.name())),
+        })
+    }
+
+    fn encode(&self) -> Payload {
+        let json = |bytes: Result<Vec<u8>, serde_json::Error>| Payload::Json(bytes.unwrap_or_default());
+        match self {
+            Self::ContainerCreate(body) => json(serde_json::to_vec(body)),
+            Self::ContainerUpdate(body) => json(serde_json::to_vec(body)),
+            Self::ExecCreate(body) => json(serde_json::to_vec(body)),
+            Self::ExecStart(body) => json(serde_json::to_vec(body)),
+            Self::NetworkConnect(body) => json(serde_json::to_vec(body)),
+            Self::NetworkCreate(body) => json(serde_json::to_vec(body)),
+            Self::NetworkDisconnect(body) => json(serde_json::to_vec(body)),
+            Self::None => Payload::None,
+            Self::Tar => Payload::Stream,
+            Self::VolumeCreate(body) => json(serde_json::to_vec(body)),
+        }
+    }
+}
+
+impl Request<'_> {
+    /// Everything that the request would make the engine do. The request must be bound to the facts.
+    #[must_use]
+    pub fn demands(&self, facts: &Facts) -> Demands {
+        demands::of(self, facts)
+    }
+
+    /// The request as an engine gets it, in the version that both speak.
+    #[must_use]
+    pub fn encode(&self, version: Version) -> Encoded {
+        let mut target = format!("/v{version}");
+        for part in self.operation.path.split('/').skip(1) {
+            target.push('/');
+            match &self.object {
+                Some(object) if part.starts_with('{') => percent_encode(object, b"/:", &mut target),
+                _ => target.push_str(part),
+            }
+        }
+        self.query.encode(&mut target);
+        let payload = self.body.encode();
+        let mut headers = Vec::new();
+        match payload {
+            Payload::Json(_) => headers.push(("Content-Type", "application/json".to_owned())),
+            Payload::Stream => headers.push(("Content-Type", "application/x-tar".to_owned())),
+            Payload::None => {}
+        }
+        headers.extend(self.registry_auth.as_ref().map(|auth| ("X-Registry-Auth", wrap_header(auth))));
+        headers.extend(self.registry_config.as_ref().map(|config| ("X-Registry-Config", wrap_header(config))));
+        Encoded { method: self.operation.method, target, headers, payload }
+    }
+}

@@ -1,0 +1,336 @@
+//! The objects that a request names, and putting ids in the place of names.
+//!
+//! A name can mean another object a moment later; an id cannot. So the id is what is sent.
+
+use std::collections::BTreeMap;
+
+use super::{Body, Request, object_kind};
+use crate::OWNER_LABEL;
+use crate::facts::{Facts, Object, ObjectKind, PREDEFINED_NETWORKS, Reference};
+use crate::operation::OperationId;
+use crate::query::Value;
+use crate::reference::ImageReference;
+use crate::types::container::{ContainerCreate, HostConfig};
+use crate::types::network::EndpointSettings;
+use crate::types::strings::{BindSource, ContainerReference, IpcMode, NetworkMode, PidMode, clean_path};
+use crate::wire::{Map, Text};
+
+impl Request<'_> {
+    /// Every object that the request names, once each.
+    #[must_use]
+    pub fn references(&self) -> Vec<Reference> {
+        let mut found = Vec::new();
+        let mut add = |kind, name: &str| found.push(Reference { kind, name: name.to_owned() });
+        if let (Some(kind), Some(object)) = (object_kind(self.operation), &self.object) {
+            add(kind, object);
+        }
+        match &self.body {
+            Body::ContainerCreate(body) => body.references(&mut add),
+            Body::NetworkConnect(body) => {
+                body.container.iter().for_each(|container| add(ObjectKind::Container, container.as_str()));
+                body.endpoint_config.iter().for_each(|endpoint| endpoint_references(endpoint, &mut add));
+            }
+            Body::NetworkDisconnect(body) => body.container.iter().for_each(|container| add(ObjectKind::Container, container.as_str())),
+            Body::VolumeCreate(body) => body.name.iter().filter(|name| !name.is_empty()).for_each(|name| add(ObjectKind::Volume, name)),
+            Body::ContainerUpdate(_) | Body::ExecCreate(_) | Body::ExecStart(_) | Body::NetworkCreate(_) | Body::None | Body::Tar => {}
+        }
+        if self.operation.id == OperationId::ImageBuild {
+            self.build_references(&mut add);
+        }
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// The host paths that the request mounts, clean.
+    #[must_use]
+    pub fn host_paths(&self) -> Vec<String> {
+        match &self.body {
+            Body::ContainerCreate(body) => body.host_paths(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The named volumes that the request mounts.
+    #[must_use]
+    pub fn mounted_volumes(&self) -> Vec<String> {
+        let Body::ContainerCreate(body) = &self.body else { return Vec::new() };
+        let mut names = Vec::new();
+        if let Some(host) = &body.host_config {
+            host.references(&mut |kind, name| {
+                if kind == ObjectKind::Volume {
+                    names.push(name.to_owned());
+                }
+            });
+        }
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn build_references(&self, add: &mut impl FnMut(ObjectKind, &str)) {
+        if let Some(Value::Texts(tags)) = self.query.get("t") {
+            tags.iter().filter_map(|tag| ImageReference::parse(tag).ok()).for_each(|tag| add(ObjectKind::Image, &tag.to_string()));
+        }
+        if let Some(Value::List(images)) = self.query.get("cachefrom") {
+            images.iter().for_each(|image| add(ObjectKind::Image, image));
+        }
+        match NetworkMode::parse(Text::from(self.query.text("networkmode"))) {
+            Ok(mode) => mode.reference(add),
+            Err(_) => {}
+        }
+    }
+
+    /// Puts ids in the place of names, as the facts have them. What the facts do not have stays as it is, and is judged as missing.
+    pub fn bind(&mut self, facts: &Facts) {
+        if let (Some(kind), Some(written)) = (object_kind(self.operation), &mut self.object)
+            && let Some(object) = facts.object(kind, written)
+        {
+            *written = match kind {
+                ObjectKind::Image => image_spelling(written, object),
+                ObjectKind::Network if object.is_predefined_network() => object.name.clone(),
+                ObjectKind::Container | ObjectKind::Exec | ObjectKind::Network | ObjectKind::Volume => object.id.clone(),
+            };
+        }
+        match &mut self.body {
+            Body::ContainerCreate(body) => body.bind(facts),
+            Body::NetworkConnect(body) => {
+                bind_container(&mut body.container, facts);
+                let network = self.object.as_deref().unwrap_or_default();
+                body.endpoint_config.iter_mut().for_each(|endpoint| bind_endpoint(endpoint, network, facts));
+            }
+            Body::NetworkDisconnect(body) => bind_container(&mut body.container, facts),
+            Body::ContainerUpdate(_)
+            | Body::ExecCreate(_)
+            | Body::ExecStart(_)
+            | Body::NetworkCreate(_)
+            | Body::None
+            | Body::Tar
+            | Body::VolumeCreate(_) => {}
+        }
+        if self.operation.id == OperationId::ImageBuild {
+            self.bind_build(facts);
+        }
+    }
+
+    fn bind_build(&mut self, facts: &Facts) {
+        if let Ok(mut mode) = NetworkMode::parse(Text::from(self.query.text("networkmode").to_owned())) {
+            mode.bind(facts);
+            if self.query.get("networkmode").is_some() {
+                self.query.set("networkmode", Value::Text(Text::from(mode.to_string())));
+            }
+        }
+        if let Some(Value::Texts(tags)) = self.query.get("t") {
+            let tags = tags.iter().map(|tag| ImageReference::parse(tag).map_or_else(|_| tag.clone().into_owned(), |tag| Text::from(tag.to_string())));
+            let tags = tags.collect();
+            self.query.set("t", Value::Texts(tags));
+        }
+    }
+
+    /// Labels what the request makes with its owner.
+    pub fn claim(&mut self, tenant: &str) {
+        let owner = |labels: &mut Option<Map<'_, Text<'_>>>| {
+            labels.get_or_insert_with(Map::default).insert(Text::from(OWNER_LABEL), Text::from(tenant.to_owned()));
+        };
+        match &mut self.body {
+            Body::ContainerCreate(body) => owner(&mut body.labels),
+            Body::NetworkCreate(body) => owner(&mut body.labels),
+            Body::VolumeCreate(body) => owner(&mut body.labels),
+            Body::Tar if self.operation.id == OperationId::ImageBuild => {
+                let mut labels = match self.query.get("labels") {
+                    Some(Value::Pairs(labels)) => labels.clone(),
+                    _ => BTreeMap::new(),
+                };
+                labels.insert(OWNER_LABEL.to_owned(), Some(tenant.to_owned()));
+                self.query.set("labels", Value::Pairs(labels));
+            }
+            Body::ContainerUpdate(_)
+            | Body::ExecCreate(_)
+            | Body::ExecStart(_)
+            | Body::NetworkConnect(_)
+            | Body::NetworkDisconnect(_)
+            | Body::None
+            | Body::Tar => {}
+        }
+    }
+}
+
+impl<'a> ContainerCreate<'a> {
+    /// The host paths that it mounts, clean.
+    pub(crate) fn host_paths(&self) -> Vec<String> {
+        let Some(host) = &self.host_config else { return Vec::new() };
+        let binds = host.binds.iter().flatten().filter_map(|bind| match &bind.source {
+            BindSource::Host(path) => Some(path.clone()),
+            BindSource::Anonymous | BindSource::Volume(_) => None,
+        });
+        let mounts = host.mounts.iter().flatten().filter(|mount| mount.kind.as_deref() == Some("bind"));
+        binds.chain(mounts.filter_map(|mount| clean_path(mount.source.as_deref().unwrap_or_default()))).collect()
+    }
+
+    /// Every object that it names.
+    pub(crate) fn references(&self, add: &mut impl FnMut(ObjectKind, &str)) {
+        self.image.iter().filter(|image| !image.is_empty()).for_each(|image| add(ObjectKind::Image, image));
+        for (key, endpoint) in self.endpoints() {
+            network_reference(key, add);
+            endpoint.into_iter().for_each(|endpoint| endpoint_references(endpoint, add));
+        }
+        self.host_config.iter().for_each(|host| host.references(add));
+    }
+
+    /// Puts ids in the place of names.
+    pub(crate) fn bind(&mut self, facts: &Facts) {
+        if let Some(image) = &mut self.image
+            && let Some(object) = facts.object(ObjectKind::Image, image)
+        {
+            *image = Text::from(image_spelling(image, object));
+        }
+        if let Some(host) = &mut self.host_config {
+            host.bind(facts);
+        }
+        let Some(endpoints) = self.networking_config.as_mut().and_then(|config| config.endpoints_config.as_mut()) else { return };
+        for (key, settings) in std::mem::take(&mut endpoints.0) {
+            let bound = bound_network(&key, facts);
+            let mut settings = settings.unwrap_or_default();
+            bind_endpoint(&mut settings, &bound, facts);
+            // Two keys that mean one network: kept apart under the second's own spelling, which no network has, and so denied.
+            let key = if endpoints.contains_key(bound.as_str()) { key.into_owned() } else { Text::from(bound) };
+            endpoints.insert(key, Some(settings));
+        }
+    }
+}
+
+impl HostConfig<'_> {
+    fn references(&self, add: &mut impl FnMut(ObjectKind, &str)) {
+        self.network_mode.iter().for_each(|mode| mode.reference(add));
+        if let Some(PidMode::Container(container)) = &self.pid_mode {
+            add(ObjectKind::Container, container.as_str());
+        }
+        if let Some(IpcMode::Container(container)) = &self.ipc_mode {
+            add(ObjectKind::Container, container.as_str());
+        }
+        self.volumes_from.iter().flatten().for_each(|from| add(ObjectKind::Container, from.container.as_str()));
+        self.links.iter().flatten().for_each(|link| add(ObjectKind::Container, link.container.as_str()));
+        for bind in self.binds.iter().flatten() {
+            if let BindSource::Volume(name) = &bind.source {
+                add(ObjectKind::Volume, name);
+            }
+        }
+        for mount in self.mounts.iter().flatten() {
+            let source = mount.source.as_deref().unwrap_or_default();
+            match mount.kind.as_deref().unwrap_or_default() {
+                "volume" if !source.is_empty() => add(ObjectKind::Volume, source),
+                "image" if !source.is_empty() => add(ObjectKind::Image, source),
+                _ => {}
+            }
+        }
+    }
+
+    fn bind(&mut self, facts: &Facts) {
+        self.network_mode.iter_mut().for_each(|mode| mode.bind(facts));
+        let resolve = |container: &mut ContainerReference<'_>| {
+            if let Some(object) = facts.object(ObjectKind::Container, container.as_str()) {
+                container.set(&object.id);
+            }
+        };
+        if let Some(PidMode::Container(container)) = &mut self.pid_mode {
+            resolve(container);
+        }
+        if let Some(IpcMode::Container(container)) = &mut self.ipc_mode {
+            resolve(container);
+        }
+        self.volumes_from.iter_mut().flatten().for_each(|from| resolve(&mut from.container));
+        self.links.iter_mut().flatten().for_each(|link| resolve(&mut link.container));
+        for mount in self.mounts.iter_mut().flatten() {
+            if mount.kind.as_deref() == Some("image")
+                && let Some(source) = &mut mount.source
+                && let Some(object) = facts.object(ObjectKind::Image, source)
+            {
+                *source = Text::from(object.id.clone());
+            }
+        }
+    }
+}
+
+impl NetworkMode<'_> {
+    fn reference(&self, add: &mut impl FnMut(ObjectKind, &str)) {
+        match self {
+            Self::Container(container) => add(ObjectKind::Container, container.as_str()),
+            Self::Network(network) => network_reference(network, add),
+            Self::Default | Self::Host | Self::None => {}
+        }
+    }
+
+    fn bind(&mut self, facts: &Facts) {
+        match self {
+            Self::Container(container) => {
+                if let Some(object) = facts.object(ObjectKind::Container, container.as_str()) {
+                    container.set(&object.id);
+                }
+            }
+            Self::Network(network) => {
+                *self = match bound_network(network, facts).as_str() {
+                    "host" => Self::Host,
+                    "none" => Self::None,
+                    other => Self::Network(Text::from(other.to_owned())),
+                };
+            }
+            Self::Default | Self::Host | Self::None => {}
+        }
+    }
+}
+
+fn bind_container(container: &mut Option<ContainerReference<'_>>, facts: &Facts) {
+    if let Some(container) = container
+        && let Some(object) = facts.object(ObjectKind::Container, container.as_str())
+    {
+        container.set(&object.id);
+    }
+}
+
+fn network_reference(name: &str, add: &mut impl FnMut(ObjectKind, &str)) {
+    if name != "default" && !PREDEFINED_NETWORKS.contains(&name) {
+        add(ObjectKind::Network, name);
+    }
+}
+
+fn endpoint_references(endpoint: &EndpointSettings<'_>, add: &mut impl FnMut(ObjectKind, &str)) {
+    endpoint.links.iter().flatten().for_each(|link| add(ObjectKind::Container, link.container.as_str()));
+    endpoint.network_id.iter().filter(|id| !id.is_empty()).for_each(|id| network_reference(id, add));
+}
+
+/// What stands for a network in a bound request: its id, or its name where every engine has it.
+fn bound_network(name: &str, facts: &Facts) -> String {
+    match facts.object(ObjectKind::Network, name) {
+        Some(object) if object.is_predefined_network() => object.name.clone(),
+        Some(object) => object.id.clone(),
+        None => name.to_owned(),
+    }
+}
+
+/// Resolves the links; takes out `NetworkID` where it says what the key says. Anywhere else it stays, and is denied.
+fn bind_endpoint(endpoint: &mut EndpointSettings<'_>, network: &str, facts: &Facts) {
+    for link in endpoint.links.iter_mut().flatten() {
+        if let Some(object) = facts.object(ObjectKind::Container, link.container.as_str()) {
+            link.container.set(&object.id);
+        }
+    }
+    if endpoint.network_id.as_ref().is_some_and(|id| id.is_empty() || bound_network(id, facts) == network) {
+        endpoint.network_id = None;
+    }
+}
+
+/// The reference in its short spelling where the image has that name; the image's id where it was named by id.
+fn image_spelling(written: &str, object: &Object) -> String {
+    match ImageReference::parse(written) {
+        Ok(reference) if has_name(object, &reference) => reference.to_string(),
+        _ => object.id.clone(),
+    }
+}
+
+/// Whether the engine has this image under this name (and did not find it by the beginning of its id).
+pub(crate) fn has_name(object: &Object, reference: &ImageReference) -> bool {
+    object.references.iter().filter_map(|name| ImageReference::parse(name).ok()).any(|name| match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => name.repository() == reference.repository() && name.digest() == Some(digest),
+        (None, _) => name.names_same(reference),
+    })
+}

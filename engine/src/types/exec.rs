@@ -1,0 +1,47 @@
+//! `POST /containers/{id}/exec` and `POST /exec/{id}/start`: api/swagger.yaml, `ExecConfig`, `ExecStartConfig`.
+
+use crate::wire::{Text, body};
+
+body! {
+    /// A process to run in a container.
+    pub struct ExecCreate<'a> {
+        /// The user that it runs as; empty: the container's.
+        user: Text<'a> = "User",
+        /// With all capabilities.
+        privileged: bool = "Privileged",
+        /// Give it a terminal.
+        tty: bool = "Tty",
+        /// Rows and columns of the terminal (1.42).
+        console_size: [u32; 2] = "ConsoleSize",
+        /// Attach standard input.
+        attach_stdin: bool = "AttachStdin",
+        /// Attach standard error.
+        attach_stderr: bool = "AttachStderr",
+        /// Attach standard output.
+        attach_stdout: bool = "AttachStdout",
+        /// The keys that detach.
+        detach_keys: Text<'a> = "DetachKeys",
+        /// Environment, `KEY=value` (1.25).
+        env: Vec<Text<'a>> = "Env",
+        /// The directory that it starts in (1.35).
+        working_dir: Text<'a> = "WorkingDir",
+        /// The command.
+        cmd: Vec<Text<'a>> = "Cmd",
+        ; drop {
+            detach = "Detach",
+            container = "Container",
+        }
+    }
+}
+
+body! {
+    /// How an exec is started.
+    pub struct ExecStart {
+        /// Do not attach to it.
+        detach: bool = "Detach",
+        /// It has a terminal.
+        tty: bool = "Tty",
+        /// Rows and columns of the terminal (1.42).
+        console_size: [u32; 2] = "ConsoleSize",
+    }
+}

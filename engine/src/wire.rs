@@ -1,0 +1,298 @@
+//! The pieces that every body is made of: borrowed text, maps without duplicate keys, and the macro that declares a body once.
+//!
+//! A body is declared field by field with [`body!`]; its decoder refuses every key that is not declared, every duplicate, and every
+//! key in another case. Go's `encoding/json` accepts all three (it folds case, also U+017F and U+212A, and merges duplicate objects), so
+//! what is refused here could have meant something else to the engine.
+
+use std::borrow::{Borrow, Cow};
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::error::DecodeError;
+
+/// A string that borrows from the request where the JSON has no escapes in it.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text<'a>(Cow<'a, str>);
+
+impl<'a> Text<'a> {
+    /// The string.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The same text, borrowing nothing.
+    #[must_use]
+    pub fn into_owned(self) -> Text<'static> {
+        Text(Cow::Owned(self.0.into_owned()))
+    }
+}
+
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self(Cow::Owned(text))
+    }
+}
+
+impl<'a> From<Cow<'a, str>> for Text<'a> {
+    fn from(text: Cow<'a, str>) -> Self {
+        Self(text)
+    }
+}
+
+impl Borrow<str> for Text<'_> {
+    fn borrow(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl std::ops::Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq<&str> for Text<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyText;
+        impl<'de> Visitor<'de> for AnyText {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(AnyText)
+    }
+}
+
+/// A JSON object with free keys. Two equal keys are refused: Go would merge them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Map<'a, V>(pub BTreeMap<Text<'a>, V>);
+
+impl<V> Default for Map<'_, V> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<'a, V> std::ops::Deref for Map<'a, V> {
+    type Target = BTreeMap<Text<'a>, V>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<V> std::ops::DerefMut for Map<'_, V> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl<V: Serialize> Serialize for Map<'_, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in &self.0 {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Map<'a, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyMap<V>(std::marker::PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for AnyMap<V> {
+            type Value = Map<'de, V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+                let mut map = BTreeMap::new();
+                while let Some(key) = access.next_key::<Text<'de>>()? {
+                    if map.contains_key(&key) {
+                        return Err(de::Error::custom(format_args!("duplicate field `{key}`")));
+                    }
+                    map.insert(key, access.next_value()?);
+                }
+                Ok(Map(map))
+            }
+        }
+        deserializer.deserialize_map(AnyMap(std::marker::PhantomData))
+    }
+}
+
+/// A value that real clients send and every engine ignores: read, and left out when the request is encoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped;
+
+impl<'de> Deserialize<'de> for Dropped {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
+}
+
+/// An object without members, as in `"ExposedPorts": {"80/tcp": {}}`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
+
+/// Declares a body or a part of one: each field with its name on the wire and its documentation, and the keys that are dropped.
+///
+/// Every field is optional. `null` means the same as a missing key, as it does to Go; a zero value is kept as it was sent.
+macro_rules! body {
+    ($(#[$doc:meta])* pub struct $name:ident <$lt:lifetime> { $($rest:tt)* }) => {
+        $crate::wire::body! { @ [#[serde(deny_unknown_fields, bound(deserialize = "'de: 'a"))]] [$(#[$doc])*] $name [<$lt>] $($rest)* }
+    };
+    ($(#[$doc:meta])* pub struct $name:ident { $($rest:tt)* }) => {
+        $crate::wire::body! { @ [#[serde(deny_unknown_fields)]] [$(#[$doc])*] $name [] $($rest)* }
+    };
+    (@ [$(#[$serde:meta])*] [$(#[$doc:meta])*] $name:ident [$($generics:tt)*]
+        $($(#[$field_doc:meta])* $field:ident: $type:ty = $key:literal,)*
+        $(; drop { $($dropped:ident = $dropped_key:literal,)* })?
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+        $(#[$serde])*
+        pub struct $name $($generics)* {
+            $(
+                $(#[$field_doc])*
+                #[serde(rename = $key, skip_serializing_if = "Option::is_none")]
+                pub $field: Option<$type>,
+            )*
+            $($(
+                #[doc = concat!("`", $dropped_key, "`: sent by real clients, ignored by every engine, never forwarded.")]
+                #[serde(rename = $dropped_key, default, skip_serializing)]
+                pub $dropped: $crate::wire::Dropped,
+            )*)?
+        }
+
+        impl $($generics)* $name $($generics)* {
+            /// The names of the fields on the wire, in the order of their declaration.
+            pub const FIELDS: &'static [&'static str] = &[$($key),*];
+        }
+    };
+}
+pub(crate) use body;
+
+/// A type that stands in JSON as a string with rules: `parse` reads it, `Display` writes its canonical form.
+macro_rules! string_form {
+    ($name:ident $(<$lt:lifetime>)?) => {
+        impl $(<$lt>)? serde::Serialize for $name $(<$lt>)? {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de $(: $lt, $lt)?> serde::Deserialize<'de> for $name $(<$lt>)? {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = $crate::wire::Text::deserialize(deserializer)?;
+                Self::parse(text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use string_form;
+
+/// Decodes one JSON document strictly: one value, no trailing bytes, no unknown or duplicate key, valid UTF-8, depth at most 128.
+///
+/// # Errors
+/// [`DecodeError::Body`], with the path of the field.
+pub fn decode_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+    serde_json::from_slice(bytes).map_err(|_| explain::<T>(bytes))
+}
+
+/// Decodes again, slower, to say where it went wrong.
+fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> DecodeError {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    match serde_path_to_error::deserialize::<_, T>(&mut json) {
+        Err(error) => {
+            let at = error.path().to_string();
+            DecodeError::Body { at: if at == "." { String::new() } else { at }, why: plain(&error.into_inner().to_string()) }
+        }
+        Ok(_) => DecodeError::Body { at: String::new(), why: "bytes after the end of the JSON document".to_owned() },
+    }
+}
+
+/// serde's message in our words: no position (the path says it), no list of every field there is, a suggestion instead.
+fn plain(message: &str) -> String {
+    let message = message.split(" at line ").next().unwrap_or(message);
+    let Some((unknown, expected)) = message.split_once(", expected ") else { return message.to_owned() };
+    let Some(given) = unknown.strip_prefix("unknown field `").and_then(|rest| rest.strip_suffix('`')) else {
+        return message.to_owned();
+    };
+    let folded = fold(given);
+    let near = expected
+        .split('`')
+        .filter(|name| !name.is_empty() && name.chars().all(char::is_alphanumeric) && *name != "of" && *name != "or")
+        .map(|name| (strsim::damerau_levenshtein(&fold(name), &folded), name))
+        .min();
+    match near {
+        Some((0, name)) => format!("unknown field `{given}`: it is spelled `{name}`"),
+        Some((distance, name)) if distance <= 2 => format!("unknown field `{given}`, did you mean `{name}`?"),
+        _ => format!("unknown field `{given}`"),
+    }
+}
+
+/// A key as Go's `encoding/json` compares it: ASCII case, U+017F as `s`, U+212A as `k`.
+fn fold(key: &str) -> String {
+    key.chars()
+        .map(|c| match c {
+            '\u{17f}' => 's',
+            '\u{212a}' => 'k',
+            other => other.to_ascii_lowercase(),
+        })
+        .collect()
+}

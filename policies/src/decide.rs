@@ -1,0 +1,315 @@
+//! The decision: every demand must be covered by a grant.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use engine::demand::{Amount, Demand, Demanded, Demands, Operate, Role, UsedObject};
+use engine::facts::{Object, ObjectKind, Owner};
+use engine::operation::{Effect, Family, Operation, OperationId};
+use engine::request::Encoded;
+use engine::{OWNER_LABEL, Request, Version};
+
+use crate::compile::Policy;
+use crate::grant::Scope;
+use crate::syntax::NAME_KEYS;
+
+/// A request that may be forwarded. Only [`Policy::decide`] makes one, and only it can be encoded for an engine by the proxy.
+#[derive(Debug)]
+pub struct Permitted<'a> {
+    request: Request<'a>,
+    rows: Rows,
+    demands: usize,
+}
+
+/// The rows of a list that a client may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rows {
+    /// All that the engine lists: the filters that were added narrow it.
+    All,
+    /// Those with one of these labels.
+    Labelled(BTreeSet<(String, String)>),
+    /// Images that are granted, or carry this owner.
+    Images,
+}
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// What was asked for.
+    pub operation: &'static Operation,
+    /// The policy's name.
+    pub policy: String,
+    /// What no grant covers.
+    pub uncovered: Vec<Demanded>,
+}
+
+/// How a refusal looks to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DenialKind {
+    /// What is not theirs looks as if it did not exist.
+    Hidden,
+    /// It is not granted.
+    NotGranted,
+    /// It is not understood.
+    NotUnderstood,
+}
+
+impl Policy {
+    /// Decides a bound request by its demands. What is permitted is claimed for the tenant, and lists are narrowed to what it may see.
+    ///
+    /// # Errors
+    /// [`Denial`]: some demand is not covered.
+    pub fn decide<'a>(&self, mut request: Request<'a>, demands: &Demands, tenant: &str) -> Result<Permitted<'a>, Box<Denial>> {
+        let operation = request.operation;
+        let uncovered: Vec<Demanded> = demands.iter().filter(|demanded| !self.covers(&demanded.demand)).cloned().collect();
+        if !uncovered.is_empty() || demands.is_empty() || !operation.is_typed() {
+            return Err(Box::new(Denial { operation, policy: self.name.clone(), uncovered }));
+        }
+        request.claim(tenant);
+        let rows = self.narrow(&mut request, tenant);
+        Ok(Permitted { request, rows, demands: demands.len() })
+    }
+
+    /// Demands that no grant covers, of something that is no request of its own: a stored container, a Dockerfile.
+    #[must_use]
+    pub fn uncovered(&self, demands: &Demands) -> Vec<Demanded> {
+        demands.iter().filter(|demanded| !self.covers(&demanded.demand)).cloned().collect()
+    }
+
+    /// Whether a grant covers a demand.
+    #[must_use]
+    pub fn covers(&self, demand: &Demand) -> bool {
+        match demand {
+            Demand::Bind(bind) => self.binds.iter().any(|grant| grant.covers(bind)),
+            Demand::Flag(flag) => self.allow.contains(flag),
+            Demand::Named(name, value) => self.names.get(name).is_some_and(|patterns| patterns.iter().any(|pattern| pattern.covers(*name, value))),
+            Demand::Image(image) => self.images.iter().any(|pattern| pattern.covers(image)),
+            Demand::NotUnderstood(_) => false,
+            Demand::Operate(operate) => self.covers_operation(operate),
+            Demand::Port(port) => self.ports.iter().any(|grant| grant.covers(port)),
+            Demand::Quantity(quantity, amount) => self.limits.get(quantity).is_some_and(|most| at_most(*amount, *most)),
+            Demand::Tag(tag) => self.tags.iter().any(|pattern| pattern.covers(tag)),
+            Demand::Use(role, object) => self.covers_use(*role, object),
+        }
+    }
+
+    fn covers_use(&self, role: Role, object: &UsedObject) -> bool {
+        match role {
+            Role::AttachNetwork => self.networks.iter().any(|pattern| pattern.covers(object)),
+            Role::MountVolume => self.volumes.iter().any(|pattern| pattern.covers(object)),
+            Role::Container | Role::JoinIpc | Role::JoinNetwork | Role::JoinPid | Role::Link | Role::VolumesFrom => {
+                self.containers.iter().any(|pattern| pattern.covers(object))
+            }
+        }
+    }
+
+    fn covers_operation(&self, operate: &Operate) -> bool {
+        operate.operation.is_typed() && self.scopes(operate.operation).iter().any(|scope| scope.covers(operate))
+    }
+
+    /// The scopes in which an operation is granted.
+    fn scopes(&self, operation: &Operation) -> BTreeSet<&Scope> {
+        let granted = self.operations.get(&operation.family).into_iter().flatten();
+        granted.filter(|(key, _)| key.covers(operation)).flat_map(|(_, scopes)| scopes).collect()
+    }
+
+    /// The widest scope of every operation of an effect, for the decision matrix: `own`, `all`, `label` or nothing.
+    #[must_use]
+    pub fn widest(&self, operation: &Operation) -> &'static str {
+        let scopes = self.scopes(operation);
+        match () {
+            () if !operation.is_typed() || scopes.is_empty() => "-",
+            () if scopes.contains(&Scope::All) => "all",
+            () if scopes.contains(&Scope::Own) => "own",
+            () => "label",
+        }
+    }
+
+    /// Narrows a list to what the scopes show. Never widens: filters are added to those of the client, and the engine ANDs labels.
+    fn narrow(&self, request: &mut Request<'_>, tenant: &str) -> Rows {
+        let lists = matches!(
+            request.operation.id,
+            OperationId::ContainerList
+                | OperationId::ContainerPrune
+                | OperationId::ImageList
+                | OperationId::NetworkList
+                | OperationId::NetworkPrune
+                | OperationId::SystemEvents
+                | OperationId::VolumeList
+                | OperationId::VolumePrune
+        );
+        let scopes = self.scopes(request.operation);
+        if !lists || scopes.contains(&Scope::All) {
+            return Rows::All;
+        }
+        if request.operation.id == OperationId::ImageList {
+            return Rows::Images;
+        }
+        let labels: BTreeSet<(String, String)> = scopes
+            .into_iter()
+            .filter_map(|scope| match scope {
+                Scope::All => None,
+                Scope::Label(key, value) => Some((key.clone(), value.clone())),
+                Scope::Own => Some((OWNER_LABEL.to_owned(), tenant.to_owned())),
+            })
+            .collect();
+        // A prune takes what it lists, and nobody can narrow its answer: it gets the tenant's own alone.
+        let prune = request.operation.effect == Effect::Delete;
+        match labels.first().filter(|_| labels.len() == 1) {
+            Some((key, value)) => {
+                request.query.filters_mut().and_label(format!("{key}={value}"));
+                Rows::All
+            }
+            None if prune => {
+                request.query.filters_mut().and_label(format!("{OWNER_LABEL}={tenant}"));
+                Rows::All
+            }
+            None => Rows::Labelled(labels),
+        }
+    }
+
+    /// The key of a policy that would grant a demand, with its value.
+    #[must_use]
+    pub fn remedy(demand: &Demand) -> Option<String> {
+        Some(match demand {
+            Demand::Bind(bind) => format!("binds: [{{ source: {}, mode: {} }}]", bind.source, if bind.writable { "rw" } else { "ro" }),
+            Demand::Flag(flag) => format!("allow: [{}]", flag.word()),
+            Demand::Named(name, value) => {
+                let key = NAME_KEYS.iter().find(|(kind, _)| kind == name).map_or("", |(_, key)| key);
+                format!("{key}: [{}]", quoted(value))
+            }
+            Demand::Image(image) => match image.names.first() {
+                Some(name) if image.owner != Owner::Other => format!("images: [{}]", name.repository()),
+                _ => return None,
+            },
+            Demand::NotUnderstood(_) => return None,
+            Demand::Operate(operate) if !operate.operation.is_typed() => return None,
+            Demand::Operate(operate) => format!(
+                "operations: {{ {}: {{ {}: {} }} }}",
+                operate.family().name(),
+                operate.operation.id,
+                if operate.object.as_ref().is_some_and(|object| object.owner != Owner::Own) { "all" } else { "own" }
+            ),
+            Demand::Port(port) => match (port.ports, port.address) {
+                (None, _) => "ports: [ephemeral]".to_owned(),
+                (Some((first, last)), None) => format!("ports: [{first}-{last}]"),
+                (Some((first, last)), Some(address)) => format!("ports: ['{address}:{first}-{last}']"),
+            },
+            Demand::Quantity(quantity, Amount(amount)) => match amount {
+                Some(amount) if *quantity == engine::demand::Quantity::Cpus => format!("limits: {{ cpus: '{}.{:09}' }}", amount / 1_000_000_000, amount % 1_000_000_000),
+                Some(amount) => format!("limits: {{ {}: {amount} }}", quantity.word()),
+                None => format!("limits: {{ {}: unlimited }}", quantity.word()),
+            },
+            Demand::Tag(tag) if matches!(tag.taken, None | Some(Owner::Own)) => format!("tags: [{}]", tag.name.repository()),
+            Demand::Tag(_) => "tags: ['**']".to_owned(),
+            Demand::Use(_, UsedObject::Missing(..)) => return None,
+            Demand::Use(role, UsedObject::Known(object)) => format!("{}: [{}]", use_key(*role), if object.owner == Owner::Other { "all" } else { &object.name }),
+            Demand::Use(role, UsedObject::New(..)) => format!("{}: [own]", use_key(*role)),
+        })
+    }
+}
+
+const fn use_key(role: Role) -> &'static str {
+    match role {
+        Role::AttachNetwork => "networks",
+        Role::MountVolume => "volumes",
+        Role::Container | Role::JoinIpc | Role::JoinNetwork | Role::JoinPid | Role::Link | Role::VolumesFrom => "containers",
+    }
+}
+
+fn quoted(value: &str) -> String {
+    if value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/')) { value.to_owned() } else { format!("'{}'", value.replace('\'', "''")) }
+}
+
+fn at_most(asked: Amount, granted: Amount) -> bool {
+    match (asked.0, granted.0) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(asked), Some(granted)) => asked <= granted,
+    }
+}
+
+impl<'a> Permitted<'a> {
+    /// The request as the engine gets it.
+    #[must_use]
+    pub fn encode(&self, version: Version) -> Encoded {
+        self.request.encode(version)
+    }
+
+    /// The request that was judged.
+    #[must_use]
+    pub fn request(&self) -> &Request<'a> {
+        &self.request
+    }
+
+    /// The rows of the answer that the client may see.
+    #[must_use]
+    pub fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// How many demands were covered.
+    #[must_use]
+    pub fn demands(&self) -> usize {
+        self.demands
+    }
+}
+
+impl Denial {
+    /// How it looks to the client.
+    #[must_use]
+    pub fn kind(&self) -> DenialKind {
+        if self.hidden_object().is_some() || self.is_probe() {
+            DenialKind::Hidden
+        } else if !self.uncovered.is_empty() && self.uncovered.iter().all(|demanded| matches!(demanded.demand, Demand::NotUnderstood(_))) {
+            DenialKind::NotUnderstood
+        } else {
+            DenialKind::NotGranted
+        }
+    }
+
+    /// `docker inspect NAME` asks for one kind of object after another until it is found: a refusal would end that.
+    fn is_probe(&self) -> bool {
+        self.operation.method == "GET" && self.operation.path.contains('{') && matches!(self.operation.family, Family::Plugin | Family::Swarm)
+    }
+
+    /// An object that the client must not learn about.
+    fn hidden_object(&self) -> Option<(ObjectKind, &str)> {
+        self.uncovered.iter().find_map(|demanded| match &demanded.demand {
+            Demand::Operate(Operate { object: Some(Object { kind, name, owner: Owner::Other | Owner::Nobody, .. }), .. }) if *kind != ObjectKind::Image => Some((*kind, name.as_str())),
+            Demand::Use(_, UsedObject::Known(Object { kind, name, owner: Owner::Other | Owner::Nobody, .. })) if *kind != ObjectKind::Volume => Some((*kind, name.as_str())),
+            Demand::Use(_, UsedObject::Missing(kind, name)) => Some((*kind, name.as_str())),
+            Demand::Image(image) if self.operation.effect == Effect::Read => Some((ObjectKind::Image, image.written.as_str())),
+            _ => None,
+        })
+    }
+}
+
+/// What a client is told. The words for what is hidden are the engine's own for what does not exist.
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind() == DenialKind::Hidden {
+            return match self.hidden_object() {
+                Some((ObjectKind::Network, name)) => write!(f, "network {name} not found"),
+                Some((ObjectKind::Volume, name)) => write!(f, "get {name}: no such volume"),
+                Some((kind, name)) => write!(f, "No such {}: {name}", kind.name()),
+                None => f.write_str("page not found"),
+            };
+        }
+        if !self.operation.is_typed() {
+            return write!(f, "seawall: {} is not mediated: its body is not decoded yet, so no policy can grant it", self.operation.id);
+        }
+        write!(f, "seawall: policy `{}` does not grant this {}", self.policy, self.operation.id)?;
+        for (n, Demanded { at, demand }) in self.uncovered.iter().enumerate() {
+            f.write_str(if n == 0 { ": " } else { "; " })?;
+            if at != "request" {
+                write!(f, "{at}: ")?;
+            }
+            write!(f, "{demand}")?;
+            if let Some(remedy) = Policy::remedy(demand) {
+                write!(f, " (would be granted by `{remedy}`)")?;
+            }
+        }
+        Ok(())
+    }
+}

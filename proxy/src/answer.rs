@@ -1,0 +1,175 @@
+//! Answers of the engine that are read before they are passed on: what must not promise more than is mediated, and lists that are narrowed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::demand::{Demand, ImageUse};
+use engine::facts::Owner;
+use engine::operation::OperationId;
+use engine::reference::ImageReference;
+use engine::{OWNER_LABEL, Version};
+use policies::{Policy, Rows};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::dial::EngineError;
+use crate::resolve::parse;
+
+/// Whether an answer must be read as a whole.
+#[must_use]
+pub fn is_read(operation: OperationId, rows: &Rows) -> bool {
+    *rows != Rows::All || matches!(operation, OperationId::SystemInfo | OperationId::SystemVersion)
+}
+
+/// The answer as the client gets it.
+///
+/// # Errors
+/// The engine's answer is not what its API says.
+pub fn rewrite(operation: OperationId, rows: &Rows, policy: &Policy, tenant: &str, body: &[u8]) -> Result<Vec<u8>, EngineError> {
+    match (operation, rows) {
+        (OperationId::SystemVersion, _) => version(body),
+        (OperationId::SystemInfo, _) => info(body),
+        (OperationId::ImageList, Rows::Images) => images(policy, tenant, body),
+        (OperationId::VolumeList, Rows::Labelled(labels)) => volumes(labels, body),
+        (_, Rows::Labelled(labels)) => labelled(labels, body),
+        (_, Rows::All | Rows::Images) => Ok(body.to_vec()),
+    }
+}
+
+/// A version that clients may negotiate to: never newer than what is decoded here.
+#[must_use]
+pub fn clamp(version: &str) -> String {
+    let minor = version.strip_prefix("1.").and_then(|minor| minor.parse::<u8>().ok());
+    match minor {
+        Some(minor) if minor > Version::MAX.minor() => Version::MAX.to_string(),
+        Some(minor) if minor < Version::MIN.minor() => Version::MIN.to_string(),
+        _ => version.to_owned(),
+    }
+}
+
+fn version(body: &[u8]) -> Result<Vec<u8>, EngineError> {
+    let mut value: Value = parse(body)?;
+    clamp_in(&mut value, "ApiVersion");
+    clamp_in(&mut value, "MinAPIVersion");
+    if let Some(Value::Array(components)) = value.get_mut("Components") {
+        for details in components.iter_mut().filter_map(|component| component.get_mut("Details")) {
+            clamp_in(details, "ApiVersion");
+            clamp_in(details, "MinAPIVersion");
+        }
+    }
+    Ok(value.to_string().into_bytes())
+}
+
+fn clamp_in(value: &mut Value, key: &str) {
+    if let Some(Value::String(version)) = value.get_mut(key) {
+        *version = clamp(version);
+    }
+}
+
+/// What a client learns of the engine: nothing of proxies and their credentials, of labels, or of a swarm's other nodes.
+fn info(body: &[u8]) -> Result<Vec<u8>, EngineError> {
+    let mut value: Value = parse(body)?;
+    if let Some(map) = value.as_object_mut() {
+        for key in ["HttpProxy", "HttpsProxy", "NoProxy"] {
+            map.entry(key).and_modify(|value| *value = json!(""));
+        }
+        map.entry("Labels").and_modify(|value| *value = json!([]));
+        if let Some(swarm) = map.get_mut("Swarm") {
+            *swarm = json!({ "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "", "RemoteManagers": null });
+        }
+    }
+    Ok(value.to_string().into_bytes())
+}
+
+/// The labels of a row, whatever else it has.
+#[derive(Deserialize)]
+struct Row {
+    #[serde(rename = "Labels")]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+fn has_one(labels: &BTreeSet<(String, String)>, row: &RawValue) -> bool {
+    let Ok(Row { labels: Some(given) }) = serde_json::from_str(row.get()) else { return false };
+    labels.iter().any(|(key, value)| given.get(key) == Some(value))
+}
+
+fn labelled(labels: &BTreeSet<(String, String)>, body: &[u8]) -> Result<Vec<u8>, EngineError> {
+    let rows: Vec<&RawValue> = parse(body)?;
+    write(&rows.into_iter().filter(|row| has_one(labels, row)).collect::<Vec<_>>())
+}
+
+fn volumes(labels: &BTreeSet<(String, String)>, body: &[u8]) -> Result<Vec<u8>, EngineError> {
+    #[derive(Deserialize, Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Volumes<'a> {
+        #[serde(borrow)]
+        volumes: Option<Vec<&'a RawValue>>,
+        #[serde(borrow)]
+        warnings: Option<&'a RawValue>,
+    }
+    let mut answer: Volumes<'_> = parse(body)?;
+    if let Some(volumes) = &mut answer.volumes {
+        volumes.retain(|row| has_one(labels, row));
+    }
+    write(&answer)
+}
+
+/// Images that the client may use, under the names that it may use.
+fn images(policy: &Policy, tenant: &str, body: &[u8]) -> Result<Vec<u8>, EngineError> {
+    let rows: Vec<Value> = parse(body)?;
+    let shown: Vec<Value> = rows.into_iter().filter_map(|row| image(policy, tenant, row)).collect();
+    write(&shown)
+}
+
+fn image(policy: &Policy, tenant: &str, mut row: Value) -> Option<Value> {
+    let owner = match row.get("Labels").and_then(|labels| labels.get(OWNER_LABEL)).and_then(Value::as_str) {
+        Some(owner) if owner == tenant => Owner::Own,
+        Some(_) => Owner::Other,
+        None => Owner::Nobody,
+    };
+    let granted = |name: &str| {
+        let names = ImageReference::parse(name).into_iter().collect();
+        policy.covers(&Demand::Image(ImageUse { written: name.to_owned(), names, owner }))
+    };
+    let nameless = granted("");
+    let mut shown = nameless;
+    for key in ["RepoTags", "RepoDigests"] {
+        if let Some(Value::Array(names)) = row.get_mut(key) {
+            names.retain(|name| name.as_str().is_some_and(|name| nameless || granted(name)));
+            shown |= !names.is_empty();
+        }
+    }
+    shown.then_some(row)
+}
+
+fn write(value: &impl Serialize) -> Result<Vec<u8>, EngineError> {
+    serde_json::to_vec(value).map_err(|error| EngineError::Answer(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_clamped_to_what_is_decoded() {
+        for (given, clamped) in [("1.41", "1.41"), ("1.99", "1.55"), ("1.12", "1.24"), ("odd", "odd")] {
+            assert_eq!(clamp(given), clamped);
+        }
+    }
+
+    #[test]
+    fn lists_of_images_show_what_may_be_used() {
+        let policy = Policy::shipped("ci").unwrap();
+        let body = json!([
+            { "Id": "1", "RepoTags": ["alpine:3", "evil/alpine:3"], "RepoDigests": [], "Labels": null },
+            { "Id": "2", "RepoTags": ["evil/img:1"], "Labels": {} },
+            { "Id": "3", "RepoTags": ["app:1"], "Labels": { OWNER_LABEL: "me" } },
+            { "Id": "4", "RepoTags": ["redis:7"], "Labels": { OWNER_LABEL: "you" } },
+            { "Id": "5", "RepoTags": ["<none>:<none>"], "Labels": { OWNER_LABEL: "me" } },
+        ]);
+        let shown = rewrite(OperationId::ImageList, &Rows::Images, &policy, "me", body.to_string().as_bytes()).unwrap();
+        let shown: Value = serde_json::from_slice(&shown).unwrap();
+        let ids: Vec<(&str, usize)> = shown.as_array().unwrap().iter().map(|row| (row["Id"].as_str().unwrap(), row["RepoTags"].as_array().unwrap().len())).collect();
+        assert_eq!(ids, [("1", 1), ("3", 1), ("5", 1)]);
+    }
+}

@@ -1,0 +1,364 @@
+//! The engine's side: connections, kept for plain exchanges, fresh for whatever streams.
+//!
+//! Each engine connection lives on the thread of the clients that use it. A kept connection that the engine closed meanwhile gives the request
+//! back unsent, and a fresh one takes it: nothing is ever sent twice.
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::request::{Encoded, Payload};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Where the engine is.
+#[derive(Clone)]
+pub enum EngineAddress {
+    /// Behind TLS.
+    Tls {
+        /// Host and port.
+        address: String,
+        /// The name that its certificate must have.
+        name: rustls_pki_types::ServerName<'static>,
+        /// Our certificate and its CA.
+        config: Arc<rustls::ClientConfig>,
+    },
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Debug for EngineAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::fmt::Display for EngineAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tls { address, .. } => write!(f, "tls://{address}"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// What goes wrong between here and the engine. Never the client's mistake.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The engine's answer to a look-up is not what its API says.
+    #[error("the engine's answer is not understood: {0}")]
+    Answer(String),
+    /// Nobody is there.
+    #[error("cannot reach the engine at {address}: {source}")]
+    Connect {
+        /// Where it should be.
+        address: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The connection broke.
+    #[error("the engine ended the connection: {0}")]
+    Exchange(#[source] hyper::Error),
+    /// It does not answer.
+    #[error("the engine does not answer")]
+    Silent,
+}
+
+/// A connection to the engine.
+#[derive(Debug)]
+pub enum EngineStream {
+    /// Behind TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+    /// A unix socket.
+    Unix(UnixStream),
+}
+
+/// The body of a request to the engine.
+#[derive(Debug)]
+pub enum Upload {
+    /// Known as a whole.
+    Whole(Option<Bytes>),
+    /// Parts as they come; an error ends the connection, so that an unfinished body is never taken for a finished one.
+    Parts(mpsc::Receiver<Result<Bytes, Aborted>>),
+}
+
+/// The client's body will not be finished.
+#[derive(Debug, Clone, Copy, Error)]
+#[error("the client's body was not finished")]
+pub struct Aborted;
+
+/// The engine, and the connections to it that are free.
+#[derive(Debug)]
+pub struct Engine {
+    address: EngineAddress,
+    free: RefCell<Vec<SendRequest<Upload>>>,
+    /// Changes whenever a connection was found broken: what was known of the engine may be of another one.
+    generation: Cell<u64>,
+}
+
+/// An answer, with the connection that it came on.
+#[derive(Debug)]
+pub struct Answered {
+    /// The answer.
+    pub response: Response<Incoming>,
+    sender: Option<SendRequest<Upload>>,
+}
+
+const KEEP: usize = 256;
+const LOOKUP: Duration = Duration::from_secs(30);
+const CONNECT: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// An engine at an address. Nothing is dialled yet.
+    #[must_use]
+    pub fn new(address: EngineAddress) -> Rc<Self> {
+        Rc::new(Self { address, free: RefCell::default(), generation: Cell::new(0) })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> &EngineAddress {
+        &self.address
+    }
+
+    /// See [`Engine`].
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+
+    /// Sends a request on a kept connection, or on a fresh one.
+    ///
+    /// # Errors
+    /// The engine cannot be reached, or breaks off.
+    pub async fn exchange(&self, request: Request<Upload>) -> Result<Answered, EngineError> {
+        let mut request = request;
+        while let Some(mut sender) = self.take() {
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok(Answered { response, sender: Some(sender) }),
+                Err(mut error) => match error.take_message() {
+                    // It was not sent: the engine had closed the connection.
+                    Some(unsent) => {
+                        self.broke();
+                        request = unsent;
+                    }
+                    None => {
+                        self.broke();
+                        return Err(EngineError::Exchange(error.into_error()));
+                    }
+                },
+            }
+        }
+        let mut sender = self.dial().await?;
+        let response = sender.send_request(request).await.map_err(EngineError::Exchange)?;
+        Ok(Answered { response, sender: Some(sender) })
+    }
+
+    /// Sends a request on a connection of its own.
+    ///
+    /// # Errors
+    /// The engine cannot be reached, or breaks off.
+    pub async fn exchange_alone(&self, request: Request<Upload>) -> Result<Answered, EngineError> {
+        let mut sender = self.dial().await?;
+        let response = sender.send_request(request).await.map_err(EngineError::Exchange)?;
+        // The sender is kept until the answer ends, and not used again.
+        Ok(Answered { response, sender: None })
+    }
+
+    /// Asks for something small, and reads all of it.
+    ///
+    /// # Errors
+    /// The engine cannot be reached, breaks off, or does not answer in half a minute.
+    pub async fn ask(&self, method: &'static str, target: &str, json: Option<Vec<u8>>) -> Result<(http::StatusCode, Bytes), EngineError> {
+        timeout(LOOKUP, self.ask_patiently(method, target, json)).await.unwrap_or(Err(EngineError::Silent))
+    }
+
+    async fn ask_patiently(&self, method: &'static str, target: &str, json: Option<Vec<u8>>) -> Result<(http::StatusCode, Bytes), EngineError> {
+        let payload = json.map_or(Payload::None, Payload::Json);
+        let headers = if matches!(payload, Payload::Json(_)) { vec![("Content-Type", "application/json".to_owned())] } else { Vec::new() };
+        let request = head(&Encoded { method, target: target.to_owned(), headers, payload })?;
+        let answered = self.exchange(request).await?;
+        let status = answered.response.status();
+        let (mut body, sender) = (answered.response.into_body(), answered.sender);
+        let mut whole = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(EngineError::Exchange)?;
+            if let Ok(part) = frame.into_data() {
+                whole.extend_from_slice(&part);
+            }
+        }
+        self.give_back(sender);
+        Ok((status, Bytes::from(whole)))
+    }
+
+    /// Keeps the connection of an answer that was read to its end.
+    pub fn give_back(&self, sender: Option<SendRequest<Upload>>) {
+        let mut free = self.free.borrow_mut();
+        if let Some(sender) = sender.filter(|sender| !sender.is_closed() && free.len() < KEEP) {
+            free.push(sender);
+        }
+    }
+
+    fn take(&self) -> Option<SendRequest<Upload>> {
+        loop {
+            let sender = self.free.borrow_mut().pop()?;
+            if sender.is_ready() {
+                return Some(sender);
+            }
+            if sender.is_closed() {
+                self.broke();
+            }
+        }
+    }
+
+    fn broke(&self) {
+        self.generation.set(self.generation.get().wrapping_add(1));
+    }
+
+    async fn dial(&self) -> Result<SendRequest<Upload>, EngineError> {
+        let failed = |source: std::io::Error| EngineError::Connect { address: self.address.to_string(), source };
+        let stream = match timeout(CONNECT, self.connect()).await {
+            Ok(result) => result.map_err(|error| {
+                self.broke();
+                failed(error)
+            })?,
+            Err(_) => return Err(failed(std::io::ErrorKind::TimedOut.into())),
+        };
+        let (sender, connection) = http1::Builder::new().max_buf_size(256 << 10).handshake(TokioIo::new(stream)).await.map_err(EngineError::Exchange)?;
+        tokio::task::spawn_local(async move {
+            // How it ended is told by the exchange that it carried.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(sender)
+    }
+
+    async fn connect(&self) -> std::io::Result<EngineStream> {
+        match &self.address {
+            EngineAddress::Unix(path) => UnixStream::connect(path).await.map(EngineStream::Unix),
+            EngineAddress::Tls { address, name, config } => {
+                let tcp = TcpStream::connect(address).await?;
+                tcp.set_nodelay(true)?;
+                let tls = TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await?;
+                Ok(EngineStream::Tls(Box::new(tls)))
+            }
+        }
+    }
+}
+
+impl Answered {
+    /// The answer and its connection.
+    #[must_use]
+    pub fn into_parts(self) -> (Response<Incoming>, Option<SendRequest<Upload>>) {
+        (self.response, self.sender)
+    }
+}
+
+/// The head of a request to the engine; the body where it is known.
+///
+/// # Errors
+/// A target that is no URI; the encoder writes none.
+pub fn head(encoded: &Encoded) -> Result<Request<Upload>, EngineError> {
+    let whole = match &encoded.payload {
+        Payload::Json(json) => Some(Bytes::copy_from_slice(json)),
+        Payload::None | Payload::Stream => None,
+    };
+    build(encoded, Upload::Whole(whole))
+}
+
+/// The head of a request to the engine, with a body.
+///
+/// # Errors
+/// A target that is no URI; the encoder writes none.
+pub fn build(encoded: &Encoded, body: Upload) -> Result<Request<Upload>, EngineError> {
+    let mut request = Request::builder().method(encoded.method).uri(encoded.target.as_str()).header("Host", "docker").header("User-Agent", AGENT);
+    for (name, value) in &encoded.headers {
+        request = request.header(*name, value);
+    }
+    request.body(body).map_err(|error| EngineError::Answer(error.to_string()))
+}
+
+const AGENT: &str = concat!("seawall/", env!("CARGO_PKG_VERSION"));
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        match &mut *self {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Parts(parts) => parts.poll_recv(cx).map(|part| part.map(|part| part.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or_default())),
+            Self::Parts(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl AsyncRead for EngineStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for EngineStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[std::io::IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Unix(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Requests off the wire: heads, read more strictly than hyper and the engine read them, and bodies, bounded or streamed.
+//!
+//! hyper forgives what hides a request from a filter: two hosts, `Content-Length` beside `Transfer-Encoding`, bare line feeds, any method
+//! token (measured with 1.12), and then does not tell. So the client's side of a connection is read here, on `httparse`; the engine's side,
+//! which is trusted to speak HTTP, is hyper's.
+//!
+//! A head has one form: CRLF line ends, HTTP/1.1, one `Host`, at most one of `Content-Length` and `Transfer-Encoding: chunked`, no folded lines,
+//! no tabs. Anything else ends the connection, because what follows on it cannot be trusted to be a request.
+
+mod head;
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::timeout;
+
+pub use head::{Framing, Head};
+
+/// Bounds of what is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Bytes of a head.
+    pub head: usize,
+    /// Bytes of a body that is decoded.
+    pub body: usize,
+    /// From the first byte of a head, or of a decoded body, to its last.
+    pub patience: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { head: 64 << 10, body: 4 << 20, patience: Duration::from_secs(10), idle: Duration::from_secs(600) }
+    }
+}
+
+/// What is wrong with the bytes of a request. Always the client's mistake; the connection ends with it.
+#[derive(Debug, Error)]
+pub enum ReceiveError {
+    /// The framing of a chunked body.
+    #[error("chunked body: {0}")]
+    Chunked(&'static str),
+    /// The client went away in the middle.
+    #[error("the client went away")]
+    Gone(#[source] std::io::Error),
+    /// The head is not in the one form that is read.
+    #[error("malformed request: {0}")]
+    Head(&'static str),
+    /// The method is none of the Engine API's.
+    #[error("method `{0}` is not one of the Engine API's")]
+    Method(String),
+    /// It takes too long.
+    #[error("the request did not arrive in time")]
+    Slow,
+    /// It is too large.
+    #[error("the {what} is larger than {limit} bytes")]
+    TooLarge {
+        /// `head` or `body`.
+        what: &'static str,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// Another version of HTTP.
+    #[error("only HTTP/1.1 is spoken here")]
+    Version,
+}
+
+/// The reading side of a client's connection.
+#[derive(Debug)]
+pub struct Receiver<S> {
+    /// The connection; answers are written to it.
+    pub stream: S,
+    buffer: BytesMut,
+    bounds: Bounds,
+}
+
+/// Where in a body the reader is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remaining {
+    /// At the beginning of a chunk.
+    Chunk,
+    /// In a chunk that has so many bytes left; more chunks follow.
+    InChunk(u64),
+    /// At the end.
+    Done,
+    /// So many bytes are left.
+    Length(u64),
+}
+
+impl From<Framing> for Remaining {
+    fn from(framing: Framing) -> Self {
+        match framing {
+            Framing::Chunked => Self::Chunk,
+            Framing::Length(0) | Framing::None => Self::Done,
+            Framing::Length(length) => Self::Length(length),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Receiver<S> {
+    /// Reads from a new connection.
+    pub fn new(stream: S, bounds: Bounds) -> Self {
+        Self { stream, buffer: BytesMut::new(), bounds }
+    }
+
+    /// The next head; `None` when the client has ended the connection between two requests, or been idle for too long.
+    ///
+    /// # Errors
+    /// The head is not in the one form that is read.
+    pub async fn head(&mut self) -> Result<Option<Head>, ReceiveError> {
+        if self.buffer.is_empty() {
+            // An idle connection holds no buffer.
+            self.buffer = BytesMut::new();
+            match timeout(self.bounds.idle, self.more()).await {
+                Err(_) | Ok(Ok(0)) => return Ok(None),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(ReceiveError::Gone(error)),
+            }
+        }
+        if let Some(head) = self.parse()? {
+            return Ok(Some(head));
+        }
+        let patience = self.bounds.patience;
+        match timeout(patience, self.rest_of_head()).await {
+            Ok(head) => head.map(Some),
+            Err(_) => Err(ReceiveError::Slow),
+        }
+    }
+
+    async fn rest_of_head(&mut self) -> Result<Head, ReceiveError> {
+        loop {
+            self.fill().await?;
+            if let Some(head) = self.parse()? {
+                return Ok(head);
+            }
+        }
+    }
+
+    fn parse(&mut self) -> Result<Option<Head>, ReceiveError> {
+        let Some((head, length)) = head::parse(&self.buffer)? else {
+            return if self.buffer.len() > self.bounds.head { Err(ReceiveError::TooLarge { what: "head", limit: self.bounds.head }) } else { Ok(None) };
+        };
+        if length > self.bounds.head {
+            return Err(ReceiveError::TooLarge { what: "head", limit: self.bounds.head });
+        }
+        let _ = self.buffer.split_to(length);
+        Ok(Some(head))
+    }
+
+    /// A whole body that is going to be decoded.
+    ///
+    /// # Errors
+    /// It is too large, malformed, or takes too long.
+    pub async fn body(&mut self, framing: Framing) -> Result<Bytes, ReceiveError> {
+        let limit = self.bounds.body;
+        match framing {
+            Framing::None | Framing::Length(0) => Ok(Bytes::new()),
+            Framing::Length(length) if usize::try_from(length).map_or(true, |length| length > limit) => Err(ReceiveError::TooLarge { what: "body", limit }),
+            Framing::Length(_) | Framing::Chunked => timeout(self.bounds.patience.max(Duration::from_secs(30)), self.collect(framing, limit)).await.unwrap_or(Err(ReceiveError::Slow)),
+        }
+    }
+
+    async fn collect(&mut self, framing: Framing, limit: usize) -> Result<Bytes, ReceiveError> {
+        let mut remaining = Remaining::from(framing);
+        let mut whole = BytesMut::new();
+        while let Some(part) = self.part(&mut remaining).await? {
+            if whole.len() + part.len() > limit {
+                return Err(ReceiveError::TooLarge { what: "body", limit });
+            }
+            if whole.is_empty() && remaining == Remaining::Done {
+                return Ok(part);
+            }
+            whole.extend_from_slice(&part);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// The next part of a streamed body; `None` at its end.
+    ///
+    /// # Errors
+    /// The framing is malformed, or the client went away.
+    pub async fn part(&mut self, remaining: &mut Remaining) -> Result<Option<Bytes>, ReceiveError> {
+        loop {
+            match *remaining {
+                Remaining::Done => return Ok(None),
+                Remaining::Chunk => match self.chunk_size()? {
+                    Some(0) => *remaining = Remaining::Done,
+                    Some(size) => *remaining = Remaining::InChunk(size),
+                    None => self.fill().await?,
+                },
+                Remaining::Length(left) | Remaining::InChunk(left) => {
+                    if self.buffer.is_empty() {
+                        self.fill().await?;
+                    }
+                    let take = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+                    let part = self.buffer.split_to(take).freeze();
+                    let left = left.saturating_sub(u64::try_from(take).unwrap_or(u64::MAX));
+                    *remaining = match (*remaining, left) {
+                        (Remaining::InChunk(_), 0) => {
+                            while self.buffer.len() < 2 {
+                                self.fill().await?;
+                            }
+                            if self.buffer.split_to(2).as_ref() != b"\r\n" {
+                                return Err(ReceiveError::Chunked("no line end after a chunk"));
+                            }
+                            // The last chunk may be here already: then the body is known to be complete.
+                            match self.chunk_size()? {
+                                Some(0) => Remaining::Done,
+                                Some(size) => Remaining::InChunk(size),
+                                None => Remaining::Chunk,
+                            }
+                        }
+                        (Remaining::InChunk(_), left) => Remaining::InChunk(left),
+                        (_, 0) => Remaining::Done,
+                        (_, left) => Remaining::Length(left),
+                    };
+                    return Ok(Some(part));
+                }
+            }
+        }
+    }
+
+    /// Takes a chunk's size off the buffer, and behind the last one the end of the body. `None`: more bytes are needed.
+    fn chunk_size(&mut self) -> Result<Option<u64>, ReceiveError> {
+        let window = self.buffer.get(..self.buffer.len().min(12)).unwrap_or_default();
+        let Some(end) = window.iter().position(|b| *b == b'\n') else {
+            return if window.len() == 12 { Err(ReceiveError::Chunked("a chunk's size with more than hexadecimal digits")) } else { Ok(None) };
+        };
+        let line = window.get(..end).unwrap_or_default();
+        let digits = line.strip_suffix(b"\r").ok_or(ReceiveError::Chunked("a bare line feed"))?;
+        let text = std::str::from_utf8(digits).unwrap_or_default();
+        if text.is_empty() || text.len() > 8 || !text.bytes().all(|b| b.is_ascii_hexdigit()) || (text.len() > 1 && text.starts_with('0')) {
+            return Err(ReceiveError::Chunked("a chunk's size is hexadecimal digits and nothing else"));
+        }
+        let size = u64::from_str_radix(text, 16).map_err(|_| ReceiveError::Chunked("a chunk's size"))?;
+        if size == 0 {
+            let Some(after) = self.buffer.get(end + 1..end + 3) else { return Ok(None) };
+            if after != b"\r\n" {
+                return Err(ReceiveError::Chunked("trailers"));
+            }
+            let _ = self.buffer.split_to(end + 3);
+            return Ok(Some(0));
+        }
+        let _ = self.buffer.split_to(end + 1);
+        Ok(Some(size))
+    }
+
+    /// Reads more; the client must not end here.
+    async fn fill(&mut self) -> Result<(), ReceiveError> {
+        match self.more().await {
+            Ok(0) => Err(ReceiveError::Gone(std::io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => Ok(()),
+            Err(error) => Err(ReceiveError::Gone(error)),
+        }
+    }
+
+    async fn more(&mut self) -> std::io::Result<usize> {
+        // Small while heads arrive, large while a body streams.
+        let grow = if self.buffer.capacity() - self.buffer.len() >= 2 << 10 { 0 } else if self.buffer.capacity() >= 4 << 10 { 64 << 10 } else { 4 << 10 };
+        self.buffer.reserve(grow);
+        self.stream.read_buf(&mut self.buffer).await
+    }
+
+    /// Waits until the client goes away, keeping what it sends meanwhile. Never returns while it stays.
+    pub async fn gone(&mut self) {
+        loop {
+            if self.buffer.len() >= PIPELINE {
+                // It sends on without waiting for answers: look no further, the next write will tell.
+                return std::future::pending().await;
+            }
+            if matches!(self.more().await, Ok(0) | Err(_)) {
+                return;
+            }
+        }
+    }
+
+    /// Bytes that came behind the request, and the connection: for a tunnel.
+    pub fn into_parts(self) -> (S, Bytes) {
+        (self.stream, self.buffer.freeze())
+    }
+
+    /// Whether bytes of a next request are here already.
+    pub fn has_pipelined(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+}
+
+/// Bytes of requests that are kept while an answer is under way.
+const PIPELINE: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! A tunnel: bytes both ways, each way ended by itself.
+//!
+//! `docker run -i` closes its standard input and reads on: the end of one way is passed on as the end of that way alone. Nothing is kept while
+//! nothing moves: bytes are read into one buffer that all tunnels of the thread share, and only what the other side does not take at once
+//! is copied.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 64 << 10]);
+}
+
+/// One end of a tunnel.
+pub trait End: AsyncRead + AsyncWrite + Unpin {
+    /// Whether the peer has gone altogether, as far as that can be told after the end of what it sends.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// How many bytes went each way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// From the client to the engine.
+    pub up: u64,
+    /// From the engine to the client.
+    pub down: u64,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Way {
+    pending: Bytes,
+    state: State,
+    moved: u64,
+    unflushed: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    Ending,
+    Ended,
+}
+
+impl Way {
+    fn poll(&mut self, cx: &mut Context<'_>, from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> Poll<io::Result<()>> {
+        loop {
+            while self.pending.has_remaining() {
+                let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.pending))?;
+                if written == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                self.pending.advance(written);
+            }
+            match self.state {
+                State::Ended => return Poll::Ready(Ok(())),
+                State::Ending => {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                    self.state = State::Ended;
+                }
+                State::Open => match SCRATCH.with_borrow_mut(|scratch| self.pump(cx, from, to, scratch)) {
+                    Poll::Ready(result) => result?,
+                    Poll::Pending => {
+                        if self.unflushed {
+                            ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                            self.unflushed = false;
+                        }
+                        return Poll::Pending;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Reads once and writes what the other side takes.
+    fn pump(&mut self, cx: &mut Context<'_>, from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin), scratch: &mut [u8]) -> Poll<io::Result<()>> {
+        let mut buffer = ReadBuf::new(scratch);
+        ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
+        let read = buffer.filled();
+        if read.is_empty() {
+            self.state = State::Ending;
+            return Poll::Ready(Ok(()));
+        }
+        self.moved += u64::try_from(read.len()).unwrap_or_default();
+        self.unflushed = true;
+        let taken = match Pin::new(to).poll_write(cx, read) {
+            Poll::Ready(result) => result?,
+            Poll::Pending => 0,
+        };
+        let left = read.get(taken..).unwrap_or_default();
+        if !left.is_empty() {
+            self.pending = Bytes::copy_from_slice(left);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Moves bytes until both ways have ended, one breaks, or the client is gone. `early` came from the client before the tunnel stood.
+pub async fn relay(client: &mut impl End, engine: &mut (impl AsyncRead + AsyncWrite + Unpin), early: Bytes, first: Bytes) -> (Moved, io::Result<()>) {
+    let mut up = Way { moved: u64::try_from(early.len()).unwrap_or_default(), pending: early, ..Way::default() };
+    let mut down = Way { moved: u64::try_from(first.len()).unwrap_or_default(), pending: first, unflushed: true, ..Way::default() };
+    let result = poll_fn(|cx| {
+        let upward = up.poll(cx, client, engine)?;
+        let downward = down.poll(cx, engine, client)?;
+        if upward.is_ready() && downward.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        // The engine has said all it had to say: there is nobody left to read what the client still sends.
+        if downward.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if up.state == State::Ended && client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Poll::Pending
+    })
+    .await;
+    (Moved { up: up.moved, down: down.moved }, result)
+}

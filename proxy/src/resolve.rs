@@ -1,0 +1,269 @@
+//! Facts: what the engine says about the objects that a request names, asked for just before the decision and kept for no other.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use engine::facts::{Facts, Object, ObjectKind, Owner, Reference};
+use engine::stored::{Defaults, Stored};
+use engine::{OWNER_LABEL, Request, Version};
+use http::StatusCode;
+use serde::Deserialize;
+
+use crate::dial::{Engine, EngineError};
+
+/// What is known of the engine itself, until a connection to it breaks.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// The newest version that both it and we speak.
+    pub version: Version,
+    /// What it fills in where a request says nothing.
+    pub defaults: Defaults,
+}
+
+/// Asks an engine for facts.
+#[derive(Debug)]
+pub struct Resolver {
+    engine: Rc<Engine>,
+    about: RefCell<Option<(u64, Rc<About>)>>,
+}
+
+impl Resolver {
+    /// For an engine.
+    #[must_use]
+    pub fn new(engine: Rc<Engine>) -> Self {
+        Self { engine, about: RefCell::default() }
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn engine(&self) -> &Rc<Engine> {
+        &self.engine
+    }
+
+    /// What is known of the engine.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub async fn about(&self) -> Result<Rc<About>, EngineError> {
+        let known = self.about.borrow().clone();
+        if let Some((generation, about)) = known
+            && generation == self.engine.generation()
+        {
+            return Ok(about);
+        }
+        let about = Rc::new(self.ask_about().await?);
+        *self.about.borrow_mut() = Some((self.engine.generation(), Rc::clone(&about)));
+        Ok(about)
+    }
+
+    async fn ask_about(&self) -> Result<About, EngineError> {
+        #[derive(Deserialize)]
+        struct EngineVersion {
+            #[serde(rename = "ApiVersion")]
+            api_version: String,
+        }
+        #[derive(Deserialize, Default)]
+        #[serde(rename_all = "PascalCase", default)]
+        struct Info {
+            logging_driver: String,
+            default_runtime: String,
+        }
+        let answer: EngineVersion = parse(&self.must("/version").await?)?;
+        let minor = answer.api_version.strip_prefix("1.").and_then(|minor| minor.parse::<u8>().ok());
+        let version = minor.and_then(|minor| Version::new(minor.min(Version::MAX.minor())));
+        let version = version.ok_or_else(|| EngineError::Answer(format!("it speaks API {}", answer.api_version)))?;
+        let info: Info = parse(&self.must(&format!("/v{version}/info")).await?)?;
+        let defaults = Defaults { log_driver: info.logging_driver, runtime: info.default_runtime, ipc_mode: "private".to_owned() };
+        Ok(About { version, defaults })
+    }
+
+    async fn must(&self, target: &str) -> Result<Bytes, EngineError> {
+        match self.engine.ask("GET", target, None).await? {
+            (StatusCode::OK, body) => Ok(body),
+            (status, _) => Err(EngineError::Answer(format!("{status} to GET {target}"))),
+        }
+    }
+
+    /// Facts about everything that a request names.
+    ///
+    /// # Errors
+    /// The engine cannot be asked.
+    pub async fn facts(&self, request: &Request<'_>, tenant: &str) -> Result<Facts, EngineError> {
+        let mut facts = Facts::default();
+        let references = request.references();
+        if !references.is_empty() {
+            self.add(&mut facts, references, tenant).await?;
+        }
+        for path in request.host_paths() {
+            if is_plain(&path) {
+                facts.insert_plain_path(path);
+            }
+        }
+        Ok(facts)
+    }
+
+    /// A container as the engine has it, and facts about what its start would use. `None`: there is no such container.
+    ///
+    /// # Errors
+    /// The engine cannot be asked, or describes something that is not understood.
+    pub async fn stored(&self, id: &str, tenant: &str) -> Result<Option<(Stored, Facts)>, EngineError> {
+        let version = self.about().await?.version;
+        let body = match self.engine.ask("GET", &format!("/v{version}/containers/{id}/json"), None).await? {
+            (StatusCode::OK, body) => body,
+            (StatusCode::NOT_FOUND, _) => return Ok(None),
+            (status, _) => return Err(EngineError::Answer(format!("{status} to a look at container {id}"))),
+        };
+        let stored = Stored::decode(&body).map_err(|error| EngineError::Answer(error.to_string()))?;
+        let mut facts = Facts::default();
+        self.add(&mut facts, stored.references(), tenant).await?;
+        for path in stored.host_paths() {
+            if is_plain(&path) {
+                facts.insert_plain_path(path);
+            }
+        }
+        Ok(Some((stored, facts)))
+    }
+
+    async fn add(&self, facts: &mut Facts, references: Vec<Reference>, tenant: &str) -> Result<(), EngineError> {
+        let version = self.about().await?.version;
+        for reference in references {
+            let object = self.look_up(&reference, version, tenant).await?;
+            if let Some(object) = &object {
+                // Once bound, the request names it by what it is forwarded as.
+                facts.insert(Reference { kind: object.kind, name: object.id.clone() }, Some(object.clone()));
+                if object.is_predefined_network() {
+                    facts.insert(Reference { kind: object.kind, name: object.name.clone() }, Some(object.clone()));
+                }
+                if object.kind == ObjectKind::Image
+                    && let Ok(name) = engine::reference::ImageReference::parse(&reference.name)
+                {
+                    facts.insert(Reference { kind: object.kind, name: name.to_string() }, Some(object.clone()));
+                }
+            }
+            facts.insert(reference, object);
+        }
+        Ok(())
+    }
+
+    async fn look_up(&self, reference: &Reference, version: Version, tenant: &str) -> Result<Option<Object>, EngineError> {
+        let name = encode(&reference.name);
+        let target = match reference.kind {
+            ObjectKind::Container => format!("/v{version}/containers/{name}/json"),
+            ObjectKind::Exec => format!("/v{version}/exec/{name}/json"),
+            ObjectKind::Image => format!("/v{version}/images/{name}/json"),
+            ObjectKind::Network => format!("/v{version}/networks/{name}"),
+            ObjectKind::Volume => format!("/v{version}/volumes/{name}"),
+        };
+        match self.engine.ask("GET", &target, None).await? {
+            (StatusCode::OK, body) if reference.kind == ObjectKind::Exec => self.exec(&body, version, tenant).await,
+            (StatusCode::OK, body) => read(reference.kind, &body, tenant).map(Some),
+            // 400: the name is ambiguous, or none that an object can have.
+            (StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST, _) => Ok(None),
+            (status, _) => Err(EngineError::Answer(format!("{status} to GET {target}"))),
+        }
+    }
+
+    /// An exec is whose its container is.
+    async fn exec(&self, body: &[u8], version: Version, tenant: &str) -> Result<Option<Object>, EngineError> {
+        #[derive(Deserialize)]
+        struct Exec {
+            #[serde(rename = "ID")]
+            id: String,
+            #[serde(rename = "ContainerID")]
+            container: String,
+        }
+        let exec: Exec = parse(body)?;
+        match self.engine.ask("GET", &format!("/v{version}/containers/{}/json", encode(&exec.container)), None).await? {
+            (StatusCode::OK, body) => {
+                let container = read(ObjectKind::Container, &body, tenant)?;
+                Ok(Some(Object { kind: ObjectKind::Exec, id: exec.id.clone(), name: exec.id, ..container }))
+            }
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, _) => Err(EngineError::Answer(format!("{status} to a look at the container of an exec"))),
+        }
+    }
+}
+
+/// The parts of the engine's descriptions that facts are made of. All four kinds in one: a field that a kind has not is empty.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Description {
+    #[serde(rename = "Id")]
+    id: String,
+    #[serde(rename = "Name")]
+    name: String,
+    #[serde(rename = "Labels")]
+    labels: Option<BTreeMap<String, String>>,
+    #[serde(rename = "Config")]
+    config: Option<Config>,
+    #[serde(rename = "RepoTags")]
+    tags: Option<Vec<String>>,
+    #[serde(rename = "RepoDigests")]
+    digests: Option<Vec<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Config {
+    #[serde(rename = "Labels")]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+fn read(kind: ObjectKind, body: &[u8], tenant: &str) -> Result<Object, EngineError> {
+    let Description { id, name, labels, config, tags, digests } = parse(body)?;
+    let labels = labels.or(config.and_then(|config| config.labels)).unwrap_or_default();
+    let owner = match labels.get(OWNER_LABEL) {
+        None => Owner::Nobody,
+        Some(owner) if owner == tenant => Owner::Own,
+        Some(_) => Owner::Other,
+    };
+    let references: Vec<String> = tags.into_iter().chain(digests).flatten().collect();
+    let name = name.strip_prefix('/').map_or_else(|| name.clone(), str::to_owned);
+    let (id, name) = match kind {
+        ObjectKind::Volume => (name.clone(), name),
+        ObjectKind::Image => {
+            let name = references.first().cloned().unwrap_or_else(|| id.clone());
+            (id, name)
+        }
+        ObjectKind::Container | ObjectKind::Exec | ObjectKind::Network => (id, name),
+    };
+    if id.is_empty() {
+        return Err(EngineError::Answer(format!("a {} without an id", kind.name())));
+    }
+    Ok(Object { kind, id, name, owner, labels, references })
+}
+
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, EngineError> {
+    serde_json::from_slice(body).map_err(|error| EngineError::Answer(error.to_string()))
+}
+
+/// A name for a path: everything but what names are made of is escaped.
+fn encode(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for b in name.bytes() {
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'/' | b':') {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+    }
+    out
+}
+
+/// Whether no part of a host path is a symbolic link, as this process sees the host's files. A path that is not there yet is plain when what
+/// there is of it is. What cannot be looked at is not.
+fn is_plain(path: &str) -> bool {
+    let mut so_far = std::path::PathBuf::from("/");
+    for part in Path::new(path).components().skip(1) {
+        so_far.push(part);
+        match so_far.symlink_metadata() {
+            Ok(metadata) if metadata.is_symlink() => return false,
+            Ok(_) => {}
+            Err(error) => return error.kind() == std::io::ErrorKind::NotFound,
+        }
+    }
+    true
+}
