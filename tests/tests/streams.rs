@@ -93,7 +93,8 @@ fn slow_reader_slows_the_engine() {
         }
         stalled.lock().unwrap().send(written).unwrap();
         stream.set_write_timeout(None).unwrap();
-        stream.write_all(&frame[written % frame.len()..]).unwrap();
+        let rest = written.next_multiple_of(frame.len()) - written;
+        stream.write_all(&frame[frame.len() - rest..]).unwrap();
         stream.write_all(b"0\r\n\r\n").unwrap();
         drop(stream.read(&mut [0]));
     }));
