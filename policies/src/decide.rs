@@ -285,6 +285,8 @@ impl Denial {
     }
 }
 
+impl std::error::Error for Denial {}
+
 /// What a client is told. The words for what is hidden are the engine's own for what does not exist.
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

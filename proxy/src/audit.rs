@@ -141,7 +141,7 @@ impl Audit {
         let sequence = self.sequence.get();
         self.sequence.set(sequence + 1);
         let record = Record { time: now(), sequence, phase: "end", identity: identity.to_owned(), decision: "failed", ..Record::default() };
-        Ok(Open { audit: Rc::clone(self), record, began: Instant::now() })
+        Ok(Open { audit: Rc::clone(self), record, body_was_read: false, upload_unfinished: false, began: Instant::now() })
     }
 
     fn append(self: &Rc<Self>, record: &Record) {
@@ -190,6 +190,10 @@ pub struct Open {
     audit: Rc<Audit>,
     /// What it will say.
     pub record: Record,
+    /// The body of the request was read to its end, so that another request can follow it.
+    pub body_was_read: bool,
+    /// The engine answered before it had the whole upload.
+    pub upload_unfinished: bool,
     began: Instant,
 }
 

@@ -1,3 +1,23 @@
-//! placeholder
+//! The proxy: who calls, what they ask, whether it is granted, and the engine's answer.
+//!
+//! ```text
+//!   listener ─▶ identity ─▶ receive ─▶ decode ● ─▶ resolve ─▶ decide ● ─▶ forward ─▶ audit
+//!                                                                            │
+//!                                                                    101 ─▶ relay
+//! ```
+//!
+//! It promises that the engine only ever sees the encoding of a request that was judged, that nothing undecided can be forwarded, and that
+//! nothing happens unrecorded. It never keeps state: whose an object is stands on the object, in the engine.
+
+pub mod answer;
+pub mod audit;
+pub mod commands;
 pub mod config;
+pub mod dial;
+pub mod forward;
 pub mod identity;
+pub mod receive;
+pub mod relay;
+pub mod resolve;
+pub mod respond;
+pub mod serve;

@@ -9,9 +9,16 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+
+/// How often a client that has ended its half is looked after.
+const LOOK: Duration = Duration::from_millis(250);
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 64 << 10]);
@@ -19,8 +26,21 @@ thread_local! {
 
 /// One end of a tunnel.
 pub trait End: AsyncRead + AsyncWrite + Unpin {
-    /// Whether the peer has gone altogether, as far as that can be told after the end of what it sends.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Whether the peer has gone altogether. After the end of what it sends it may still be reading; asked for a moment, without waiting.
+    fn is_gone(&self) -> bool;
+}
+
+impl End for UnixStream {
+    fn is_gone(&self) -> bool {
+        has(self, PollFlags::HUP | PollFlags::ERR)
+    }
+}
+
+/// Whether a descriptor is in one of these states now.
+pub(crate) fn has(descriptor: &impl std::os::fd::AsFd, states: PollFlags) -> bool {
+    let mut asked = [PollFd::new(descriptor, states)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut asked, Some(&now)).is_ok() && asked.first().is_some_and(|answer| answer.revents().intersects(states))
 }
 
 /// How many bytes went each way.
@@ -106,6 +126,7 @@ impl Way {
 pub async fn relay(client: &mut impl End, engine: &mut (impl AsyncRead + AsyncWrite + Unpin), early: Bytes, first: Bytes) -> (Moved, io::Result<()>) {
     let mut up = Way { moved: u64::try_from(early.len()).unwrap_or_default(), pending: early, ..Way::default() };
     let mut down = Way { moved: u64::try_from(first.len()).unwrap_or_default(), pending: first, unflushed: true, ..Way::default() };
+    let mut look = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
     let result = poll_fn(|cx| {
         let upward = up.poll(cx, client, engine)?;
         let downward = down.poll(cx, engine, client)?;
@@ -116,8 +137,12 @@ pub async fn relay(client: &mut impl End, engine: &mut (impl AsyncRead + AsyncWr
         if downward.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        if up.state == State::Ended && client.poll_gone(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        // The kernel wakes nobody for the difference between half a close and a whole one.
+        while up.state == State::Ended && look.as_mut().poll(cx).is_ready() {
+            if client.is_gone() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            look.set(tokio::time::sleep(LOOK));
         }
         Poll::Pending
     })

@@ -51,17 +51,24 @@ impl Request<'_> {
         }
     }
 
-    /// The named volumes that the request mounts.
+    /// The named volumes that the request mounts, those with a driver of their own left out.
     #[must_use]
     pub fn mounted_volumes(&self) -> Vec<String> {
         let Body::ContainerCreate(body) = &self.body else { return Vec::new() };
         let mut names = Vec::new();
-        if let Some(host) = &body.host_config {
-            host.references(&mut |kind, name| {
-                if kind == ObjectKind::Volume {
-                    names.push(name.to_owned());
-                }
-            });
+        let Some(host) = &body.host_config else { return names };
+        // A driver of its own makes a volume with its own options, labelled in the request itself.
+        if !matches!(host.volume_driver.as_deref().unwrap_or_default(), "" | "local") {
+            return names;
+        }
+        for bind in host.binds.iter().flatten() {
+            if let BindSource::Volume(name) = &bind.source {
+                names.push(name.to_string());
+            }
+        }
+        for mount in host.mounts.iter().flatten().filter(|mount| mount.kind.as_deref() == Some("volume")) {
+            let configured = mount.volume_options.as_ref().is_some_and(|options| options.driver_config.is_some());
+            names.extend(mount.source.iter().filter(|name| !name.is_empty() && !configured).map(ToString::to_string));
         }
         names.sort();
         names.dedup();
@@ -133,7 +140,14 @@ impl Request<'_> {
             labels.get_or_insert_with(Map::default).insert(Text::from(OWNER_LABEL), Text::from(tenant.to_owned()));
         };
         match &mut self.body {
-            Body::ContainerCreate(body) => owner(&mut body.labels),
+            Body::ContainerCreate(body) => {
+                owner(&mut body.labels);
+                // Volumes that are made with the container; those that exist keep what they have.
+                let mounts = body.host_config.iter_mut().flat_map(|host| host.mounts.iter_mut()).flatten();
+                for mount in mounts.filter(|mount| mount.kind.as_deref() == Some("volume")) {
+                    owner(&mut mount.volume_options.get_or_insert_default().labels);
+                }
+            }
             Body::NetworkCreate(body) => owner(&mut body.labels),
             Body::VolumeCreate(body) => owner(&mut body.labels),
             Body::Tar if self.operation.id == OperationId::ImageBuild => {

@@ -1,0 +1,501 @@
+//! Forwarding: what was permitted is encoded and sent, and the engine's answer goes back as it comes.
+//!
+//! Only a [`Permitted`] can be forwarded. A tunnel begins when the engine has said 101, and not before.
+
+use bytes::{Bytes, BytesMut};
+use engine::operation::{Answer, OperationId};
+use engine::request::Payload;
+use engine::{Body, OWNER_LABEL};
+use http::{Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use hyper_util::rt::TokioIo;
+use policies::Permitted;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+
+use crate::answer;
+use crate::audit::Open;
+use crate::dial::{Aborted, Answered, EngineError, EngineStream, Upload, build, head as request_head};
+use crate::receive::{Head, Receiver, Remaining};
+use crate::relay::{End, relay};
+use crate::resolve::{About, parse};
+use crate::respond::Refusal;
+use crate::serve::{Known, Shared, may_last, recheck, refuse};
+
+/// What follows a request on its connection.
+#[derive(Debug)]
+pub enum Next<S> {
+    /// Another request.
+    Another(Receiver<S>),
+    /// Nothing.
+    Over,
+}
+
+/// A permitted request on its way.
+#[derive(Debug)]
+pub struct Exchange<'r> {
+    /// What all connections share.
+    pub shared: &'r Shared,
+    /// Who asks.
+    pub known: &'r Known,
+    /// What was judged.
+    pub permitted: &'r Permitted<'r>,
+    /// The engine.
+    pub about: &'r About,
+    /// The id of the image that a new container was judged with.
+    pub image: Option<String>,
+}
+
+impl Exchange<'_> {
+    /// Sends the request, and gives the answer to the client.
+    pub async fn run<S: End>(self, mut receiver: Receiver<S>, head: &Head, open: &mut Open) -> Next<S> {
+        let operation = self.permitted.request().operation;
+        if may_last(operation.answer) {
+            open.announce();
+        }
+        let head_only = head.method == "HEAD";
+        let uploads = operation.body == engine::operation::BodyKind::Tar;
+        let made = match self.prepare().await {
+            Ok(made) => made,
+            Err(refusal) => {
+                let good = refuse(&mut receiver, open, &refusal, head_only).await;
+                return if good && !uploads && !head.close { Next::Another(receiver) } else { Next::Over };
+            }
+        };
+        if self.is_tunnel() {
+            return self.tunnel(receiver, head, open).await;
+        }
+        let answered = if uploads { self.upload(&mut receiver, head, open).await } else { self.ask(&mut receiver).await };
+        let answered = match answered {
+            Ok(Some(answered)) => answered,
+            Ok(None) => return Next::Over,
+            Err(refusal) => {
+                self.undo(&made).await;
+                let good = refuse(&mut receiver, open, &refusal, head_only).await;
+                return if good && !uploads && !head.close { Next::Another(receiver) } else { Next::Over };
+            }
+        };
+        open.record.status = answered.response.status().as_u16();
+        if !answered.response.status().is_success() {
+            self.undo(&made).await;
+        }
+        let result = if self.is_read(&answered) { self.give_read(&mut receiver, answered, head, open).await } else { self.give(&mut receiver, answered, head, open).await };
+        match result {
+            Ok(()) if !head.close && !(uploads && open.upload_unfinished) => Next::Another(receiver),
+            Ok(()) | Err(()) => Next::Over,
+        }
+    }
+
+    fn is_tunnel(&self) -> bool {
+        let request = self.permitted.request();
+        let detached = matches!(&request.body, Body::ExecStart(start) if start.detach == Some(true));
+        request.operation.answer == Answer::Tunnel && !detached
+    }
+
+    /// Makes the volumes that a container mounts and that do not exist yet: the engine would make them without an owner.
+    async fn prepare(&self) -> Result<Vec<String>, Refusal> {
+        let engine = self.shared.resolver.engine();
+        let mut made = Vec::new();
+        for name in self.permitted.request().mounted_volumes() {
+            let target = format!("/v{}/volumes/{name}", self.about.version);
+            let (status, body) = engine.ask("GET", &target, None).await?;
+            let owned = match status {
+                StatusCode::OK => owner(&body),
+                StatusCode::NOT_FOUND => {
+                    let request = json!({ "Name": name, "Labels": { OWNER_LABEL: self.known.tenant } }).to_string();
+                    let (status, body) = engine.ask("POST", &format!("/v{}/volumes/create", self.about.version), Some(request.into_bytes())).await?;
+                    if status != StatusCode::CREATED {
+                        self.undo(&made).await;
+                        return Err(Refusal::Engine(EngineError::Answer(format!("{status} to the creation of volume {name}"))));
+                    }
+                    made.push(name.clone());
+                    owner(&body)
+                }
+                other => return Err(Refusal::Engine(EngineError::Answer(format!("{other} to a look at volume {name}")))),
+            };
+            // It was judged as the tenant's own, or as granted by its name; one that came in between is neither.
+            let granted = engine::demand::Demand::Use(
+                engine::demand::Role::MountVolume,
+                engine::demand::UsedObject::Known(engine::facts::Object {
+                    kind: engine::facts::ObjectKind::Volume,
+                    id: name.clone(),
+                    name: name.clone(),
+                    owner: match owned {
+                        None => engine::facts::Owner::Nobody,
+                        Some(owner) if owner == self.known.tenant => engine::facts::Owner::Own,
+                        Some(_) => engine::facts::Owner::Other,
+                    },
+                    labels: std::collections::BTreeMap::new(),
+                    references: Vec::new(),
+                }),
+            );
+            if !self.known.policy.covers(&granted) {
+                made.retain(|own| *own != name);
+                self.undo(&made).await;
+                return Err(Refusal::Raced(format!("volume {name} became somebody else's just now")));
+            }
+        }
+        Ok(made)
+    }
+
+    /// Removes what was made for a container that was not.
+    async fn undo(&self, made: &[String]) {
+        for name in made {
+            let _ = self.shared.resolver.engine().ask("DELETE", &format!("/v{}/volumes/{name}", self.about.version), None).await;
+        }
+    }
+
+    /// Sends a request without a streamed body. `None`: the client is gone.
+    async fn ask<S: End>(&self, receiver: &mut Receiver<S>) -> Result<Option<Answered>, Refusal> {
+        let request = request_head(&self.permitted.encode(self.version()))?;
+        let engine = self.shared.resolver.engine();
+        let alone = self.permitted.request().operation.answer != Answer::Plain;
+        let answer = async { if alone { engine.exchange_alone(request).await } else { engine.exchange(request).await } };
+        tokio::select! {
+            biased;
+            answered = answer => Ok(Some(answered?)),
+            () = receiver.gone() => Ok(None),
+        }
+    }
+
+    fn version(&self) -> engine::Version {
+        self.permitted.request().version.unwrap_or(self.about.version)
+    }
+
+    /// Sends a request whose body streams from the client. The answer may come before its end.
+    async fn upload<S: End>(&self, receiver: &mut Receiver<S>, head: &Head, open: &mut Open) -> Result<Option<Answered>, Refusal> {
+        let encoded = self.permitted.encode(self.version());
+        debug_assert_eq!(encoded.payload, Payload::Stream);
+        if head.expects_continue {
+            receiver.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(crate::receive::ReceiveError::Gone)?;
+            receiver.stream.flush().await.map_err(crate::receive::ReceiveError::Gone)?;
+        }
+        let (sender, parts) = mpsc::channel(1);
+        let request = build(&encoded, Upload::Parts(parts))?;
+        let engine = self.shared.resolver.engine();
+        let mut answer = std::pin::pin!(engine.exchange_alone(request));
+        let mut remaining = Remaining::from(head.framing);
+        let mut sender = Some(sender);
+        open.upload_unfinished = true;
+        loop {
+            let Some(to_engine) = &sender else {
+                open.upload_unfinished = false;
+                return tokio::select! {
+                    biased;
+                    answered = &mut answer => Ok(Some(answered?)),
+                    () = receiver.gone() => Ok(None),
+                };
+            };
+            tokio::select! {
+                biased;
+                answered = &mut answer => return Ok(Some(answered?)),
+                part = next_part(receiver, &mut remaining, to_engine) => match part {
+                    Ok(Some(length)) => open.record.bytes[0] += length,
+                    Ok(None) => sender = None,
+                    Err(error) => {
+                        let _ = to_engine.try_send(Err(Aborted));
+                        return Err(Refusal::Receive(error));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Whether the answer is looked into before it is passed on.
+    fn is_read(&self, answered: &Answered) -> bool {
+        let operation = self.permitted.request().operation.id;
+        answered.response.status().is_success()
+            && (answer::is_read(operation, self.permitted.rows()) || matches!(operation, OperationId::ContainerCreate | OperationId::VolumeCreate))
+    }
+
+    async fn give_read<S: End>(&self, receiver: &mut Receiver<S>, answered: Answered, head: &Head, open: &mut Open) -> Result<(), ()> {
+        let (response, connection) = answered.into_parts();
+        let (parts, body) = response.into_parts();
+        let rewritten = match collect(body).await {
+            Ok(body) => {
+                self.shared.resolver.engine().give_back(connection);
+                self.rewrite(&body).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        let body = match rewritten {
+            Ok(body) => body,
+            Err(refusal) => {
+                let good = refuse(receiver, open, &refusal, false).await;
+                return if good { Ok(()) } else { Err(()) };
+            }
+        };
+        open.record.bytes[1] = u64::try_from(body.len()).unwrap_or_default();
+        let mut out = BytesMut::with_capacity(512 + body.len());
+        self.write_head(&mut out, &Response::from_parts(parts, ()), Length::Known(body.len()), head.close);
+        out.extend_from_slice(&body);
+        send(receiver, &out).await
+    }
+
+    /// Reads an answer, checks what it says was made, and narrows it.
+    async fn rewrite(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let request = self.permitted.request();
+        match request.operation.id {
+            OperationId::ContainerCreate => {
+                self.check_container(body).await?;
+                Ok(body.to_vec())
+            }
+            OperationId::VolumeCreate => {
+                // "201" is also the answer to the name of somebody else's volume.
+                if owner(body).as_deref() == Some(self.known.tenant.as_str()) { Ok(body.to_vec()) } else { Err(Refusal::Raced("a volume of this name exists".to_owned())) }
+            }
+            operation => Ok(answer::rewrite(operation, self.permitted.rows(), &self.known.policy, &self.known.tenant, body)?),
+        }
+    }
+
+    /// The container was made with the image that was judged, or it is judged once more, and removed when it does not pass.
+    async fn check_container(&self, body: &[u8]) -> Result<(), Refusal> {
+        #[derive(serde::Deserialize)]
+        struct Created {
+            #[serde(rename = "Id")]
+            id: String,
+        }
+        let created: Created = parse(body)?;
+        let engine = self.shared.resolver.engine();
+        let target = format!("/v{}/containers/{}", self.about.version, created.id);
+        let (status, described) = engine.ask("GET", &format!("{target}/json"), None).await?;
+        #[derive(serde::Deserialize)]
+        struct Described {
+            #[serde(rename = "Image")]
+            image: String,
+        }
+        if status == StatusCode::OK && Some(parse::<Described>(&described)?.image) == self.image {
+            return Ok(());
+        }
+        let judged = recheck(self.shared, self.known, &created.id, self.permitted.request().operation).await;
+        if judged.is_err() {
+            let _ = engine.ask("DELETE", &format!("{target}?force=1&v=1"), None).await;
+        }
+        judged
+    }
+
+    /// Passes an answer on as it comes.
+    async fn give<S: End>(&self, receiver: &mut Receiver<S>, answered: Answered, head: &Head, open: &mut Open) -> Result<(), ()> {
+        let (response, connection) = answered.into_parts();
+        let (parts, mut body) = response.into_parts();
+        let bodyless = head.method == "HEAD" || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let length = match body.size_hint().exact() {
+            _ if bodyless => Length::None,
+            Some(length) => Length::Known(usize::try_from(length).unwrap_or(usize::MAX)),
+            None => Length::Chunked,
+        };
+        let mut out = BytesMut::with_capacity(1024);
+        self.write_head(&mut out, &Response::from_parts(parts, ()), length, head.close);
+        // What has come with the head goes with it; what has not is not waited for.
+        let mut ended = bodyless || body.is_end_stream();
+        if !ended {
+            match futures_now(body.frame()).await {
+                Some(frame) => ended = add(&mut out, frame, length, &mut open.record.bytes[1])?,
+                None => {
+                    send(receiver, &out).await?;
+                    out.clear();
+                }
+            }
+        }
+        while !ended {
+            if !out.is_empty() {
+                send(receiver, &out).await?;
+                out.clear();
+            }
+            tokio::select! {
+                biased;
+                frame = body.frame() => ended = add(&mut out, frame, length, &mut open.record.bytes[1])?,
+                () = receiver.gone() => return Err(()),
+            }
+        }
+        if length == Length::Chunked {
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
+        send(receiver, &out).await?;
+        self.shared.resolver.engine().give_back(connection);
+        Ok(())
+    }
+
+    fn write_head(&self, out: &mut BytesMut, response: &Response<()>, length: Length, close: bool) {
+        let status = response.status();
+        push(out, &format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("Unknown")));
+        for (name, value) in response.headers() {
+            if HOP_BY_HOP.contains(name) {
+                continue;
+            }
+            push(out, name.as_str());
+            out.extend_from_slice(b": ");
+            match name.as_str() {
+                "api-version" => push(out, &answer::clamp(value.to_str().unwrap_or_default())),
+                // Clients that are offered the classic builder use it.
+                "builder-version" => push(out, "1"),
+                _ => out.extend_from_slice(value.as_bytes()),
+            }
+            out.extend_from_slice(b"\r\n");
+        }
+        match length {
+            Length::Chunked => push(out, "Transfer-Encoding: chunked\r\n"),
+            Length::Known(length) => push(out, &format!("Content-Length: {length}\r\n")),
+            Length::None => {
+                if let Some(length) = response.headers().get(header::CONTENT_LENGTH).filter(|_| status == StatusCode::OK) {
+                    push(out, &format!("Content-Length: {}\r\n", length.to_str().unwrap_or("0")));
+                }
+            }
+        }
+        push(out, if close { "Connection: close\r\n\r\n" } else { "\r\n" });
+    }
+
+    /// Asks for a tunnel, and keeps it until it ends.
+    async fn tunnel<S: End>(&self, mut receiver: Receiver<S>, head: &Head, open: &mut Open) -> Next<S> {
+        let asked = match request_head(&self.permitted.encode(self.version())) {
+            Ok(mut request) => {
+                request.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
+                request.headers_mut().insert(header::UPGRADE, header::HeaderValue::from_static("tcp"));
+                let engine = self.shared.resolver.engine();
+                tokio::select! {
+                    biased;
+                    answered = engine.exchange_alone(request) => answered,
+                    () = receiver.gone() => return Next::Over,
+                }
+            }
+            Err(error) => Err(error),
+        };
+        let answered = match asked {
+            Ok(answered) => answered,
+            Err(error) => {
+                let good = refuse(&mut receiver, open, &Refusal::Engine(error), false).await;
+                return if good && !head.close { Next::Another(receiver) } else { Next::Over };
+            }
+        };
+        open.record.status = answered.response.status().as_u16();
+        if answered.response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return match self.give(&mut receiver, answered, head, open).await {
+                Ok(()) if !head.close => Next::Another(receiver),
+                Ok(()) | Err(()) => Next::Over,
+            };
+        }
+        let (response, _) = answered.into_parts();
+        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("application/vnd.docker.raw-stream").to_owned();
+        let Ok((mut engine, first)) = take_over(response).await else { return Next::Over };
+        // A client that did not ask for an upgrade gets what the engine gives one: 200, and the same bytes.
+        let reply = match &head.upgrade {
+            Some(_) => format!("HTTP/1.1 101 UPGRADED\r\nContent-Type: {kind}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"),
+            None => format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n"),
+        };
+        if send(&mut receiver, reply.as_bytes()).await.is_err() {
+            return Next::Over;
+        }
+        let (mut client, early) = receiver.into_parts();
+        let (moved, _) = relay(&mut client, &mut engine, early, first).await;
+        open.record.bytes = [open.record.bytes[0] + moved.up, moved.down];
+        let _ = client.shutdown().await;
+        Next::Over
+    }
+}
+
+/// Headers that belong to one connection. The body's framing is written anew.
+const HOP_BY_HOP: [header::HeaderName; 7] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TRAILER,
+    header::TE,
+    header::HeaderName::from_static("keep-alive"),
+];
+
+/// How the body of an answer is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Length {
+    Chunked,
+    Known(usize),
+    None,
+}
+
+fn push(out: &mut BytesMut, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Adds a part of a body to what is written next. Says whether it was the last.
+fn add(out: &mut BytesMut, frame: Option<Result<hyper::body::Frame<Bytes>, hyper::Error>>, length: Length, count: &mut u64) -> Result<bool, ()> {
+    match frame {
+        None => Ok(true),
+        // The engine broke off: the client must not take this for the end.
+        Some(Err(_)) => Err(()),
+        Some(Ok(frame)) => {
+            if let Some(part) = frame.data_ref().filter(|part| !part.is_empty()) {
+                *count += u64::try_from(part.len()).unwrap_or_default();
+                if length == Length::Chunked {
+                    push(out, &format!("{:x}\r\n", part.len()));
+                }
+                out.extend_from_slice(part);
+                if length == Length::Chunked {
+                    out.extend_from_slice(b"\r\n");
+                }
+            }
+            Ok(false)
+        }
+    }
+}
+
+async fn send<S: End>(receiver: &mut Receiver<S>, bytes: &[u8]) -> Result<(), ()> {
+    receiver.stream.write_all(bytes).await.map_err(drop)?;
+    receiver.stream.flush().await.map_err(drop)
+}
+
+/// The result of a future if it is there already.
+async fn futures_now<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| std::task::Poll::Ready(match future.as_mut().poll(cx) {
+        std::task::Poll::Ready(output) => Some(output),
+        std::task::Poll::Pending => None,
+    }))
+    .await
+}
+
+/// Reads a part from the client when there is room for it on the way to the engine.
+async fn next_part<S: End>(
+    receiver: &mut Receiver<S>,
+    remaining: &mut Remaining,
+    to_engine: &mpsc::Sender<Result<Bytes, Aborted>>,
+) -> Result<Option<u64>, crate::receive::ReceiveError> {
+    let Ok(permit) = to_engine.reserve().await else {
+        // The engine does not want more: its answer is coming.
+        return std::future::pending().await;
+    };
+    Ok(receiver.part(remaining).await?.map(|part| {
+        let length = u64::try_from(part.len()).unwrap_or_default();
+        permit.send(Ok(part));
+        length
+    }))
+}
+
+async fn collect(mut body: Incoming) -> Result<Vec<u8>, EngineError> {
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(part) = frame.map_err(EngineError::Exchange)?.into_data() {
+            whole.extend_from_slice(&part);
+        }
+    }
+    Ok(whole)
+}
+
+/// The engine's connection behind a 101, and what came on it already.
+async fn take_over(response: Response<Incoming>) -> Result<(EngineStream, Bytes), ()> {
+    let upgraded = hyper::upgrade::on(response).await.map_err(drop)?;
+    let parts = upgraded.downcast::<TokioIo<EngineStream>>().map_err(drop)?;
+    Ok((parts.io.into_inner(), parts.read_buf))
+}
+
+/// The owner that a volume's description names.
+fn owner(body: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Volume {
+        #[serde(rename = "Labels")]
+        labels: Option<std::collections::BTreeMap<String, String>>,
+    }
+    parse::<Volume>(body).ok().and_then(|volume| volume.labels).and_then(|mut labels| labels.remove(OWNER_LABEL))
+}
+

@@ -1,0 +1,255 @@
+//! One client's connection: a request is read, decoded, resolved, decided, forwarded, answered, recorded; then the next.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use engine::facts::{Object, ObjectKind};
+use engine::operation::{Answer, BodyKind, OperationId};
+use engine::{Headers, Request, Route};
+use policies::{Denial, Permitted, Policy};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
+
+use crate::audit::{Audit, Open};
+use crate::dial::EngineError;
+use crate::forward::{Exchange, Next};
+use crate::receive::{Bounds, Framing, Head, ReceiveError, Receiver};
+use crate::relay::End;
+use crate::resolve::{About, Resolver};
+use crate::respond::Refusal;
+
+/// Who is at the other end of a connection.
+pub struct Client {
+    /// What its certificate or socket proves, for the record.
+    pub identity: String,
+    /// Which entry of the configuration it is, with its policy and tenant; or why it is none.
+    pub known: Result<Known, String>,
+    /// Whether its certificate is still good; asked at each request.
+    pub still_trusted: Box<dyn Fn() -> Result<(), String>>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("identity", &self.identity).field("known", &self.known).finish_non_exhaustive()
+    }
+}
+
+/// A client that the configuration knows.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The entry's name.
+    pub name: String,
+    /// What it may have.
+    pub policy: Rc<Policy>,
+    /// The owner of what it makes.
+    pub tenant: String,
+}
+
+/// What all connections of a thread share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Asks the engine.
+    pub resolver: Resolver,
+    /// Writes records.
+    pub audit: Rc<Audit>,
+    /// Bounds of requests.
+    pub bounds: Bounds,
+    /// Becomes true when no further request is to be taken.
+    pub ending: watch::Receiver<bool>,
+    /// Requests under way.
+    pub busy: Cell<usize>,
+}
+
+/// Serves a connection until it ends.
+pub async fn connection<S: End>(shared: Rc<Shared>, client: Client, stream: S) {
+    let mut receiver = Receiver::new(stream, shared.bounds);
+    let mut ending = shared.ending.clone();
+    loop {
+        let head = tokio::select! {
+            biased;
+            head = receiver.head() => head,
+            () = ended(&mut ending) => return,
+        };
+        let outcome = match head {
+            Ok(None) => return,
+            Ok(Some(head)) => {
+                shared.busy.set(shared.busy.get() + 1);
+                let outcome = request(&shared, &client, receiver, head).await;
+                shared.busy.set(shared.busy.get().saturating_sub(1));
+                outcome
+            }
+            Err(error) => unreadable(&shared, &client, receiver, error).await,
+        };
+        match outcome {
+            Some(next) if !*shared.ending.borrow() => receiver = next,
+            _ => return,
+        }
+    }
+}
+
+async fn ended(ending: &mut watch::Receiver<bool>) {
+    if ending.wait_for(|ending| *ending).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Bytes that are no request: recorded, answered, and the connection ends.
+async fn unreadable<S: End>(shared: &Shared, client: &Client, mut receiver: Receiver<S>, error: ReceiveError) -> Option<Receiver<S>> {
+    if let Ok(mut open) = shared.audit.open(&client.identity) {
+        if let Ok(known) = &client.known {
+            describe(&mut open, known);
+        }
+        refuse(&mut receiver, &mut open, &Refusal::Receive(error), false).await;
+    }
+    None
+}
+
+/// One request. Gives the connection back when another can follow on it.
+async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receiver<S>, head: Head) -> Option<Receiver<S>> {
+    let head_only = head.method == "HEAD";
+    let mut open = match shared.audit.open(&client.identity) {
+        Ok(open) => open,
+        Err(error) => {
+            let reply = Refusal::NotRecorded(error).reply();
+            let _ = receiver.stream.write_all(&reply.bytes(head_only)).await;
+            let _ = receiver.stream.flush().await;
+            return None;
+        }
+    };
+    let unread = head.framing != Framing::None;
+    let mut body = Bytes::new();
+    let refusal = match judge(shared, client, &mut receiver, &head, &mut body, &mut open).await {
+        Ok(judged) => {
+            let exchange = Exchange { shared, known: &judged.known, permitted: &judged.permitted, about: &judged.about, image: judged.image };
+            return match exchange.run(receiver, &head, &mut open).await {
+                Next::Another(receiver) => Some(receiver),
+                Next::Over => None,
+            };
+        }
+        Err(refusal) => refusal,
+    };
+    let read = refuse(&mut receiver, &mut open, &refusal, head_only).await;
+    // A body that was not read would be taken for the next request.
+    (read && !head.close && !(unread && !open.body_was_read)).then_some(receiver)
+}
+
+/// A request that was permitted, and what its forwarding needs to know.
+struct Judged<'b> {
+    permitted: Permitted<'b>,
+    known: Known,
+    about: Rc<About>,
+    /// The id of the image that was judged.
+    image: Option<String>,
+}
+
+/// Decodes, resolves and decides.
+#[expect(clippy::too_many_arguments, reason = "the body is the caller's, because what is judged borrows from it")]
+async fn judge<'b, S: End>(
+    shared: &Shared,
+    client: &Client,
+    receiver: &mut Receiver<S>,
+    head: &'b Head,
+    body: &'b mut Bytes,
+    open: &mut Open,
+) -> Result<Judged<'b>, Refusal> {
+    open.record.request = format!("{} {}", head.method, head.target.chars().take(200).collect::<String>());
+    (client.still_trusted)().map_err(Refusal::Certificate)?;
+    let known = client.known.clone().map_err(Refusal::NoClient)?;
+    describe(open, &known);
+    let route = Route::parse(head.method, &head.target)?;
+    let operation = route.operation;
+    open.record.operation = operation.id.name();
+    open.record.request.clear();
+    match operation.body {
+        BodyKind::Tar => {}
+        BodyKind::Untyped => return Err(undecoded(operation, &known)),
+        BodyKind::Json | BodyKind::None => {
+            if head.expects_continue && head.framing != Framing::None {
+                receiver.stream.write_all(CONTINUE).await.map_err(ReceiveError::Gone)?;
+                receiver.stream.flush().await.map_err(ReceiveError::Gone)?;
+            }
+            *body = receiver.body(head.framing).await?;
+        }
+    }
+    let body: &'b Bytes = body;
+    open.body_was_read = operation.body != BodyKind::Tar;
+    open.record.bytes[0] = u64::try_from(body.len()).unwrap_or_default();
+    let headers = Headers {
+        content_type: head.content_type.as_deref(),
+        registry_auth: head.registry_auth.as_deref(),
+        registry_config: head.registry_config.as_deref(),
+    };
+    let mut request = route.decode(&headers, body)?;
+    known.policy.fill(&mut request);
+    let about = shared.resolver.about().await?;
+    let facts = shared.resolver.facts(&request, &known.tenant).await?;
+    let image = judged_image(&request, &facts);
+    request.bind(&facts);
+    open.record.object = request.object.clone().unwrap_or_default();
+    let demands = request.demands(&facts);
+    let permitted = known.policy.decide(request, &demands, &known.tenant)?;
+    if matches!(operation.id, OperationId::ContainerStart | OperationId::ContainerRestart) {
+        recheck(shared, &known, permitted.request().object.as_deref().unwrap_or_default(), operation).await?;
+    }
+    open.record.decision = "permitted";
+    open.record.covered = u64::try_from(permitted.demands()).unwrap_or_default();
+    Ok(Judged { permitted, known, about, image })
+}
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+fn undecoded(operation: &'static engine::operation::Operation, known: &Known) -> Refusal {
+    Refusal::Denied(Box::new(Denial { operation, policy: known.policy.name().to_owned(), uncovered: Vec::new() }))
+}
+
+fn judged_image(request: &Request<'_>, facts: &engine::facts::Facts) -> Option<String> {
+    let engine::Body::ContainerCreate(body) = &request.body else { return None };
+    facts.object(ObjectKind::Image, body.image.as_deref().unwrap_or_default()).map(|object: &Object| object.id.clone())
+}
+
+/// Judges a container as it is now against the policy as it is now, before it is started.
+pub(crate) async fn recheck(shared: &Shared, known: &Known, id: &str, operation: &'static engine::operation::Operation) -> Result<(), Refusal> {
+    let Some((mut stored, facts)) = shared.resolver.stored(id, &known.tenant).await? else {
+        return Err(Refusal::Missing(format!("No such container: {id}")));
+    };
+    let about = shared.resolver.about().await?;
+    let uncovered = known.policy.uncovered(&stored.demands(&facts, &about.defaults));
+    if uncovered.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::Denied(Box::new(Denial { operation, policy: known.policy.name().to_owned(), uncovered })))
+    }
+}
+
+fn describe(open: &mut Open, known: &Known) {
+    let Known { name, policy, tenant } = known;
+    open.record.client.clone_from(name);
+    open.record.tenant.clone_from(tenant);
+    open.record.policy = format!("{}@{}", policy.name(), policy.fingerprint());
+}
+
+/// Answers with a refusal. Says whether the connection is still good.
+pub(crate) async fn refuse<S: End>(receiver: &mut Receiver<S>, open: &mut Open, refusal: &Refusal, head_only: bool) -> bool {
+    let reply = refusal.reply();
+    open.record.status = reply.status.as_u16();
+    open.record.decision = match refusal {
+        Refusal::Engine(EngineError::Answer(_) | EngineError::Connect { .. } | EngineError::Exchange(_) | EngineError::Silent) | Refusal::Raced(_) => "failed",
+        _ => "denied",
+    };
+    open.record.uncovered = match refusal {
+        Refusal::Denied(denial) if !denial.uncovered.is_empty() => denial.uncovered.iter().map(|demanded| format!("{}: {}", demanded.at, demanded.demand)).collect(),
+        other => vec![other.to_string()],
+    };
+    let bytes = reply.bytes(head_only);
+    let written = receiver.stream.write_all(&bytes).await.is_ok() && receiver.stream.flush().await.is_ok();
+    written && !reply.close
+}
+
+/// Whether an operation's answer may last, so that its record is announced when it begins.
+pub(crate) fn may_last(answer: Answer) -> bool {
+    match answer {
+        Answer::Plain => false,
+        Answer::Stream | Answer::Tunnel => true,
+    }
+}
