@@ -15,7 +15,7 @@ use crate::packages::{Suite, unpacked};
 use crate::scratch::{Scratch, wait_for, wait_until};
 
 /// No command of a test takes longer than this, in seconds.
-const LIMIT_S: &str = "90";
+const LIMIT_S: &str = "20";
 
 /// A docker CLI that is pointed at an engine.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Docker {
     /// A command, not yet started. BuildKit is off: it is not mediated.
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new("timeout");
-        command.args(["--foreground", LIMIT_S]);
+        command.args(["--foreground", "--kill-after=1", LIMIT_S]);
         if let Some(uid) = self.uid {
             command.args(["setpriv", &format!("--reuid={uid}"), "--clear-groups"]);
         }
@@ -157,6 +157,7 @@ impl Docker {
         let mut command = Command::new("timeout");
         command.args([
             "--foreground",
+            "--kill-after=1",
             LIMIT_S,
             "script",
             "--quiet",

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ impl Scratch {
     #[must_use]
     pub fn new(label: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(sweep);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = PathBuf::from(format!(
             "/var/tmp/seawall-{label}-{}-{number}",
@@ -51,6 +54,21 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.path));
+    }
+}
+
+/// Removes the folders of test processes that were killed. Engines are not among them: those have a supervisor.
+fn sweep() {
+    for entry in fs::read_dir("/var/tmp").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let words: Vec<&str> = name.split('-').collect();
+        if let ["seawall", label, pid, _] = words.as_slice()
+            && *label != "engine"
+            && pid.parse::<u32>().is_ok()
+            && !Path::new("/proc").join(pid).exists()
+        {
+            drop(fs::remove_dir_all(entry.path()));
+        }
     }
 }
 
