@@ -40,6 +40,8 @@ pub enum Demand {
     Quantity(Quantity, Amount),
     /// A name for an image that is built.
     Tag(TagUse),
+    /// A name that somebody else's object has. Nobody can be granted it: engines to 24 would make a second one, and the name would mean neither.
+    Taken(ObjectKind, String),
     /// Another object: its network, namespaces, mounts.
     Use(Role, UsedObject),
 }
@@ -364,6 +366,7 @@ impl fmt::Display for Demand {
                 Some(Owner::Own) | None => write!(f, "image name {}", tag.name),
                 Some(Owner::Nobody | Owner::Other) => write!(f, "image name {}, which an image of somebody else has", tag.name),
             },
+            Self::Taken(kind, name) => write!(f, "the name {name}, which a {} of somebody else has", kind.name()),
             Self::Use(role, object) => write!(f, "{} {object}", role.phrase()),
         }
     }

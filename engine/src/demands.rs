@@ -6,6 +6,8 @@ pub(crate) mod container;
 mod network;
 mod resources;
 
+use std::borrow::Cow;
+
 use crate::OWNER_LABEL;
 use crate::demand::{Demand, Demands, Flag, ImageUse, Name, Operate, Role, UsedObject};
 use crate::facts::{Facts, Object, ObjectKind, Owner, PREDEFINED_NETWORKS};
@@ -33,7 +35,7 @@ pub(crate) fn of(request: &Request<'_>, facts: &Facts) -> Demands {
         Body::ExecCreate(body) => exec_create(body, &mut demands),
         Body::ExecStart(ExecStart { detach: _, tty: _, console_size: _ }) | Body::None => {}
         Body::NetworkConnect(body) => network::connect(body, request.object.as_deref().unwrap_or_default(), facts, &mut demands),
-        Body::NetworkCreate(body) => network::create(body, &mut demands),
+        Body::NetworkCreate(body) => network::create(body, facts, &mut demands),
         Body::NetworkDisconnect(NetworkDisconnect { container, force: _ }) => used_container("Container", Role::Container, container.as_ref().map(ToString::to_string).as_deref().unwrap_or_default(), facts, &mut demands),
         Body::Tar if request.operation.id == OperationId::ImageBuild => build::build(&request.query, facts, &mut demands),
         Body::Tar => {}
@@ -58,7 +60,7 @@ fn operation(request: &Request<'_>, facts: &Facts, demands: &mut Demands) {
 
 /// What is not on the engine is nobody's; the engine says itself that it is not there.
 fn missing(kind: ObjectKind, name: &str) -> Object {
-    Object { kind, id: name.to_owned(), name: name.to_owned(), owner: Owner::Nobody, labels: std::collections::BTreeMap::new(), references: Vec::new() }
+    Object { kind, id: name.to_owned(), name: name.to_owned(), asked: name.to_owned(), owner: Owner::Nobody, labels: std::collections::BTreeMap::new(), references: Vec::new() }
 }
 
 fn predefined_network(kind: ObjectKind, name: &str) -> Option<Object> {
@@ -117,12 +119,14 @@ fn new_name(at: &'static str, name: &str, demands: &mut Demands) {
 }
 
 /// An image that becomes part of something: by a tag it may be another one tomorrow.
-fn image(at: &'static str, written: &str, facts: &Facts, demands: &mut Demands) {
-    let demand = image_use(written, facts);
+pub(crate) fn image(at: impl Into<Cow<'static, str>>, written: &str, facts: &Facts, demands: &mut Demands) {
+    let (at, demand) = (at.into(), image_use(written, facts));
     if let Demand::Image(ImageUse { names, owner, .. }) = &demand {
         let by_id = facts.object(ObjectKind::Image, written).is_some_and(|object| object.id == written);
         let pinned = by_id || names.iter().all(|name| name.digest().is_some());
-        demands.flag(at, Flag::MutableTag, !pinned && *owner != Owner::Own);
+        if !pinned && *owner != Owner::Own {
+            demands.push(at.clone(), Demand::Flag(Flag::MutableTag));
+        }
     }
     demands.push(at, demand);
 }

@@ -51,6 +51,8 @@ pub struct Object {
     pub id: String,
     /// Its name, as people see it.
     pub name: String,
+    /// How the request named it. Only this is told to a client that must not know of it.
+    pub asked: String,
     /// Whose it is.
     pub owner: Owner,
     /// Its labels.

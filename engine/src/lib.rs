@@ -13,8 +13,10 @@
 //!
 //! Sources of facts: moby `api/docs/v1.24.yaml` to `v1.55.yaml`, `daemon/server/router/*`; behaviour measured on engines 20.10, 26.1, 28.5, 29.7.
 
+pub mod context;
 pub mod demand;
 mod demands;
+pub mod dockerfile;
 pub mod error;
 pub mod facts;
 pub mod operation;

@@ -46,6 +46,8 @@ pub struct Denial {
 /// How a refusal looks to a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DenialKind {
+    /// Something of that name is there already.
+    Conflict,
     /// What is not theirs looks as if it did not exist.
     Hidden,
     /// It is not granted.
@@ -84,7 +86,7 @@ impl Policy {
             Demand::Flag(flag) => self.allow.contains(flag),
             Demand::Named(name, value) => self.names.get(name).is_some_and(|patterns| patterns.iter().any(|pattern| pattern.covers(*name, value))),
             Demand::Image(image) => self.images.iter().any(|pattern| pattern.covers(image)),
-            Demand::NotUnderstood(_) => false,
+            Demand::NotUnderstood(_) | Demand::Taken(..) => false,
             Demand::Operate(operate) => self.covers_operation(operate),
             Demand::Port(port) => self.ports.iter().any(|grant| grant.covers(port)),
             Demand::Quantity(quantity, amount) => self.limits.get(quantity).is_some_and(|most| at_most(*amount, *most)),
@@ -176,13 +178,13 @@ impl Policy {
             Demand::Flag(flag) => format!("allow: [{}]", flag.word()),
             Demand::Named(name, value) => {
                 let key = NAME_KEYS.iter().find(|(kind, _)| kind == name).map_or("", |(_, key)| key);
-                format!("{key}: [{}]", quoted(value))
+                format!("{key}: [{}]", quoted(value.trim_start_matches('+')))
             }
             Demand::Image(image) => match image.names.first() {
                 Some(name) if image.owner != Owner::Other => format!("images: [{}]", name.repository()),
                 _ => return None,
             },
-            Demand::NotUnderstood(_) => return None,
+            Demand::NotUnderstood(_) | Demand::Taken(..) => return None,
             Demand::Operate(operate) if !operate.operation.is_typed() => return None,
             Demand::Operate(operate) => format!(
                 "operations: {{ {}: {{ {}: {} }} }}",
@@ -261,6 +263,8 @@ impl Denial {
     pub fn kind(&self) -> DenialKind {
         if self.hidden_object().is_some() || self.is_probe() {
             DenialKind::Hidden
+        } else if self.uncovered.iter().any(|demanded| matches!(demanded.demand, Demand::Taken(..))) {
+            DenialKind::Conflict
         } else if !self.uncovered.is_empty() && self.uncovered.iter().all(|demanded| matches!(demanded.demand, Demand::NotUnderstood(_))) {
             DenialKind::NotUnderstood
         } else {
@@ -276,8 +280,8 @@ impl Denial {
     /// An object that the client must not learn about.
     fn hidden_object(&self) -> Option<(ObjectKind, &str)> {
         self.uncovered.iter().find_map(|demanded| match &demanded.demand {
-            Demand::Operate(Operate { object: Some(Object { kind, name, owner: Owner::Other | Owner::Nobody, .. }), .. }) if *kind != ObjectKind::Image => Some((*kind, name.as_str())),
-            Demand::Use(_, UsedObject::Known(Object { kind, name, owner: Owner::Other | Owner::Nobody, .. })) if *kind != ObjectKind::Volume => Some((*kind, name.as_str())),
+            Demand::Operate(Operate { object: Some(Object { kind, asked, owner: Owner::Other | Owner::Nobody, .. }), .. }) if *kind != ObjectKind::Image => Some((*kind, asked.as_str())),
+            Demand::Use(_, UsedObject::Known(Object { kind, asked, owner: Owner::Other | Owner::Nobody, .. })) if *kind != ObjectKind::Volume => Some((*kind, asked.as_str())),
             Demand::Use(_, UsedObject::Missing(kind, name)) => Some((*kind, name.as_str())),
             Demand::Image(image) if self.operation.effect == Effect::Read => Some((ObjectKind::Image, image.written.as_str())),
             _ => None,
@@ -287,16 +291,25 @@ impl Denial {
 
 impl std::error::Error for Denial {}
 
+/// A name as a client gets it back; of a whole id only the part that people read.
+fn shown(name: &str) -> &str {
+    let whole = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    if whole { name.get(..12).unwrap_or(name) } else { name }
+}
+
 /// What a client is told. The words for what is hidden are the engine's own for what does not exist.
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.kind() == DenialKind::Hidden {
             return match self.hidden_object() {
-                Some((ObjectKind::Network, name)) => write!(f, "network {name} not found"),
+                Some((ObjectKind::Network, name)) => write!(f, "network {} not found", shown(name)),
                 Some((ObjectKind::Volume, name)) => write!(f, "get {name}: no such volume"),
-                Some((kind, name)) => write!(f, "No such {}: {name}", kind.name()),
+                Some((kind, name)) => write!(f, "No such {}: {}", kind.name(), shown(name)),
                 None => f.write_str("page not found"),
             };
+        }
+        if let Some(Demand::Taken(kind, name)) = self.uncovered.iter().map(|demanded| &demanded.demand).find(|demand| matches!(demand, Demand::Taken(..))) {
+            return write!(f, "{} with name {name} already exists", kind.name());
         }
         if !self.operation.is_typed() {
             return write!(f, "seawall: {} is not mediated: its body is not decoded yet, so no policy can grant it", self.operation.id);

@@ -4,13 +4,12 @@
 
 use bytes::{Bytes, BytesMut};
 use engine::operation::{Answer, OperationId};
-use engine::request::Payload;
 use engine::{Body, OWNER_LABEL};
 use http::{Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::TokioIo;
-use policies::Permitted;
+use policies::{Denial, Permitted};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
@@ -18,10 +17,11 @@ use tokio::sync::mpsc;
 use crate::answer;
 use crate::audit::Open;
 use crate::dial::{Aborted, Answered, EngineError, EngineStream, Upload, build, head as request_head};
-use crate::receive::{Head, Receiver, Remaining};
+use crate::receive::{Head, ReceiveError, Receiver, Remaining};
 use crate::relay::{End, relay};
 use crate::resolve::{About, parse};
 use crate::respond::Refusal;
+use crate::vet::Vet;
 use crate::serve::{Known, Shared, may_last, recheck, refuse};
 
 /// What follows a request on its connection.
@@ -122,6 +122,7 @@ impl Exchange<'_> {
                     kind: engine::facts::ObjectKind::Volume,
                     id: name.clone(),
                     name: name.clone(),
+                    asked: name.clone(),
                     owner: match owned {
                         None => engine::facts::Owner::Nobody,
                         Some(owner) if owner == self.known.tenant => engine::facts::Owner::Own,
@@ -167,18 +168,31 @@ impl Exchange<'_> {
     /// Sends a request whose body streams from the client. The answer may come before its end.
     async fn upload<S: End>(&self, receiver: &mut Receiver<S>, head: &Head, open: &mut Open) -> Result<Option<Answered>, Refusal> {
         let encoded = self.permitted.encode(self.version());
-        debug_assert_eq!(encoded.payload, Payload::Stream);
         if head.expects_continue {
-            receiver.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(crate::receive::ReceiveError::Gone)?;
-            receiver.stream.flush().await.map_err(crate::receive::ReceiveError::Gone)?;
+            receiver.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(ReceiveError::Gone)?;
+            receiver.stream.flush().await.map_err(ReceiveError::Gone)?;
+        }
+        open.upload_unfinished = true;
+        let mut vet = Vet::of(self.permitted.request());
+        let mut remaining = Remaining::from(head.framing);
+        // Before the engine hears of it: as much as it takes to know, within bounds.
+        let mut first = Vec::new();
+        let mut length = 0;
+        while !vet.is_settled() && length < BEFORE {
+            let Some(part) = receiver.part(&mut remaining).await? else { break };
+            length += part.len();
+            self.vet(&mut vet, &part).await?;
+            first.push(part);
+        }
+        if remaining == Remaining::Done {
+            vet.end()?;
         }
         let (sender, parts) = mpsc::channel(1);
         let request = build(&encoded, Upload::Parts(parts))?;
         let engine = self.shared.resolver.engine();
         let mut answer = std::pin::pin!(engine.exchange_alone(request));
-        let mut remaining = Remaining::from(head.framing);
+        let mut first = first.into_iter();
         let mut sender = Some(sender);
-        open.upload_unfinished = true;
         loop {
             let Some(to_engine) = &sender else {
                 open.upload_unfinished = false;
@@ -188,19 +202,54 @@ impl Exchange<'_> {
                     () = receiver.gone() => Ok(None),
                 };
             };
+            let next = async {
+                let Ok(permit) = to_engine.reserve().await else {
+                    // The engine does not want more: its answer is coming.
+                    return std::future::pending().await;
+                };
+                let part = match first.next() {
+                    Some(part) => part,
+                    None => match receiver.part(&mut remaining).await? {
+                        Some(part) => {
+                            self.vet(&mut vet, &part).await?;
+                            part
+                        }
+                        None => {
+                            vet.end()?;
+                            return Ok::<_, Refusal>(None);
+                        }
+                    },
+                };
+                let length = u64::try_from(part.len()).unwrap_or_default();
+                permit.send(Ok(part));
+                Ok(Some(length))
+            };
             tokio::select! {
                 biased;
                 answered = &mut answer => return Ok(Some(answered?)),
-                part = next_part(receiver, &mut remaining, to_engine) => match part {
+                part = next => match part {
                     Ok(Some(length)) => open.record.bytes[0] += length,
                     Ok(None) => sender = None,
-                    Err(error) => {
-                        let _ = to_engine.try_send(Err(Aborted));
-                        return Err(Refusal::Receive(error));
+                    Err(refusal) => {
+                        let _ = to_engine.send(Err(Aborted)).await;
+                        return Err(refusal);
                     }
                 },
             }
         }
+    }
+
+    /// Looks at a part of an archive, and judges a Dockerfile in it.
+    async fn vet(&self, vet: &mut Vet, part: &Bytes) -> Result<(), Refusal> {
+        vet.look(part)?;
+        let Some(dockerfile) = vet.dockerfile()? else { return Ok(()) };
+        let facts = self.shared.resolver.images(dockerfile.references(), &self.known.tenant).await?;
+        let uncovered = self.known.policy.uncovered(&dockerfile.demands(&facts));
+        if uncovered.is_empty() {
+            return Ok(());
+        }
+        let operation = self.permitted.request().operation;
+        Err(Refusal::Denied(Box::new(Denial { operation, policy: self.known.policy.name().to_owned(), uncovered })))
     }
 
     /// Whether the answer is looked into before it is passed on.
@@ -395,6 +444,9 @@ impl Exchange<'_> {
     }
 }
 
+/// Bytes of an archive that are looked at before the engine hears of the request.
+const BEFORE: usize = 1 << 20;
+
 /// Headers that belong to one connection. The body's framing is written anew.
 const HOP_BY_HOP: [header::HeaderName; 7] = [
     header::CONNECTION,
@@ -453,23 +505,6 @@ async fn futures_now<F: Future>(future: F) -> Option<F::Output> {
         std::task::Poll::Pending => None,
     }))
     .await
-}
-
-/// Reads a part from the client when there is room for it on the way to the engine.
-async fn next_part<S: End>(
-    receiver: &mut Receiver<S>,
-    remaining: &mut Remaining,
-    to_engine: &mpsc::Sender<Result<Bytes, Aborted>>,
-) -> Result<Option<u64>, crate::receive::ReceiveError> {
-    let Ok(permit) = to_engine.reserve().await else {
-        // The engine does not want more: its answer is coming.
-        return std::future::pending().await;
-    };
-    Ok(receiver.part(remaining).await?.map(|part| {
-        let length = u64::try_from(part.len()).unwrap_or_default();
-        permit.send(Ok(part));
-        length
-    }))
 }
 
 async fn collect(mut body: Incoming) -> Result<Vec<u8>, EngineError> {

@@ -21,3 +21,4 @@ pub mod relay;
 pub mod resolve;
 pub mod respond;
 pub mod serve;
+pub mod vet;

@@ -105,6 +105,16 @@ impl Resolver {
         Ok(facts)
     }
 
+    /// Facts about images.
+    ///
+    /// # Errors
+    /// The engine cannot be asked.
+    pub async fn images(&self, references: Vec<Reference>, tenant: &str) -> Result<Facts, EngineError> {
+        let mut facts = Facts::default();
+        self.add(&mut facts, references, tenant).await?;
+        Ok(facts)
+    }
+
     /// A container as the engine has it, and facts about what its start would use. `None`: there is no such container.
     ///
     /// # Errors
@@ -130,8 +140,9 @@ impl Resolver {
     async fn add(&self, facts: &mut Facts, references: Vec<Reference>, tenant: &str) -> Result<(), EngineError> {
         let version = self.about().await?.version;
         for reference in references {
-            let object = self.look_up(&reference, version, tenant).await?;
-            if let Some(object) = &object {
+            let mut object = self.look_up(&reference, version, tenant).await?;
+            if let Some(object) = &mut object {
+                object.asked.clone_from(&reference.name);
                 // Once bound, the request names it by what it is forwarded as.
                 facts.insert(Reference { kind: object.kind, name: object.id.clone() }, Some(object.clone()));
                 if object.is_predefined_network() {
@@ -233,7 +244,7 @@ fn read(kind: ObjectKind, body: &[u8], tenant: &str) -> Result<Object, EngineErr
     if id.is_empty() {
         return Err(EngineError::Answer(format!("a {} without an id", kind.name())));
     }
-    Ok(Object { kind, id, name, owner, labels, references })
+    Ok(Object { kind, id, asked: name.clone(), name, owner, labels, references })
 }
 
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, EngineError> {

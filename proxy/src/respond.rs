@@ -62,6 +62,7 @@ impl Refusal {
             Self::Decode(DecodeError::NoSuchOperation) | Self::Missing(_) => (StatusCode::NOT_FOUND, false),
             Self::Decode(_) => (StatusCode::BAD_REQUEST, false),
             Self::Denied(denial) => match denial.kind() {
+                DenialKind::Conflict => (StatusCode::CONFLICT, false),
                 DenialKind::Hidden => (StatusCode::NOT_FOUND, false),
                 DenialKind::NotGranted => (StatusCode::FORBIDDEN, false),
                 DenialKind::NotUnderstood => (StatusCode::BAD_REQUEST, false),

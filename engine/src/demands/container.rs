@@ -435,15 +435,17 @@ fn capability_demands(add: Option<&[Text<'_>]>, drop: Option<&[Text<'_>]>, exact
     };
     let dropped: Vec<String> = drop.unwrap_or_default().iter().map(canonical).collect();
     if let Some(exact) = exact.filter(|exact| !exact.is_empty()) {
-        exact.iter().for_each(|name| demands.named("HostConfig.Capabilities", Name::Capability, &canonical(name)));
+        exact.iter().for_each(|name| demands.push("HostConfig.Capabilities", Demand::Named(Name::Capability, format!("+{}", canonical(name)))));
     }
     let all_dropped = dropped.iter().any(|name| name == "ALL");
     for name in DEFAULT_CAPABILITIES.iter().filter(|name| !all_dropped && !dropped.iter().any(|dropped| dropped == *name)) {
         demands.named("HostConfig.CapDrop", Name::Capability, name);
     }
-    // With `ALL` added, what is dropped besides is still everything else: judged as all.
+    // `--cap-drop ALL --cap-add CHOWN` keeps one of the default ones. Any other is an addition, and `+` says so: also one that is there anyway,
+    // which nobody asks for who knows what they have. With `ALL` added, what is dropped besides is still everything else: judged as all.
     for name in add.unwrap_or_default().iter().map(canonical) {
-        demands.named("HostConfig.CapAdd", Name::Capability, &name);
+        let kept = DEFAULT_CAPABILITIES.contains(&name.as_str()) && (all_dropped || dropped.contains(&name));
+        demands.push("HostConfig.CapAdd", Demand::Named(Name::Capability, if kept { name } else { format!("+{name}") }));
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::{labels, used_container, used_network};
 use crate::demand::{Demand, Demands, Flag, Name, Role};
-use crate::facts::Facts;
+use crate::facts::{Facts, ObjectKind, Owner};
 use crate::types::network::{ConfigReference, EndpointIpamConfig, EndpointSettings, Ipam, IpamPool, NetworkConnect, NetworkCreate};
 use crate::types::strings::{is_host_name, is_object_name, looks_like_id};
 
-pub(super) fn create(body: &NetworkCreate<'_>, demands: &mut Demands) {
+pub(super) fn create(body: &NetworkCreate<'_>, facts: &Facts, demands: &mut Demands) {
     let NetworkCreate {
         name,
         check_duplicate: _,
@@ -26,6 +26,9 @@ pub(super) fn create(body: &NetworkCreate<'_>, demands: &mut Demands) {
     let name = name.as_deref().unwrap_or_default();
     if !is_object_name(name) || looks_like_id(name) || matches!(name, "default" | "bridge" | "host" | "none" | "create" | "prune") {
         demands.push("Name", Demand::NotUnderstood(format!("`{}` as a network's name", name.escape_debug())));
+    }
+    if facts.object(ObjectKind::Network, name).is_some_and(|object| object.owner != Owner::Own && object.name == name) {
+        demands.push("Name", Demand::Taken(ObjectKind::Network, name.to_owned()));
     }
     let driver = driver.as_deref().unwrap_or_default();
     demands.named("Driver", Name::NetworkDriver, if driver.is_empty() { "bridge" } else { driver });

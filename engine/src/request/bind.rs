@@ -12,7 +12,7 @@ use crate::query::Value;
 use crate::reference::ImageReference;
 use crate::types::container::{ContainerCreate, HostConfig};
 use crate::types::network::EndpointSettings;
-use crate::types::strings::{BindSource, ContainerReference, IpcMode, NetworkMode, PidMode, clean_path};
+use crate::types::strings::{BindSource, ContainerReference, IpcMode, NetworkMode, PidMode, clean_path, is_object_name};
 use crate::wire::{Map, Text};
 
 impl Request<'_> {
@@ -32,7 +32,8 @@ impl Request<'_> {
             }
             Body::NetworkDisconnect(body) => body.container.iter().for_each(|container| add(ObjectKind::Container, container.as_str())),
             Body::VolumeCreate(body) => body.name.iter().filter(|name| !name.is_empty()).for_each(|name| add(ObjectKind::Volume, name)),
-            Body::ContainerUpdate(_) | Body::ExecCreate(_) | Body::ExecStart(_) | Body::NetworkCreate(_) | Body::None | Body::Tar => {}
+            Body::NetworkCreate(body) => body.name.iter().filter(|name| is_object_name(name)).for_each(|name| network_reference(name, &mut add)),
+            Body::ContainerUpdate(_) | Body::ExecCreate(_) | Body::ExecStart(_) | Body::None | Body::Tar => {}
         }
         if self.operation.id == OperationId::ImageBuild {
             self.build_references(&mut add);

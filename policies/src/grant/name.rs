@@ -30,13 +30,13 @@ impl Pattern {
         }
     }
 
-    /// `default`: what Docker gives without being asked. `*` or `ALL`: everything.
+    /// `default`: what Docker gives without being asked, so nothing that is added (`+`). `*` or `ALL`: everything.
     fn covers_capability(&self, value: &str) -> bool {
         match self.0.as_str() {
             "default" => engine::types::DEFAULT_CAPABILITIES.contains(&value),
             "*" => true,
             name if name.eq_ignore_ascii_case("all") => true,
-            name => name.to_ascii_uppercase().trim_start_matches("CAP_") == value,
+            name => name.to_ascii_uppercase().trim_start_matches("CAP_") == value.trim_start_matches('+'),
         }
     }
 
@@ -89,7 +89,8 @@ mod tests {
         assert!(!covers("/dev/fuse:r", Name::Device, "/dev/fuse:rwm"));
         assert!(covers("10.0.0.0/8", Name::Subnet, "10.1.0.0/16"));
         assert!(!covers("10.1.0.0/16", Name::Subnet, "10.0.0.0/8"));
-        assert!(covers("default", Name::Capability, "NET_RAW") && !covers("default", Name::Capability, "ALL"));
+        assert!(covers("default", Name::Capability, "NET_RAW") && !covers("default", Name::Capability, "+ALL"));
+        assert!(!covers("default", Name::Capability, "+CHOWN") && covers("CHOWN", Name::Capability, "+CHOWN"));
         assert!(covers("cap_sys_ptrace", Name::Capability, "SYS_PTRACE"));
     }
 }

@@ -48,9 +48,15 @@ fn read(framing: Framing, bytes: &'static [u8]) -> Result<Bytes, ReceiveError> {
     runtime.block_on(async {
         let (mut client, server) = tokio::io::duplex(1);
         let mut receiver = Receiver::new(server, Bounds { body: 64, ..Bounds::default() });
-        let send = async move { tokio::io::AsyncWriteExt::write_all(&mut client, bytes).await };
-        let (_, body) = tokio::join!(send, receiver.body(framing));
-        body
+        let send = async move {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut client, bytes).await;
+            drop(client);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            body = receiver.body(framing) => body,
+            () = send => Err(ReceiveError::Slow),
+        }
     })
 }
 
