@@ -286,15 +286,17 @@ impl Drop for Running {
 }
 
 /// The machine's own docker CLI when it is a 28, otherwise Debian's.
-fn program() -> &'static Path {
+pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let own = Command::new("docker").arg("--version").output();
-        let right = own.is_ok_and(|output| output.stdout.starts_with(b"Docker version 28."));
-        if right {
-            PathBuf::from("docker")
-        } else {
-            unpacked(Suite::Sid).join("usr/bin/docker")
-        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let right = |program: &PathBuf| {
+            let version = Command::new(program).arg("--version").output();
+            version.is_ok_and(|output| output.stdout.starts_with(b"Docker version 28."))
+        };
+        let own = std::env::split_paths(&path)
+            .map(|folder| folder.join("docker"))
+            .find(right);
+        own.unwrap_or_else(|| unpacked(Suite::Sid).join("usr/bin/docker"))
     })
 }
