@@ -1,4 +1,5 @@
 //! The command line.
 
+pub mod cert;
 pub mod policy;
 pub mod serve;

@@ -241,7 +241,7 @@ impl Draft {
             clients: at.clients(file.clients)?,
             policy: None,
             audit,
-            limits: file.limits,
+            limits: at.limits(file.limits)?,
         })
     }
 }
@@ -264,6 +264,21 @@ impl Reader<'_> {
             let help = "an engine is at `unix:///path`, or at `tls://host:port` with `engine_tls` beside it";
             self.source.mistake(at, format!("cannot use this engine: {why}"), help)
         })
+    }
+
+    fn limits(self, limits: Option<Spanned<Limits>>) -> Result<Limits, Box<Mistake>> {
+        let Some(limits) = limits else {
+            return Ok(Limits::default());
+        };
+        match limits.value.impossible() {
+            None => Ok(limits.value),
+            Some(name) => {
+                let message = format!("`{name}` is zero, so nobody could ever be served");
+                Err(self
+                    .source
+                    .mistake(limits.referenced, message, "leave it out for its default"))
+            }
+        }
     }
 
     fn listeners(

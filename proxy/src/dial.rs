@@ -7,7 +7,6 @@ use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,35 +22,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::config::HostPort;
+use crate::tls::EngineConnector;
+
 /// Where the engine is.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum EngineAddress {
     /// Behind TLS.
-    Tls {
-        /// Host and port.
-        address: String,
-        /// The name that its certificate must have.
-        name: rustls_pki_types::ServerName<'static>,
-        /// Our certificate and its CA.
-        config: Arc<rustls::ClientConfig>,
-    },
+    Tls(HostPort, Box<EngineConnector>),
     /// A unix socket.
     Unix(PathBuf),
-}
-
-impl std::fmt::Debug for EngineAddress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(self, f)
-    }
 }
 
 impl std::fmt::Display for EngineAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Tls { address, .. } => write!(f, "tls://{address}"),
+            Self::Tls(at, _) => write!(f, "tls://{at}"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
@@ -250,12 +238,7 @@ impl Engine {
     async fn connect(&self) -> std::io::Result<EngineStream> {
         match &self.address {
             EngineAddress::Unix(path) => UnixStream::connect(path).await.map(EngineStream::Unix),
-            EngineAddress::Tls { address, name, config } => {
-                let tcp = TcpStream::connect(address).await?;
-                tcp.set_nodelay(true)?;
-                let tls = TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await?;
-                Ok(EngineStream::Tls(Box::new(tls)))
-            }
+            EngineAddress::Tls(_, connector) => connector.connect().await.map(|stream| EngineStream::Tls(Box::new(stream))),
         }
     }
 }

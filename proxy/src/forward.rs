@@ -22,7 +22,8 @@ use crate::relay::{End, relay};
 use crate::resolve::{About, parse};
 use crate::respond::Refusal;
 use crate::vet::Vet;
-use crate::serve::{Known, Shared, may_last, recheck, refuse};
+use crate::clients::Known;
+use crate::serve::{Shared, may_last, recheck, refuse};
 
 /// What follows a request on its connection.
 #[derive(Debug)]

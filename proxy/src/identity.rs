@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 pub use certificate::{CertificateError, Serial, UnixSeconds};
 pub use matching::{MatchError, Matcher, match_client};
 pub use pattern::{DnsPattern, PatternError, SpkiPin, UriPattern};
+pub(crate) use pattern::{is_dns_name, is_uri};
 
 use crate::config::Tenant;
 

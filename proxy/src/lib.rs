@@ -11,14 +11,18 @@
 
 pub mod answer;
 pub mod audit;
+pub mod cert;
+pub mod clients;
 pub mod commands;
 pub mod config;
 pub mod dial;
 pub mod forward;
 pub mod identity;
+pub mod listener;
 pub mod receive;
 pub mod relay;
 pub mod resolve;
 pub mod respond;
 pub mod serve;
+pub mod tls;
 pub mod vet;

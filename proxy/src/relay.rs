@@ -17,6 +17,8 @@ use rustix::time::Timespec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
+use crate::listener::Stream;
+
 /// How often a client that has ended its half is looked after.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -36,8 +38,18 @@ impl End for UnixStream {
     }
 }
 
+impl End for Stream {
+    fn is_gone(&self) -> bool {
+        match self {
+            // The end of what a TLS client sends is an alert; FIN is the end of the connection.
+            Self::Tls(stream) => has(stream.get_ref().0, PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR),
+            Self::Unix(stream) => stream.is_gone(),
+        }
+    }
+}
+
 /// Whether a descriptor is in one of these states now.
-pub(crate) fn has(descriptor: &impl std::os::fd::AsFd, states: PollFlags) -> bool {
+fn has(descriptor: &impl std::os::fd::AsFd, states: PollFlags) -> bool {
     let mut asked = [PollFd::new(descriptor, states)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut asked, Some(&now)).is_ok() && asked.first().is_some_and(|answer| answer.revents().intersects(states))

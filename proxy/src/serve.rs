@@ -7,43 +7,30 @@ use bytes::Bytes;
 use engine::facts::{Object, ObjectKind};
 use engine::operation::{Answer, BodyKind, OperationId};
 use engine::{Headers, Request, Route};
-use policies::{Denial, Permitted, Policy};
+use policies::{Denial, Permitted};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
 use crate::audit::{Audit, Open};
+use crate::clients::{Clients, Known};
 use crate::dial::EngineError;
 use crate::forward::{Exchange, Next};
+use crate::identity::{Identity, UnixSeconds};
 use crate::receive::{Bounds, Framing, Head, ReceiveError, Receiver};
 use crate::relay::End;
 use crate::resolve::{About, Resolver};
 use crate::respond::Refusal;
+use crate::tls::Trust;
 
 /// Who is at the other end of a connection.
+#[derive(Debug)]
 pub struct Client {
     /// What its certificate or socket proves, for the record.
-    pub identity: String,
-    /// Which entry of the configuration it is, with its policy and tenant; or why it is none.
-    pub known: Result<Known, String>,
-    /// Whether its certificate is still good; asked at each request.
-    pub still_trusted: Box<dyn Fn() -> Result<(), String>>,
-}
-
-impl std::fmt::Debug for Client {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("identity", &self.identity).field("known", &self.known).finish_non_exhaustive()
-    }
-}
-
-/// A client that the configuration knows.
-#[derive(Debug, Clone)]
-pub struct Known {
-    /// The entry's name.
-    pub name: String,
-    /// What it may have.
-    pub policy: Rc<Policy>,
-    /// The owner of what it makes.
-    pub tenant: String,
+    pub shown: String,
+    /// The same, to be matched.
+    pub identity: Identity,
+    /// Why that is believed; asked at each request.
+    pub trust: Trust,
 }
 
 /// What all connections of a thread share.
@@ -51,6 +38,8 @@ pub struct Known {
 pub struct Shared {
     /// Asks the engine.
     pub resolver: Resolver,
+    /// Who is who.
+    pub clients: Clients,
     /// Writes records.
     pub audit: Rc<Audit>,
     /// Bounds of requests.
@@ -63,6 +52,14 @@ pub struct Shared {
 
 /// Serves a connection until it ends.
 pub async fn connection<S: End>(shared: Rc<Shared>, client: Client, stream: S) {
+    tokio::select! {
+        () = requests(&shared, &client, stream) => {}
+        // A stream that outlives its certificate is cut; its record closes with it.
+        why = client.trust.ended() => tracing::info!(identity = client.shown, %why, "cut"),
+    }
+}
+
+async fn requests<S: End>(shared: &Shared, client: &Client, stream: S) {
     let mut receiver = Receiver::new(stream, shared.bounds);
     let mut ending = shared.ending.clone();
     loop {
@@ -74,17 +71,33 @@ pub async fn connection<S: End>(shared: Rc<Shared>, client: Client, stream: S) {
         let outcome = match head {
             Ok(None) => return,
             Ok(Some(head)) => {
-                shared.busy.set(shared.busy.get() + 1);
-                let outcome = request(&shared, &client, receiver, head).await;
-                shared.busy.set(shared.busy.get().saturating_sub(1));
+                let busy = Busy::new(shared);
+                let outcome = request(shared, client, receiver, head).await;
+                drop(busy);
                 outcome
             }
-            Err(error) => unreadable(&shared, &client, receiver, error).await,
+            Err(error) => unreadable(shared, client, receiver, error).await,
         };
         match outcome {
             Some(next) if !*shared.ending.borrow() => receiver = next,
             _ => return,
         }
+    }
+}
+
+/// Counts a request while it lasts, also one that is cut.
+struct Busy<'s>(&'s Cell<usize>);
+
+impl<'s> Busy<'s> {
+    fn new(shared: &'s Shared) -> Self {
+        shared.busy.set(shared.busy.get() + 1);
+        Self(&shared.busy)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
@@ -96,9 +109,9 @@ async fn ended(ending: &mut watch::Receiver<bool>) {
 
 /// Bytes that are no request: recorded, answered, and the connection ends.
 async fn unreadable<S: End>(shared: &Shared, client: &Client, mut receiver: Receiver<S>, error: ReceiveError) -> Option<Receiver<S>> {
-    if let Ok(mut open) = shared.audit.open(&client.identity) {
-        if let Ok(known) = &client.known {
-            describe(&mut open, known);
+    if let Ok(mut open) = shared.audit.open(&client.shown) {
+        if let Ok(known) = shared.clients.know(&client.identity) {
+            describe(&mut open, &known);
         }
         refuse(&mut receiver, &mut open, &Refusal::Receive(error), false).await;
     }
@@ -108,7 +121,7 @@ async fn unreadable<S: End>(shared: &Shared, client: &Client, mut receiver: Rece
 /// One request. Gives the connection back when another can follow on it.
 async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receiver<S>, head: Head) -> Option<Receiver<S>> {
     let head_only = head.method == "HEAD";
-    let mut open = match shared.audit.open(&client.identity) {
+    let mut open = match shared.audit.open(&client.shown) {
         Ok(open) => open,
         Err(error) => {
             let reply = Refusal::NotRecorded(error).reply();
@@ -137,7 +150,7 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
 /// A request that was permitted, and what its forwarding needs to know.
 struct Judged<'b> {
     permitted: Permitted<'b>,
-    known: Known,
+    known: Rc<Known>,
     about: Rc<About>,
     /// The id of the image that was judged.
     image: Option<String>,
@@ -154,8 +167,8 @@ async fn judge<'b, S: End>(
     open: &mut Open,
 ) -> Result<Judged<'b>, Refusal> {
     open.record.request = format!("{} {}", head.method, head.target.chars().take(200).collect::<String>());
-    (client.still_trusted)().map_err(Refusal::Certificate)?;
-    let known = client.known.clone().map_err(Refusal::NoClient)?;
+    client.trust.still_trusted(UnixSeconds::now()).map_err(|error| Refusal::Certificate(error.to_string()))?;
+    let known = shared.clients.know(&client.identity).map_err(|error| Refusal::NoClient(error.to_string()))?;
     describe(open, &known);
     let route = Route::parse(head.method, &head.target)?;
     let operation = route.operation;

@@ -218,6 +218,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn finds_the_first_engine_that_is_there() {
         let host = |host: &str| Some(host.to_owned());
         for (name, docker_host, there, expected) in [

@@ -37,8 +37,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) audit: Audit,
     /// How much, and for how long.
-    #[serde(default)]
-    pub(super) limits: Limits,
+    #[schemars(with = "Option<Limits>")]
+    pub(super) limits: Option<Spanned<Limits>>,
 }
 
 /// The files of a connection to an engine behind TLS.
@@ -180,6 +180,37 @@ pub struct Limits {
     pub max_connections_per_identity: u32,
     /// TLS handshakes under way at once, before anybody has proven who they are.
     pub max_handshakes: u32,
+}
+
+impl Limits {
+    /// The first limit that would let nobody in. Zero never means "no limit" here.
+    pub(super) fn impossible(&self) -> Option<&'static str> {
+        let Self {
+            drain_timeout: _,
+            header_timeout,
+            handshake_timeout,
+            max_body,
+            ..
+        } = self;
+        let Self {
+            max_connections,
+            max_connections_per_identity,
+            max_handshakes,
+            ..
+        } = self;
+        let zeros = [
+            ("header_timeout", header_timeout.0.is_zero()),
+            ("handshake_timeout", handshake_timeout.0.is_zero()),
+            ("max_body", max_body.0 == 0),
+            ("max_connections", *max_connections == 0),
+            (
+                "max_connections_per_identity",
+                *max_connections_per_identity == 0,
+            ),
+            ("max_handshakes", *max_handshakes == 0),
+        ];
+        zeros.iter().find(|(_, zero)| *zero).map(|(name, _)| *name)
+    }
 }
 
 impl Default for Limits {

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::pattern::{is_dns_name, is_uri};
-use super::{CertificateIdentity, Identity, SpkiPin};
+use super::{CertificateIdentity, SpkiPin};
 
 /// Seconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -84,7 +84,7 @@ pub enum CertificateError {
     Serial(String),
 }
 
-impl Identity {
+impl CertificateIdentity {
     /// What a leaf certificate says. **The caller has verified it**: chain, validity, usage and revocation.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl Identity {
             names.dedup();
         }
         let validity = certificate.validity();
-        Ok(Self::Certificate(CertificateIdentity {
+        Ok(Self {
             uris,
             dns_names,
             spki: SpkiPin(Sha256::digest(certificate.public_key().raw).into()),
@@ -129,7 +129,7 @@ impl Identity {
             issuer: certificate.issuer().as_raw().to_vec(),
             not_before: UnixSeconds(validity.not_before.timestamp()),
             not_after: UnixSeconds(validity.not_after.timestamp()),
-        }))
+        })
     }
 }
 
@@ -142,4 +142,93 @@ fn bad_name(name: &str) -> CertificateError {
             .escape_debug()
             .to_string(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
+    use super::*;
+
+    fn with_names(names: &[SanType]) -> Result<CertificateIdentity, CertificateError> {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names.to_vec();
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        CertificateIdentity::of_certificate(certificate.der())
+    }
+
+    #[test]
+    fn a_certificate_with_a_name_that_is_not_plain_is_refused_whole() {
+        let uri = |text: &str| SanType::URI(text.try_into().unwrap());
+        let dns = |text: &str| SanType::DnsName(text.try_into().unwrap());
+        let good = uri("spiffe://example.org/ci/a");
+        for bad in [
+            uri("spiffe://example.org/ci/a\0.evil"),
+            uri("spiffe://example.org/ci/a\nb"),
+            uri("spiffe://example.org/ci/../admin"),
+            uri("spiffe://example.org/ci/%2E%2e/admin"),
+            uri("spiffe://example.org//admin"),
+            uri("no-scheme"),
+            uri(""),
+            dns("ops.example.org\0.evil.test"),
+            dns("*.example.org"),
+            dns("ops.example.org "),
+        ] {
+            let found = with_names(&[good.clone(), bad.clone()]);
+            assert!(
+                matches!(found, Err(CertificateError::Name(_))),
+                "{bad:?}: {found:?}"
+            );
+        }
+        let names = [
+            good,
+            dns("OPS.example.org"),
+            SanType::Rfc822Name("a@example.org".try_into().unwrap()),
+        ];
+        let found = with_names(&names).unwrap();
+        assert_eq!(found.uris, ["spiffe://example.org/ci/a"]);
+        assert_eq!(found.dns_names, ["ops.example.org"]);
+    }
+
+    #[test]
+    fn a_common_name_is_nobody() {
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "ops.example.org");
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let found = CertificateIdentity::of_certificate(certificate.der()).unwrap();
+        assert_eq!((found.uris, found.dns_names), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_is_not_a_certificate_is_refused() {
+        for bytes in [&b""[..], b"\x30", b"\x30\x82\xff\xff", &[0; 64]] {
+            assert!(matches!(
+                CertificateIdentity::of_certificate(bytes),
+                Err(CertificateError::Der(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn reads_serials_as_people_copy_them() {
+        for (text, expected) in [
+            ("0a0b", Some("0a0b")),
+            ("0A:0B", Some("0a0b")),
+            ("a0b", Some("0a0b")),
+            ("0000ff", Some("ff")),
+            ("", None),
+            ("xyz", None),
+        ] {
+            assert_eq!(
+                text.parse::<Serial>()
+                    .ok()
+                    .map(|s| s.to_string())
+                    .as_deref(),
+                expected,
+                "{text}"
+            );
+        }
+    }
 }

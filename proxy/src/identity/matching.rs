@@ -154,6 +154,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn an_identity_is_exactly_one_client_or_nobody() {
         let uri = |pattern: &str| Matcher {
             uri: Some(pattern.parse().unwrap()),

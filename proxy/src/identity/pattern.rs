@@ -152,7 +152,7 @@ impl FromStr for UriPattern {
 
 /// A URI that means one thing to every reader: a scheme (RFC 3986 §3.1), then visible ASCII without `\`, without dot
 /// segments (also as `%2e`), and without empty segments behind the authority.
-pub(super) fn is_uri(text: &str) -> bool {
+pub(crate) fn is_uri(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else {
         return false;
     };
@@ -174,7 +174,7 @@ pub(super) fn is_uri(text: &str) -> bool {
 }
 
 /// A DNS name of one host: labels of letters, digits, `-` and `_` (RFC 5890 §2.3.1), never a wildcard.
-pub(super) fn is_dns_name(text: &str) -> bool {
+pub(crate) fn is_dns_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
@@ -299,6 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn a_uri_pattern_is_anchored_and_stays_in_its_segment() {
         for (pattern, uri, expected) in [
             (
@@ -506,6 +507,37 @@ mod tests {
             "sha256:zz",
         ] {
             assert!(text.parse::<SpkiPin>().is_err(), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever a star matches, it is one plain segment of the very namespace that the pattern names.
+        #[test]
+        fn a_star_is_one_plain_segment(tail in "[a-z./%?#*A-Z0-9:@-]{0,12}") {
+            let uri = format!("spiffe://example.org/ci/{tail}");
+            let plain = is_uri(&uri) && !tail.contains(['/', '%', '?', '#']);
+            let one: UriPattern = "spiffe://example.org/ci/*".parse().unwrap();
+            if is_uri(&uri) {
+                proptest::prop_assert_eq!(one.matches(&uri), plain, "{}", uri);
+            } else {
+                proptest::prop_assert!(!one.matches(&uri), "{}", uri);
+            }
+        }
+
+        /// A pattern without wildcards is its own only match.
+        #[test]
+        fn a_pattern_without_wildcards_is_itself(a in "[a-z]{1,3}(/[a-z]{1,3}){0,2}", b in "[a-z]{1,3}(/[a-z]{1,3}){0,2}") {
+            let pattern: UriPattern = format!("seawall:{a}").parse().unwrap();
+            proptest::prop_assert_eq!(pattern.matches(&format!("seawall:{b}")), a == b);
+        }
+
+        /// No text makes a parser panic, and what it takes it shows as it took it.
+        #[test]
+        fn parsing_is_total(text in ".{0,40}") {
+            if let Ok(pattern) = text.parse::<UriPattern>() {
+                proptest::prop_assert_eq!(pattern.to_string(), text.clone());
+            }
+            let _ = (text.parse::<DnsPattern>(), text.parse::<SpkiPin>());
         }
     }
 }

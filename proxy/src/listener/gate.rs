@@ -1,0 +1,131 @@
+//! How many connections there may be: in all, and of one identity.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::{Limits, Tenant};
+use crate::identity::Identity;
+
+/// The count of open connections. One for a process.
+#[derive(Debug)]
+pub struct Gate {
+    max: u32,
+    max_per_identity: u32,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    all: u32,
+    /// By the tenant that an identity has of itself: one text for each identity, whatever its certificate's serial.
+    by_identity: BTreeMap<Tenant, u32>,
+}
+
+/// Why there is no room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Full {
+    /// In all.
+    #[error("there are {0} connections, as many as there may be")]
+    All(u32),
+    /// Of this identity.
+    #[error("this identity has {0} connections, as many as it may have")]
+    Identity(u32),
+}
+
+/// A place in the limits, until it is dropped.
+#[derive(Debug)]
+pub struct Ticket {
+    gate: Arc<Gate>,
+    of: Tenant,
+}
+
+impl Gate {
+    /// An empty house with these limits.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Arc<Self> {
+        let (max, max_per_identity) = (limits.max_connections, limits.max_connections_per_identity);
+        Arc::new(Self {
+            max,
+            max_per_identity,
+            open: Mutex::default(),
+        })
+    }
+
+    /// Takes a place for a connection of `identity`.
+    ///
+    /// # Errors
+    /// There is none left.
+    pub fn enter(self: &Arc<Self>, identity: &Identity) -> Result<Ticket, Full> {
+        let of = identity.tenant();
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.all >= self.max {
+            return Err(Full::All(self.max));
+        }
+        let count = open.by_identity.get(&of).copied().unwrap_or(0);
+        if count >= self.max_per_identity {
+            return Err(Full::Identity(self.max_per_identity));
+        }
+        open.by_identity.insert(of.clone(), count.saturating_add(1));
+        open.all = open.all.saturating_add(1);
+        Ok(Ticket {
+            gate: Arc::clone(self),
+            of,
+        })
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn open(&self) -> u32 {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).all
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut open = self
+            .gate
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        open.all = open.all.saturating_sub(1);
+        match open.by_identity.get_mut(&self.of) {
+            Some(count) if *count > 1 => *count = count.saturating_sub(1),
+            Some(_) | None => {
+                open.by_identity.remove(&self.of);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::PeerIdentity;
+
+    #[test]
+    fn a_place_is_free_again_when_its_ticket_is_gone() {
+        let limits = Limits {
+            max_connections: 3,
+            max_connections_per_identity: 2,
+            ..Limits::default()
+        };
+        let gate = Gate::new(&limits);
+        let peer = |uid| {
+            Identity::Peer(PeerIdentity {
+                uid,
+                gid: 0,
+                pid: None,
+            })
+        };
+        let one = gate.enter(&peer(1)).unwrap();
+        let two = gate.enter(&peer(1)).unwrap();
+        assert_eq!(gate.enter(&peer(1)).unwrap_err(), Full::Identity(2));
+        let other = gate.enter(&peer(2)).unwrap();
+        assert_eq!(gate.enter(&peer(3)).unwrap_err(), Full::All(3));
+        drop(one);
+        assert!(gate.enter(&peer(3)).is_ok());
+        drop((two, other));
+        assert_eq!(gate.open(), 0);
+        assert!(gate.open.lock().unwrap().by_identity.is_empty());
+    }
+}
