@@ -19,6 +19,10 @@ pub fn run(docker: &Docker, script: &str, args: &[&str]) -> Outcome {
         .args(["-c", script])
         .args(args)
         .envs(docker.environment().iter().cloned());
+    // the machine's idea of who to trust would win over DOCKER_CERT_PATH
+    command
+        .env_remove("REQUESTS_CA_BUNDLE")
+        .env_remove("CURL_CA_BUNDLE");
     Outcome::from(
         command
             .output()
