@@ -15,4 +15,5 @@
 //!
 //! It never says *closed* when something on the way was not understood, and it never changes what it looks at.
 
+pub mod decode;
 pub mod snapshot;

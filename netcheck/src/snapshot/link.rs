@@ -217,8 +217,6 @@ pub struct Ipv6Conf {
     pub proxy_ndp: bool,
     /// Reverse path of segment routing; negative accepts none.
     pub accept_source_route: i32,
-    /// `rp_filter` of IPv6 does not exist; netfilter's `rpfilter` match does that.
-    pub accept_untracked_na: u8,
 }
 
 /// An address of a link.
