@@ -17,3 +17,7 @@
 
 pub mod decode;
 pub mod snapshot;
+pub mod model;
+pub mod packet;
+pub mod space;
+pub mod walk;
