@@ -32,6 +32,7 @@ use crate::space::{Field, Ranges, Space};
 
 use conntrack::Connection;
 pub(crate) use header::Header;
+pub(crate) use header::address as address_of;
 use header::{Cell, Number};
 pub use trace::{Hop, Reason};
 pub(crate) use trace::{Step, What};
@@ -100,6 +101,8 @@ pub struct Branch {
     pub(crate) header: Header,
     /// What could not be known: empty when this is the only way.
     pub doubts: Vec<String>,
+    /// It ended before its destination was decided: rules may still have rewritten it.
+    pub(crate) undecided: bool,
     connections: BTreeMap<usize, Vec<Connection>>,
     last_receiver: Option<Place>,
 }
@@ -119,6 +122,7 @@ pub struct Walker<'m> {
     nested: u32,
     /// Where OUTPUT sent the packet after all.
     rerouted: Option<layer3::Way>,
+    undecided: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -203,6 +207,7 @@ impl<'m> Walker<'m> {
             last_receiver: None,
             nested: 0,
             rerouted: None,
+            undecided: false,
         }
     }
 
@@ -243,6 +248,7 @@ impl<'m> Walker<'m> {
             self.taken = Vec::new();
             self.last_receiver = None;
             self.nested = 0;
+            self.undecided = false;
             let mut skb = Skb::new(&packet);
             let end = self.run(&mut skb, start);
             branches.push(self.finish(end, &skb));
@@ -265,6 +271,7 @@ impl<'m> Walker<'m> {
             exits: std::mem::take(&mut self.exits),
             space: self.space.clone(),
             header: skb.header,
+            undecided: self.undecided,
             doubts: self.taken.iter().map(|taken| taken.why.clone()).collect(),
             connections: std::mem::take(&mut self.connections),
             last_receiver: self.last_receiver,
@@ -388,6 +395,12 @@ impl Branch {
     #[must_use]
     pub fn trace(&self, model: &Model) -> Vec<Hop> {
         self.steps.iter().map(|step| step.hop(model)).collect()
+    }
+
+    /// Whether its destination address is still the one the sender chose.
+    #[must_use]
+    pub(crate) fn keeps_destination(&self) -> bool {
+        self.header.destination.field == Some(Field::Destination)
     }
 
     /// The destination port it arrived with, and whether that is the one the sender chose.

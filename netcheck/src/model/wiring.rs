@@ -84,10 +84,14 @@ impl Model {
         spread.reach
     }
 
-    /// What a broadcast reaches behind one port of a bridge.
+    /// Links that hand a broadcast to their IP stack when it arrives on this link.
     #[must_use]
-    pub fn reach_behind(&self, port: Place, vlan: Option<u16>) -> Reach {
-        self.reach(port, vlan)
+    pub fn arrivals(&self, at: Place) -> Vec<Place> {
+        let mut spread = Spread { model: self, reach: Reach::default(), depth: 0 };
+        spread.receive(at, None);
+        spread.reach.receivers.sort_unstable();
+        spread.reach.receivers.dedup();
+        spread.reach.receivers
     }
 
     /// Whether this hardware address belongs to the bridge itself or to one of its ports.

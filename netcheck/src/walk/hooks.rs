@@ -20,6 +20,7 @@ impl<'m> Walker<'m> {
     pub(super) fn ip_hook(&mut self, namespace: usize, hook: Hook, links: Links<'m>, skb: &mut Skb) -> Result<(), End> {
         let layer = Self::layer_of(skb);
         let at = self.at(namespace, layer, hook, links, skb);
+        self.undecided = matches!(hook, Hook::Prerouting | Hook::Output);
         for hooked in at.content.rules.at(layer, hook) {
             let before = (skb.mark, skb.header);
             let flow = match hooked {

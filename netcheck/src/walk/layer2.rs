@@ -138,6 +138,7 @@ impl<'m> Walker<'m> {
         let bridge_place = Place { link: bridge_index, ..place };
         let Some((bridge, switches)) = bridge_of(content, bridge_index) else { return Err(self.lost(bridge_place)) };
         if let Some(gap) = content.opaque.first() {
+            self.undecided = true;
             return Err(End::Unknown(gap.clone()));
         }
         if !bridge.up || !port.forwarding {

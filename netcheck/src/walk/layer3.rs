@@ -53,6 +53,7 @@ impl<'m> Walker<'m> {
     pub(super) fn input(&mut self, place: Place, skb: &mut Skb) -> Result<Option<Next>, End> {
         let content = self.model.namespace(place.namespace);
         if let Some(gap) = content.opaque.first() {
+            self.undecided = true;
             return Err(End::Unknown(gap.clone()));
         }
         let Some(link) = content.links.get(&place.link) else { return Err(self.lost(place)) };
@@ -298,6 +299,7 @@ impl<'m> Walker<'m> {
     pub(super) fn send(&mut self, namespace: usize, link: Option<u32>, skb: &mut Skb) -> Result<Next, End> {
         let content = self.model.namespace(namespace);
         if let Some(gap) = content.opaque.first() {
+            self.undecided = true;
             return Err(End::Unknown(gap.clone()));
         }
         self.note(namespace, What::Sent { link });
@@ -309,6 +311,28 @@ impl<'m> Walker<'m> {
         let Some(out) = content.links.get(&way.link) else { return Err(self.lost(Place { namespace, link: way.link })) };
         self.ip_hook(namespace, Hook::Postrouting, Links { oif: Some(out), ..Links::default() }, skb)?;
         self.out(Place { namespace, link: way.link }, way.gateway, skb)
+    }
+
+    /// The source address that a program's packet to this destination gets.
+    pub(crate) fn source_for(&mut self, namespace: usize, destination: IpAddr) -> Option<IpAddr> {
+        let content = self.model.namespace(namespace);
+        let fib = if destination.is_ipv4() { &content.fib4 } else { &content.fib6 };
+        let key = Key { destination: number(destination), iif: "lo", ..Key::default() };
+        let Found::Route { route, next_hops } = fib.lookup(&key, &mut Vec::new()) else { return None };
+        if route.kind == RouteKind::Local {
+            return Some(destination);
+        }
+        if let Some(source) = route.preferred_source {
+            return Some(source);
+        }
+        let hop = next_hops.first()?;
+        let own = || content.addresses_of(hop.oif?).iter().map(Some).collect::<Option<Vec<_>>>();
+        let same = |address: &IpAddr| address.is_ipv4() == destination.is_ipv4();
+        let near = hop.gateway.unwrap_or(destination);
+        let own = own()?;
+        let on_link = own.iter().find(|own| own.address.contains(&near) && !own.unusable);
+        let any = on_link.or_else(|| own.iter().find(|own| same(&own.address.addr()) && own.scope == 0 && !own.unusable));
+        any.map(|own| own.address.addr()).or_else(|| content.addresses().map(|own| own.address.addr()).find(|own| same(own) && !own.is_loopback()))
     }
 
     /// `ip_route_me_harder`.
