@@ -1,13 +1,17 @@
 //! What can be typed. Exit status: 0 conforms, 1 violation, 2 unknown where isolation is required, 3 usage or policy error, 4 could
 //! not collect, 5 model and kernel disagree.
 
+mod check;
+mod explain;
 mod output;
 mod snapshot;
+mod source;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use netcheck::analyse;
 
 use crate::shell::engine::Address;
 
@@ -16,12 +20,18 @@ use crate::shell::engine::Address;
 pub(crate) enum Outcome {
     /// The host conforms, or what was asked for was done.
     Conforms,
+    /// Something is not known where the policy requires isolation.
+    Unknown,
+    /// A flow contradicts the policy.
+    Violation,
 }
 
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
         Self::from(match outcome {
             Outcome::Conforms => 0,
+            Outcome::Violation => 1,
+            Outcome::Unknown => 2,
         })
     }
 }
@@ -35,12 +45,27 @@ pub(crate) enum Failure {
     Collect(miette::Report),
 }
 
+impl Failure {
+    fn report(self) -> ExitCode {
+        let (report, status) = match self {
+            Self::Usage(report) => (report, 3),
+            Self::Collect(report) => (report, 4),
+        };
+        eprintln!("{report:?}");
+        ExitCode::from(status)
+    }
+}
+
 /// Computes which packets can really pass between the containers of this host, the host and outside, and compares that with a policy.
+///
+/// Without a command it checks this host against the built-in policy `docker-default`.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = EXIT_CODES)]
+#[command(name = "netcheck", version, about, after_help = EXIT_CODES, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    check: CheckArguments,
 }
 
 const EXIT_CODES: &str = "Exit status: 0 conforms, 1 violation, 2 unknown where isolation is required, \
@@ -48,6 +73,10 @@ const EXIT_CODES: &str = "Exit status: 0 conforms, 1 violation, 2 unknown where 
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Compare what can pass with a policy
+    Check(CheckArguments),
+    /// Answer one question: the path hop by hop, or what closes it
+    Explain(ExplainArguments),
     /// Write what can be read from this host to a file; everything else can be done elsewhere, unprivileged, from it
     Snapshot(SnapshotArguments),
 }
@@ -61,9 +90,59 @@ pub(crate) struct EngineArguments {
 }
 
 impl EngineArguments {
+    /// The engine that is meant.
     pub(crate) fn address(&self) -> Address {
         self.engine.clone().unwrap_or_else(Address::find)
     }
+}
+
+/// What is looked at: this host, or a file.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SourceArguments {
+    #[command(flatten)]
+    engine: EngineArguments,
+    /// Use this snapshot instead of reading the host
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "engine")]
+    from: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    #[command(flatten)]
+    source: SourceArguments,
+    /// The policy: a file, or docker-default or strict
+    #[arg(long, value_name = "FILE", default_value = "docker-default")]
+    policy: String,
+    /// What a sender is able to do; the policy's, or process, without it
+    #[arg(long)]
+    attacker: Option<Attacker>,
+    /// How to write the result
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Write to this file instead of the standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// Who sends: a container, host or outside
+    #[arg(value_name = "A")]
+    sender: String,
+    /// Who receives: the same, or an address
+    #[arg(value_name = "B")]
+    receiver: String,
+    /// tcp/80, udp/53, icmp or icmpv6
+    #[arg(value_name = "PROTO/PORT")]
+    service: explain::Service,
+    #[command(flatten)]
+    source: SourceArguments,
+    /// What the sender is able to do
+    #[arg(long, value_enum, default_value_t = Attacker::Process)]
+    attacker: Attacker,
+    /// How to write the answer
+    #[arg(long, value_enum, default_value_t = ExplainFormat::Text)]
+    format: ExplainFormat,
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +154,55 @@ pub(crate) struct SnapshotArguments {
     output: Option<PathBuf>,
 }
 
+/// What a sender is able to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Attacker {
+    /// Open sockets
+    Process,
+    /// Write any packet onto its links (CAP_NET_RAW, the engine's default)
+    NetRaw,
+    /// Change its own addresses, routes and rules (CAP_NET_ADMIN)
+    NetAdmin,
+}
+
+impl From<Attacker> for analyse::Attacker {
+    fn from(attacker: Attacker) -> Self {
+        match attacker {
+            Attacker::Process => Self::Process,
+            Attacker::NetRaw => Self::NetRaw,
+            Attacker::NetAdmin => Self::NetAdmin,
+        }
+    }
+}
+
+/// How to write the result of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A matrix and the violations, for a terminal
+    Text,
+    /// Everything; schema/check.json describes it
+    Json,
+    /// One page for a browser
+    Html,
+    /// For code scanning
+    Sarif,
+    /// For CI
+    Junit,
+    /// For a node exporter's textfile collector
+    Prometheus,
+    /// A picture of the networks
+    Svg,
+}
+
+/// How to write an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExplainFormat {
+    /// For a terminal
+    Text,
+    /// For programs
+    Json,
+}
+
 /// Parses the arguments and does what they say.
 pub(crate) fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -82,23 +210,19 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => {
             // Help and version are errors to clap, and go to the standard output.
             let status = if error.use_stderr() { 3 } else { 0 };
+            // Nobody is left to tell when the terminal is gone.
             let _ = error.print();
             return ExitCode::from(status);
         }
     };
     let result = match arguments.command {
+        None => check::run(&arguments.check),
+        Some(Command::Check(arguments)) => check::run(&arguments),
+        Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Snapshot(arguments)) => snapshot::run(&arguments),
-        None => Ok(Outcome::Conforms),
     };
     match result {
         Ok(outcome) => outcome.into(),
-        Err(Failure::Usage(report)) => {
-            eprintln!("{report:?}");
-            ExitCode::from(3)
-        }
-        Err(Failure::Collect(report)) => {
-            eprintln!("{report:?}");
-            ExitCode::from(4)
-        }
+        Err(failure) => failure.report(),
     }
 }

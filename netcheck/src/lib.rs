@@ -22,3 +22,4 @@ pub mod model;
 pub mod packet;
 pub mod space;
 pub mod walk;
+pub mod report;

@@ -380,13 +380,15 @@ fn nat_range(new: bool, info: &[u8], family: Family) -> Option<NatRange> {
     })
 }
 
-/// `xt_connmark_tginfo1` and `2`; the shift of the second is not known to the model.
+/// `xt_connmark_tginfo1` and `2`; the second has a shift, which is not known to the model unless it is none.
 fn connmark_target(revision: u32, info: &[u8]) -> Option<Target> {
-    if revision == 2 && *info.get(14)? != 0 {
-        return None;
-    }
+    let mode = match revision {
+        1 => *info.get(12)?,
+        _ if *info.get(13)? == 0 => *info.get(14)?,
+        _ => return None,
+    };
     Some(Target::Connmark {
-        mode: *info.get(12)?,
+        mode,
         ctmark: u32_at(info, 0)?,
         ctmask: u32_at(info, 4)?,
         nfmask: u32_at(info, 8)?,
