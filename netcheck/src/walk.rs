@@ -188,7 +188,13 @@ const MOST_BRANCHES: usize = 64;
 /// Follows `packet` from `start`, on every way it may take.
 #[must_use]
 pub fn walk(model: &Model, packet: Packet, start: Start) -> Vec<Branch> {
-    Walker::new(model).branches(packet, start, &Space::point(Header::values(&packet)))
+    Walker::new(model).branches(packet, start, &point(&packet))
+}
+
+/// The space of this one packet.
+#[must_use]
+pub fn point(packet: &Packet) -> Space {
+    Space::point(Header::values(packet))
 }
 
 impl<'m> Walker<'m> {

@@ -496,17 +496,28 @@ impl<'m> Walker<'m> {
                     return Ok(Some(near.address.addr()));
                 }
             }
-            return Ok(primary().next().map(|own| own.address.addr()));
+            // `inet_select_addr`: a link without a global address borrows one of another link, in their order.
+            let others = at.content.addresses().filter(|own| own.address.addr().is_ipv4() && !own.secondary && own.scope == 0);
+            return Ok(primary().chain(others).next().map(|own| own.address.addr()));
         }
-        let usable: Vec<&crate::snapshot::Address> = own.iter().filter(|own| !own.address.addr().is_ipv4() && !own.unusable).collect();
-        let global: Vec<&&crate::snapshot::Address> = usable.iter().filter(|own| own.scope == 0).collect();
-        match global.as_slice() {
-            [] => Ok(usable.first().map(|own| own.address.addr())),
+        let global = |own: &&crate::snapshot::Address| !own.address.addr().is_ipv4() && !own.unusable && own.scope == 0;
+        let everywhere = Ranges::union_of(at.content.addresses().filter(global).map(|own| (number(own.address.addr()), number(own.address.addr()))));
+        if self.test(skb.header.destination, &everywhere) {
+            return Ok(Some(skb.header.address(skb.header.destination)));
+        }
+        let here: Vec<&crate::snapshot::Address> = own.iter().filter(global).collect();
+        let candidates = if here.is_empty() { at.content.addresses().filter(global).collect() } else { here };
+        match candidates.as_slice() {
+            [] => Ok(own.iter().find(|own| !own.address.addr().is_ipv4() && !own.unusable).map(|own| own.address.addr())),
             [one] => Ok(Some(one.address.addr())),
             [first, ..] => {
                 self.pin(skb.header.destination);
                 let destination = skb.header.destination.value;
-                let best = global.iter().max_by_key(|own| ((number(own.address.addr()) ^ destination).leading_zeros(), std::cmp::Reverse(number(own.address.addr()))));
+                let near = |own: &&crate::snapshot::Address| {
+                    let own = number(own.address.addr());
+                    ((own ^ destination).leading_zeros(), std::cmp::Reverse(own))
+                };
+                let best = candidates.iter().copied().max_by_key(near);
                 Ok(Some(best.map_or(first.address.addr(), |own| own.address.addr())))
             }
         }
