@@ -187,18 +187,8 @@ impl<'m> Walker<'m> {
                 self.resolve(bridge_place, bridge, target, skb.header.ipv4, skb)
             }
             Ok(_) => Ok(bridge.mac),
-            Err(error) if error.not_forwarding && skb.header.ipv4 && bridge.ipv4.is_some_and(|conf| !conf.forwarding) => {
-                let saved = skb.header.source;
-                skb.header.source = Number::fixed(0);
-                let way = self.route_output(place.namespace, None, skb);
-                skb.header.source = saved;
-                skb.looped = false;
-                match way {
-                    Ok(way) if way.link == bridge_place.link => self.resolve(bridge_place, bridge, skb.header.destination, true, skb),
-                    _ => Err(error.end),
-                }
-            }
-            Err(error) => Err(error.end),
+            // `ip_route_input` succeeds with a route that only makes an error: the frame goes up and ends there.
+            Err(end) => Err(end),
         }
     }
 
@@ -392,10 +382,8 @@ impl<'m> Walker<'m> {
                 let entry = content.proxies(receiver.link, address(target.value, true));
                 Ok(proxy || pvlan || entry)
             }
-            Err(error) => match error.end {
-                End::Unknown(_) => Err(error.end),
-                End::Delivered { .. } | End::Dropped(_) | End::Left { .. } => Ok(false),
-            },
+            Err(End::Unknown(why)) => Err(End::Unknown(why)),
+            Err(_) => Ok(false),
         }
     }
 

@@ -27,20 +27,6 @@ pub(super) struct Way {
     pub(super) gateway: Option<IpAddr>,
 }
 
-/// Why an arriving packet was not routed; br_netfilter asks.
-#[derive(Debug)]
-pub(super) struct NotRouted {
-    pub(super) end: End,
-    /// `-EHOSTUNREACH` because the link does not forward.
-    pub(super) not_forwarding: bool,
-}
-
-impl From<End> for NotRouted {
-    fn from(end: End) -> Self {
-        Self { end, not_forwarding: false }
-    }
-}
-
 /// RTN_* numbers, as rules see them.
 const RTN_UNICAST: u8 = 1;
 const RTN_LOCAL: u8 = 2;
@@ -66,7 +52,7 @@ impl<'m> Walker<'m> {
         }
         skb.prerouted = false;
         let looped = std::mem::take(&mut skb.looped);
-        let routed = if looped { Routed::Local } else { self.route_input(place, skb).map_err(|error| error.end)? };
+        let routed = if looped { Routed::Local } else { self.route_input(place, skb)? };
         match routed {
             Routed::Local => {
                 self.last_receiver = Some(place);
@@ -116,18 +102,18 @@ impl<'m> Walker<'m> {
     }
 
     /// `ip_route_input_noref`, `ip6_route_input`.
-    pub(super) fn route_input(&mut self, place: Place, skb: &mut Skb) -> Result<Routed, NotRouted> {
+    pub(super) fn route_input(&mut self, place: Place, skb: &mut Skb) -> Result<Routed, End> {
         let content = self.model.namespace(place.namespace);
-        let Some(link) = content.links.get(&place.link) else { return Err(self.lost(place).into()) };
+        let Some(link) = content.links.get(&place.link) else { return Err(self.lost(place)) };
         if skb.header.ipv4 { self.route_input4(place, link, skb) } else { self.route_input6(place, link, skb) }
     }
 
-    fn route_input4(&mut self, place: Place, link: &'m Link, skb: &mut Skb) -> Result<Routed, NotRouted> {
+    fn route_input4(&mut self, place: Place, link: &'m Link, skb: &mut Skb) -> Result<Routed, End> {
         let content = self.model.namespace(place.namespace);
         let header = skb.header;
         self.martian(place, link, skb)?;
         if link.ipv4.is_none() {
-            return Err(self.drop_at(place.namespace, "link", format!("IPv4 is off on {}", link.name)).into());
+            return Err(self.drop_at(place.namespace, "link", format!("IPv4 is off on {}", link.name)));
         }
         let mark = self.mark_value(skb)?;
         let key = Key {
@@ -141,10 +127,7 @@ impl<'m> Walker<'m> {
             ..Key::default()
         };
         let forwarding = link.ipv4.is_some_and(|conf| conf.forwarding);
-        let not_forwarding = |walker: &Self| NotRouted {
-            end: walker.drop_at(place.namespace, "route", format!("{} does not forward", link.name)),
-            not_forwarding: true,
-        };
+        let not_forwarding = |walker: &Self| walker.drop_at(place.namespace, "route", format!("{} does not forward", link.name));
         match self.fib(&content.fib4, &key, header.destination, header.source, skb) {
             Found::Route { route, next_hops } => match route.kind {
                 RouteKind::Local => {
@@ -159,12 +142,12 @@ impl<'m> Walker<'m> {
                     self.validate_source(place, link, Some(way.link), skb)?;
                     Ok(Routed::Forward(way))
                 }
-                other => Err(self.drop_at(place.namespace, "route", format!("{} is {other:?}", route.destination)).into()),
+                other => Err(self.drop_at(place.namespace, "route", format!("{} is {other:?}", route.destination))),
             },
-            Found::Unknown(why) => Err(End::Unknown(why).into()),
+            Found::Unknown(why) => Err(End::Unknown(why)),
             Found::Refused(_) | Found::Nothing if !forwarding => Err(not_forwarding(self)),
-            Found::Refused(kind) => Err(self.drop_at(place.namespace, "route", format!("the route says {kind:?}")).into()),
-            Found::Nothing => Err(self.no_route(place.namespace, skb).into()),
+            Found::Refused(kind) => Err(self.drop_at(place.namespace, "route", format!("the route says {kind:?}"))),
+            Found::Nothing => Err(self.no_route(place.namespace, skb)),
         }
     }
 
@@ -257,7 +240,7 @@ impl<'m> Walker<'m> {
         Ok(())
     }
 
-    fn route_input6(&mut self, place: Place, link: &'m Link, skb: &mut Skb) -> Result<Routed, NotRouted> {
+    fn route_input6(&mut self, place: Place, link: &'m Link, skb: &mut Skb) -> Result<Routed, End> {
         let content = self.model.namespace(place.namespace);
         let header = skb.header;
         let mark = self.mark_value(skb)?;
@@ -287,11 +270,11 @@ impl<'m> Walker<'m> {
                     self.route_note(place.namespace, route, Some(way));
                     Ok(Routed::Forward(way))
                 }
-                other => Err(self.drop_at(place.namespace, "route", format!("{} is {other:?}", route.destination)).into()),
+                other => Err(self.drop_at(place.namespace, "route", format!("{} is {other:?}", route.destination))),
             },
-            Found::Unknown(why) => Err(End::Unknown(why).into()),
-            Found::Refused(kind) => Err(self.drop_at(place.namespace, "route", format!("the route says {kind:?}")).into()),
-            Found::Nothing => Err(self.no_route(place.namespace, skb).into()),
+            Found::Unknown(why) => Err(End::Unknown(why)),
+            Found::Refused(kind) => Err(self.drop_at(place.namespace, "route", format!("the route says {kind:?}"))),
+            Found::Nothing => Err(self.no_route(place.namespace, skb)),
         }
     }
 

@@ -663,7 +663,7 @@ impl<'m> Walker<'m> {
             MetaKey::Sdif => at.iif.and_then(|link| word(link.index)),
             MetaKey::NfProto => byte(if skb.header.ipv4 { 2 } else { 10 }),
             MetaKey::L4Proto => byte(skb.header.protocol),
-            MetaKey::PktType => byte(if self.is_looped(at, skb) { 5 } else { 0 }),
+            MetaKey::PktType => byte(0),
             MetaKey::NfTrace => byte(0),
             MetaKey::SecPath => byte(0),
             MetaKey::BriIifName => name(at.iif.and_then(|link| link.master).and_then(|master| at.content.links.get(&master))),
@@ -682,10 +682,6 @@ impl<'m> Walker<'m> {
                 return Err(End::Unknown(format!("meta key {key:?}")));
             }
         })
-    }
-
-    fn is_looped(&self, at: &At<'m>, _skb: &Skb) -> bool {
-        matches!(at.hook, Hook::Output) || at.iif.is_some_and(|link| link.name == "lo")
     }
 
     pub(super) fn meta_set(&mut self, skb: &mut Skb, key: MetaKey, cells: &[Cell]) -> Result<(), End> {
@@ -726,15 +722,18 @@ impl<'m> Walker<'m> {
         let other = if flags & SADDR != 0 { skb.header.destination } else { skb.header.source };
         let key = Key {
             destination: number.value,
-            source: if flags & SADDR != 0 { other.value } else { 0 },
+            source: other.value,
             iif: "lo",
             oif: None,
             mark,
             ..Key::default()
         };
         let found = self.fib(fib, &key, number, other, skb);
+        let looped = matches!(at.hook, Hook::Prerouting | Hook::Input | Hook::Ingress) && at.iif.is_some_and(|link| link.name == "lo");
         let oif = match found {
-            Found::Route { route, next_hops } if matches!(route.kind, crate::snapshot::RouteKind::Unicast | crate::snapshot::RouteKind::Local) => {
+            // `nft_fib_can_skip`: what came by loopback is always found there.
+            _ if looped => at.iif.map(|link| link.index),
+            Found::Route { route, next_hops } if route.kind == crate::snapshot::RouteKind::Unicast => {
                 let wanted = device.map(|link| link.index);
                 match wanted {
                     Some(index) if next_hops.iter().any(|hop| hop.oif == Some(index)) => Some(index),

@@ -58,15 +58,51 @@ impl Lab {
         run(&["ip", "netns", "exec", &self.full(name), "sysctl", "-q", "-p", "-"], settings);
     }
 
-    /// Loads rules; false when nft does not take them.
-    pub(crate) fn nft(&self, name: &str, rules: &str) -> bool {
-        try_run(&["ip", "netns", "exec", &self.full(name), "nft", "-f", "-"], rules)
+    /// Loads rules, without the lines that nft does not take; the rules that it took.
+    pub(crate) fn nft(&self, name: &str, rules: &str) -> Option<String> {
+        self.load(name, "nft", &["-f", "-"], rules)
     }
 
-    /// Loads rules of iptables; false when it does not take them.
-    pub(crate) fn iptables(&self, name: &str, ipv4: bool, rules: &str) -> bool {
-        let tool = if ipv4 { "iptables-restore" } else { "ip6tables-restore" };
-        try_run(&["ip", "netns", "exec", &self.full(name), tool], rules)
+    /// Loads rules of iptables, without the lines that it does not take.
+    pub(crate) fn iptables(&self, name: &str, ipv4: bool, rules: &str) -> Option<String> {
+        self.load(name, if ipv4 { "iptables-restore" } else { "ip6tables-restore" }, &[], rules)
+    }
+
+    fn load(&self, name: &str, tool: &str, arguments: &[&str], rules: &str) -> Option<String> {
+        let mut lines: Vec<String> = rules.lines().map(str::to_owned).collect();
+        for _ in 0..12 {
+            let mut child = Command::new("ip")
+                .args(["netns", "exec", &self.full(name), tool])
+                .args(arguments)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let text = lines.join("\n") + "\n";
+            child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+            let output = child.wait_with_output().unwrap();
+            if output.status.success() {
+                return Some(text);
+            }
+            let said = String::from_utf8_lossy(&output.stderr);
+            let wrong = wrong_lines(&said);
+            if std::env::var_os("NETCHECK_FUZZ_VERBOSE").is_some() {
+                eprintln!("{said}");
+            }
+            // Only whole rules can be left out.
+            let is_rule = |line: &String| line.starts_with("    ") && !line.contains("hook") || line.starts_with("-A");
+            let before = lines.len();
+            let mut number = 0;
+            lines.retain(|line| {
+                number += 1;
+                !(wrong.contains(&number) && is_rule(line))
+            });
+            if lines.len() == before {
+                return None;
+            }
+        }
+        None
     }
 
     /// What the collector reads when it is started in a namespace.
@@ -184,4 +220,12 @@ fn try_run(arguments: &[&str], input: &str) -> bool {
         .unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     child.wait().unwrap().success()
+}
+
+/// Line numbers in what nft (`/dev/stdin:7:1-2: Error`) or iptables-restore (`line 7 failed`) complains of.
+fn wrong_lines(said: &str) -> Vec<usize> {
+    let nft = said.lines().filter(|line| line.contains("Error")).filter_map(|line| line.split(':').nth(1)?.parse().ok());
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let iptables = words.windows(2).filter(|pair| pair[0].eq_ignore_ascii_case("line")).filter_map(|pair| pair[1].trim_end_matches([':', '.']).parse().ok());
+    nft.chain(iptables).collect()
 }

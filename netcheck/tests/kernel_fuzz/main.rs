@@ -148,17 +148,14 @@ fn load(world: &World, random: &mut Random) -> Option<String> {
             _ => random.percent(15),
         };
         let rules = if wanted { rules::nft(random) } else { "flush ruleset\n".to_owned() };
-        if !world.lab.nft(name, &rules) {
+        let Some(rules) = world.lab.nft(name, &rules) else {
             world.lab.nft(name, "flush ruleset\n");
             return None;
-        }
+        };
         loaded.push_str(&format!("--- nft {name}\n{rules}"));
         if name == "h" && random.percent(35) {
-            for ipv4 in [true, false] {
-                let rules = rules::iptables(random);
-                if ipv4 && world.lab.iptables(name, ipv4, &rules) {
-                    loaded.push_str(&format!("--- iptables {name}\n{rules}"));
-                }
+            if let Some(rules) = world.lab.iptables(name, true, &rules::iptables(random)) {
+                loaded.push_str(&format!("--- iptables {name}\n{rules}"));
             }
         }
     }
@@ -290,6 +287,7 @@ fn answer(
         // A random source port is only known to who has seen it.
         if branch.doubts.is_empty() {
             let mut packet = Packet::new(branch.packet.destination, branch.packet.source, branch.packet.answer());
+            packet.tos = branch.packet.tos;
             packet.length = wire::length(&packet);
             let answers = walker.answers(branch);
             world.members[member].sockets.send(&wire::bytes(&packet, probe.id | ANSWERS), packet.destination, 0);

@@ -238,12 +238,12 @@ fn nat_table(random: &mut Random) -> String {
 
 fn bridge_table(random: &mut Random) -> String {
     let mut text = "table bridge l2 {\n".to_owned();
-    for (name, hook, priority) in [("pre", "prerouting", -300), ("in", "input", -200), ("fwd", "forward", -200), ("out", "output", 100), ("post", "postrouting", 300)] {
+    for (name, hook, priority) in [("c0", "prerouting", -300), ("c1", "input", -200), ("c2", "forward", -200), ("c3", "output", 100), ("c4", "postrouting", 300)] {
         if !random.percent(35) {
             continue;
         }
         let policy = if random.percent(10) { "drop" } else { "accept" };
-        let _ = writeln!(text, "  chain {name} {{\n    type filter hook {hook} priority {priority}; policy {policy};\n    ether type arp accept");
+        let _ = writeln!(text, "  chain {name} {{\n    type filter hook {hook} priority {priority}; policy {policy};\n    meta protocol arp accept");
         for _ in 0..random.below(4) {
             let what = random.pick(&[
                 "iifname \"vc0\"", "oifname \"vc1\"", "ip daddr 10.20.0.12", "ip saddr 10.20.1.13", "tcp dport 80", "ip protocol udp", "meta protocol ip6",
