@@ -16,6 +16,7 @@
 //! It never says *closed* when something on the way was not understood, and it never changes what it looks at.
 
 pub mod analyse;
+pub mod compare;
 pub mod decode;
 pub mod snapshot;
 pub mod model;

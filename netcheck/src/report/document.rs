@@ -37,6 +37,9 @@ pub struct Document {
     pub excepted: Vec<Violation>,
     /// What could not be read or is not modelled.
     pub gaps: Vec<String>,
+    /// What is odd about the policy: rules about nobody, exceptions that have ended.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// What an endpoint is.
@@ -202,6 +205,7 @@ impl Document {
             violations: Vec::new(),
             excepted: Vec::new(),
             gaps: snapshot.gaps.iter().map(gap).collect(),
+            notes: Vec::new(),
         }
     }
 }

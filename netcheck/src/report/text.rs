@@ -89,6 +89,12 @@ pub fn document(document: &Document) -> String {
             line(&mut out, &format!("  {}", plain(gap)));
         }
     }
+    if !document.notes.is_empty() {
+        line(&mut out, "");
+    }
+    for note in &document.notes {
+        line(&mut out, &format!("note: {}", plain(note)));
+    }
     line(&mut out, "");
     line(&mut out, &summary(document));
     out
@@ -168,6 +174,14 @@ pub fn title(violation: &Violation) -> String {
         State::Unknown => "may reach",
     };
     format!("{}: {} {state} {} {}", violation.kind, plain(&violation.from), plain(&violation.to), flows.join(" "))
+}
+
+/// Everything about one violation.
+#[must_use]
+pub fn violation(violation: &Violation) -> String {
+    let mut out = String::new();
+    one(&mut out, violation);
+    out
 }
 
 fn one(out: &mut String, violation: &Violation) {
