@@ -1,14 +1,19 @@
 //! What can be typed. Exit status: 0 conforms, 1 violation, 2 unknown where isolation is required, 3 usage or policy error, 4 could
 //! not collect, 5 model and kernel disagree.
 
+mod baseline;
 mod check;
 mod explain;
 mod output;
+mod policy;
 mod snapshot;
 mod source;
+mod watch;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use netcheck::analyse;
@@ -73,12 +78,98 @@ const EXIT_CODES: &str = "Exit status: 0 conforms, 1 violation, 2 unknown where 
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Remember what passes, and tell later what changed
+    #[command(subcommand)]
+    Baseline(BaselineCommand),
     /// Compare what can pass with a policy
     Check(CheckArguments),
     /// Answer one question: the path hop by hop, or what closes it
     Explain(ExplainArguments),
+    /// Write a policy to start from, or look for mistakes in one
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Write what can be read from this host to a file; everything else can be done elsewhere, unprivileged, from it
     Snapshot(SnapshotArguments),
+    /// Check again and again, on a clock and when something changes, and tell what changed
+    Watch(WatchArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BaselineCommand {
+    /// Write what passes now to a file
+    Save {
+        #[command(flatten)]
+        source: SourceArguments,
+        /// What a sender is able to do
+        #[arg(long, value_enum, default_value_t = Attacker::Process)]
+        attacker: Attacker,
+        /// Write to this file instead of the standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Tell what changed since a file was saved; exit status 1 when something opened
+    Diff {
+        /// A file of `baseline save`
+        #[arg(value_name = "FILE")]
+        baseline: PathBuf,
+        #[command(flatten)]
+        source: SourceArguments,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Write a policy that allows what passes now and nothing more
+    Init {
+        #[command(flatten)]
+        source: SourceArguments,
+        /// Write to this file instead of the standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Read a policy, and say where it is wrong
+    Check {
+        /// The policy
+        #[arg(value_name = "FILE")]
+        file: String,
+        /// Look also for rules that are about nobody in this snapshot
+        #[arg(long, value_name = "SNAPSHOT")]
+        from: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArguments {
+    #[command(flatten)]
+    engine: EngineArguments,
+    /// The policy: a file, or docker-default or strict
+    #[arg(long, value_name = "FILE", default_value = "docker-default")]
+    policy: String,
+    /// What a sender is able to do; the policy's, or process, without it
+    #[arg(long, value_enum)]
+    attacker: Option<Attacker>,
+    /// Check at least this often, as in 60s or 5m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    every: Duration,
+    /// Serve /metrics for Prometheus here, as in 127.0.0.1:9464
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
+    /// Run this with /bin/sh when something changed; the result is on its standard input as JSON
+    #[arg(long, value_name = "CMD")]
+    on_change: Option<String>,
+}
+
+/// `60s`, `5m`, `1h`, or seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|last: char| last.is_ascii_alphabetic());
+    let seconds = match text.strip_prefix(digits) {
+        Some("" | "s") => 1,
+        Some("m") => 60,
+        Some("h") => 3600,
+        _ => return Err("expected a time like 60s, 5m or 1h".to_owned()),
+    };
+    let number: u64 = digits.parse().map_err(|_| "expected a time like 60s, 5m or 1h".to_owned())?;
+    number.checked_mul(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs).ok_or_else(|| "too short or too long".to_owned())
 }
 
 /// Where the containers' names come from.
@@ -217,9 +308,12 @@ pub(crate) fn run() -> ExitCode {
     };
     let result = match arguments.command {
         None => check::run(&arguments.check),
+        Some(Command::Baseline(command)) => baseline::run(&command),
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
+        Some(Command::Policy(command)) => policy::run(&command),
         Some(Command::Snapshot(arguments)) => snapshot::run(&arguments),
+        Some(Command::Watch(arguments)) => watch::run(&arguments),
     };
     match result {
         Ok(outcome) => outcome.into(),

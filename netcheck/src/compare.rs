@@ -7,6 +7,7 @@
 //! ```
 
 mod advice;
+mod draft;
 mod parties;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::report::document::{Document, PartyView, PortsView, Severity, State, S
 use crate::snapshot::Snapshot;
 use crate::space::Ranges;
 
+pub use draft::draft;
 pub use parties::parties;
 
 /// Violations beyond this number have no path: it takes time to walk, and nobody reads so many.

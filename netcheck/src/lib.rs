@@ -18,6 +18,7 @@
 pub mod analyse;
 pub mod compare;
 pub mod decode;
+pub mod drift;
 pub mod snapshot;
 pub mod model;
 pub mod packet;

@@ -1,5 +1,7 @@
 //! Where a command gets its snapshot from: this host, or a file.
 
+use std::path::Path;
+
 use miette::miette;
 use netcheck::snapshot::Snapshot;
 
@@ -12,6 +14,11 @@ pub(crate) fn snapshot(arguments: &SourceArguments) -> Result<Snapshot, Failure>
         privilege::keep_only_what_is_needed().map_err(Failure::Collect)?;
         return collect::collect(&arguments.engine.address()).map_err(Failure::Collect);
     };
+    file(path)
+}
+
+/// Reads a snapshot file.
+pub(crate) fn file(path: &Path) -> Result<Snapshot, Failure> {
     let json = std::fs::read(path)
         .map_err(|error| Failure::Usage(miette!("cannot read {}: {error}", path.display())))?;
     Snapshot::from_json(&json)

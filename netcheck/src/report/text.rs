@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::analyse::{Answer, Explanation};
+use crate::drift::Drift;
 
 use super::document::{Document, FlowView, State, Step, Violation};
 
@@ -174,6 +175,27 @@ pub fn title(violation: &Violation) -> String {
         State::Unknown => "may reach",
     };
     format!("{}: {} {state} {} {}", violation.kind, plain(&violation.from), plain(&violation.to), flows.join(" "))
+}
+
+/// What changed.
+#[must_use]
+pub fn drift(drift: &Drift) -> String {
+    let mut out = String::new();
+    for (word, names) in [("new endpoint", &drift.appeared), ("gone endpoint", &drift.vanished)] {
+        for name in names {
+            line(&mut out, &format!("{word}: {}", plain(name)));
+        }
+    }
+    for (word, changes) in [("opened", &drift.opened), ("closed", &drift.closed)] {
+        for change in changes {
+            let flows: Vec<String> = change.flows.iter().map(ToString::to_string).collect();
+            line(&mut out, &format!("{word}: {} → {} {}", plain(&change.from), plain(&change.to), flows.join(" ")));
+        }
+    }
+    if drift.is_empty() {
+        line(&mut out, "nothing changed");
+    }
+    out
 }
 
 /// Everything about one violation.
