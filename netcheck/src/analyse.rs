@@ -312,6 +312,7 @@ impl<'m> Explorer<'m> {
             }
             todo.extend(space.subtract(&class));
         }
+
     }
 
     /// Files one class under the places it reaches.

@@ -383,7 +383,8 @@ impl<'m> Walker<'m> {
                 Ok(proxy || pvlan || entry)
             }
             Err(End::Unknown(why)) => Err(End::Unknown(why)),
-            Err(_) => Ok(false),
+            // It does not answer, but whoever it has asked itself knows it all the same.
+            Err(_) => Ok(self.test(target, own) && self.perhaps("whether a neighbour that does not answer is known from earlier")),
         }
     }
 

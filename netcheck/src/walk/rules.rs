@@ -553,7 +553,7 @@ impl<'m> Walker<'m> {
         let bytes: Vec<Cell> = match base {
             PayloadBase::Network if at.layer == Layer::Arp => return Ok(None),
             PayloadBase::Network => {
-                let mut all = self.network_header(skb);
+                let mut all = self.network_header(skb, offset);
                 all.extend(transport_header(skb));
                 all
             }
@@ -580,7 +580,7 @@ impl<'m> Walker<'m> {
         Ok(Some(bytes.into_iter().chain(rest).skip(offset).take(len).collect()))
     }
 
-    fn network_header(&mut self, skb: &Skb) -> Vec<Cell> {
+    fn network_header(&mut self, skb: &Skb, from: usize) -> Vec<Cell> {
         let header = &skb.header;
         let mut bytes = Vec::with_capacity(60);
         if header.ipv4 {
@@ -594,7 +594,10 @@ impl<'m> Walker<'m> {
             bytes.extend(Cell::of_number(header.source, 4));
             bytes.extend(Cell::of_number(header.destination, 4));
         } else {
-            self.pin(header.tos);
+            // The class straddles two bytes: whoever reads them keeps to this one.
+            if from < 2 {
+                self.pin(header.tos);
+            }
             let tos = header.tos.byte();
             bytes.push(Cell::fixed(0x60 | tos >> 4));
             bytes.push(Cell { value: tos << 4, origin: Origin::Unknown { mask: 0x0f } });
