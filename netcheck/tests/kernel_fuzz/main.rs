@@ -284,8 +284,10 @@ fn answer(
         }
         let End::Delivered { namespace } = branch.end else { continue };
         let member = places.iter().position(|place| *place == namespace).unwrap();
-        // A random source port is only known to who has seen it.
-        if branch.doubts.is_empty() {
+        // A random source port is only known to who has seen it. A raw socket gets a loopback source past a check that a real one
+        // does not pass.
+        let loopback = branch.packet.destination.is_loopback() && !branch.packet.source.is_loopback();
+        if branch.doubts.is_empty() && !loopback {
             let mut packet = Packet::new(branch.packet.destination, branch.packet.source, branch.packet.answer());
             packet.tos = branch.packet.tos;
             packet.length = wire::length(&packet);
