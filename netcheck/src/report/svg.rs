@@ -60,7 +60,11 @@ struct Area<'a> {
 
 #[derive(Default)]
 struct Picture {
-    body: String,
+    /// From back to front: frames, wires, boxes, arrows.
+    frames: String,
+    wires: String,
+    boxes: String,
+    arrows: String,
     places: BTreeMap<String, Place>,
     networks: BTreeMap<String, (u32, u32)>,
     width: u32,
@@ -99,7 +103,7 @@ impl Picture {
         let height = TITLE + down * (BOX_HEIGHT + GAP) - GAP + PADDING;
         // Writing to a string does not fail.
         let _ = writeln!(
-            self.body,
+            self.frames,
             "<rect class=\"net\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"8\"/><text class=\"title\" x=\"{}\" y=\"{}\">{}</text>",
             x + PADDING,
             y + 17,
@@ -138,7 +142,7 @@ impl Picture {
         let addresses = escape(&party.addresses.join(", "));
         // Writing to a string does not fail.
         let _ = writeln!(
-            self.body,
+            self.boxes,
             "<g><title>{} {addresses}</title><rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{BOX_HEIGHT}\" rx=\"5\"/><text class=\"name\" x=\"{middle}\" y=\"{line}\" text-anchor=\"middle\">{}</text></g>",
             escape(&party.name),
             escape(&short(&party.name, 13))
@@ -153,8 +157,8 @@ impl Picture {
         self.arrows(document);
         let style = if alone { format!("<style>{STYLE}</style>") } else { String::new() };
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"Networks and violating flows\">{style}<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto-start-reverse\"><path class=\"tip\" d=\"M0 0 8 4 0 8z\"/></marker></defs>\n{}</svg>\n",
-            self.width, self.height, self.body
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"Networks and violating flows\">{style}<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto-start-reverse\"><path class=\"tip\" d=\"M0 0 8 4 0 8z\"/></marker></defs>\n{}{}{}{}</svg>\n",
+            self.width, self.height, self.frames, self.wires, self.boxes, self.arrows
         )
     }
 
@@ -165,7 +169,7 @@ impl Picture {
         for network in party.networks.iter().skip(1) {
             if let Some((to_x, to_y)) = self.networks.get(network) {
                 // Writing to a string does not fail.
-                let _ = writeln!(self.body, "<path class=\"wire\" d=\"M{x} {y} L{to_x} {to_y}\"/>");
+                let _ = writeln!(self.wires, "<path class=\"wire\" d=\"M{x} {y} L{to_x} {to_y}\"/>");
             }
         }
     }
@@ -173,13 +177,13 @@ impl Picture {
     fn arrows(&mut self, document: &Document) {
         for violation in document.violations.iter().filter(|violation| violation.state != State::Closed).take(ARROWS) {
             let (Some(from), Some(to)) = (self.places.get(&violation.from), self.places.get(&violation.to)) else { continue };
-            let ((a, b), (c, d)) = (from.middle(), edge(*from, *to));
+            let ((a, b), (c, d)) = (edge(*to, *from), edge(*from, *to));
             // Bent to one side, so that the way back is another line.
             let (dx, dy) = (i64::from(c) - i64::from(a), i64::from(d) - i64::from(b));
             let (bend_x, bend_y) = ((i64::from(a) + i64::from(c)) / 2 - dy / 8, (i64::from(b) + i64::from(d)) / 2 + dx / 8);
             let class = if violation.state == State::Unknown { "maybe" } else { "bad" };
             let _ = writeln!(
-                self.body,
+                self.arrows,
                 "<path class=\"{class}\" marker-end=\"url(#tip)\" d=\"M{a} {b} Q{bend_x} {bend_y} {c} {d}\"><title>{}</title></path>",
                 escape(&super::text::title(violation))
             );
@@ -187,7 +191,7 @@ impl Picture {
     }
 }
 
-/// Where an arrow ends: at the side of the box that looks to its beginning.
+/// Where an arrow touches a box: at the side that looks to its other end.
 fn edge(from: Place, to: Place) -> (u32, u32) {
     let (x, _) = to.middle();
     if from.y + BOX_HEIGHT <= to.y {
