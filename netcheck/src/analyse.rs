@@ -8,6 +8,7 @@
 //! for all that is known, is *unknown*; only the rest is *closed*.
 
 mod explain;
+mod group;
 mod origin;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use crate::space::{Field, Ranges, Space};
 use crate::walk::{Branch, End, Hop, Start, Walker};
 
 pub use explain::{Answer, Explanation, Question, QuestionError, explain};
+use group::{Groups, Origin};
 use origin::{Probe, probes};
 
 /// What the sender is able to do. Each is able to do what those before it are.
@@ -89,6 +91,8 @@ pub struct Flow {
     pub proxy: Option<Proxy>,
     /// Why it is not certain.
     pub doubts: Vec<String>,
+    /// Source addresses with which it is so.
+    pub(crate) sources: Ranges,
 }
 
 /// Computes what can pass between all endpoints.
@@ -96,21 +100,20 @@ pub struct Flow {
 pub fn analyse(model: &Model, attacker: Attacker) -> Reachability {
     let mut explorer = Explorer::new(model);
     let mut pairs: BTreeMap<(String, String), Pair> = BTreeMap::new();
-    let mut by_origin: BTreeMap<Option<usize>, Found> = BTreeMap::new();
+    let mut found: BTreeMap<Origin, Found> = BTreeMap::new();
+    let groups = Groups::new(model);
     for from in &model.endpoints {
-        let origin = match from.kind {
-            EndpointKind::Inside(namespace) => Some(namespace),
-            EndpointKind::Outside => None,
-            EndpointKind::Lost => {
-                for to in model.endpoints.iter().filter(|to| to.name != from.name) {
-                    pairs.insert((from.name.clone(), to.name.clone()), Pair::doubtful("its namespace was not found"));
-                }
-                continue;
-            }
-        };
-        let found = by_origin.entry(origin).or_insert_with(|| explorer.explore_all(origin, attacker, None));
         for to in model.endpoints.iter().filter(|to| to.name != from.name) {
-            pairs.insert((from.name.clone(), to.name.clone()), found.pair(model, origin, to.kind));
+            let pair = match from.kind {
+                EndpointKind::Lost => Pair::doubtful("its namespace was not found"),
+                EndpointKind::Outside => explorer.of(Origin::outside(), attacker, &mut found).pair(model, None, to.kind),
+                EndpointKind::Inside(namespace) => {
+                    let origin = groups.origin(namespace, to.kind);
+                    let found = explorer.of(origin.clone(), attacker, &mut found);
+                    if origin.speaks_for(namespace) { found.pair(model, Some(namespace), to.kind).sent_by(model, namespace) } else { Pair::doubtful("no group") }
+                }
+            };
+            pairs.insert((from.name.clone(), to.name.clone()), pair);
         }
     }
     Reachability { attacker, endpoints: model.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(), pairs }
@@ -126,6 +129,7 @@ impl Pair {
             start: None,
             proxy: None,
             doubts: vec![why.to_owned()],
+            sources: Ranges::between(0, u128::MAX),
         });
         Self { open: Vec::new(), unknown: flows.collect() }
     }
@@ -140,6 +144,7 @@ impl Pair {
             start: None,
             proxy: None,
             doubts: Vec::new(),
+            sources: Ranges::between(0, u128::MAX),
         });
         Self { open: flows.collect(), unknown: Vec::new() }
     }
@@ -241,7 +246,8 @@ impl Found {
     }
 
     fn add(list: &mut Vec<Flow>, flow: Flow) {
-        let known = union(list, flow.protocol);
+        let at_least = |known: &&Flow| known.protocol == flow.protocol && flow.sources.subtract(&known.sources).is_empty();
+        let known = Ranges::union_of(list.iter().filter(at_least).flat_map(|known| known.ports.as_slice().iter().copied()));
         if !flow.ports.subtract(&known).is_empty() {
             list.push(flow);
         }
@@ -264,8 +270,13 @@ impl<'m> Explorer<'m> {
         Self { model, walker: Walker::new(model), proxied: BTreeMap::new() }
     }
 
+    /// What was found from an origin, once.
+    fn of<'f>(&mut self, origin: Origin, attacker: Attacker, found: &'f mut BTreeMap<Origin, Found>) -> &'f Found {
+        found.entry(origin.clone()).or_insert_with(|| self.explore_all(&origin, attacker, None))
+    }
+
     /// Everything that an origin can make; `only` keeps to one protocol and a set of destinations and ports.
-    pub(crate) fn explore_all(&mut self, origin: Option<usize>, attacker: Attacker, only: Option<&Only>) -> Found {
+    pub(crate) fn explore_all(&mut self, origin: &Origin, attacker: Attacker, only: Option<&Only>) -> Found {
         let mut found = Found::default();
         for probe in probes(self.model, origin, attacker) {
             for protocol in Protocol::ALL {
@@ -324,7 +335,7 @@ impl<'m> Explorer<'m> {
             doubts.dedup();
             doubts
         };
-        let flow = |ports: Ranges, doubts: Vec<String>| Flow { protocol, ports, witness: packet, start: Some(probe.start), proxy: None, doubts };
+        let flow = |ports: Ranges, doubts: Vec<String>| Flow { protocol, ports, witness: packet, start: Some(probe.start), proxy: None, doubts, sources: class.of(Field::Source).clone() };
         for branch in branches {
             let ports = arrival_ports(protocol, class, branch);
             match &branch.end {
@@ -389,6 +400,7 @@ impl<'m> Explorer<'m> {
                 start: Some(probe.start),
                 proxy: Some(proxy),
                 doubts: if certain { Vec::new() } else { branch.doubts.clone() },
+                sources: class.of(Field::Source).clone(),
             };
             let list = if certain { &mut found.open } else { &mut found.unknown };
             Found::add(list.entry(Some(behind)).or_default(), flow);

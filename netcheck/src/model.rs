@@ -316,6 +316,18 @@ impl Namespace {
         entry.mac
     }
 
+    /// Whether someone fixed the hardware address of a neighbour.
+    #[must_use]
+    pub fn has_fixed_neighbours(&self) -> bool {
+        self.neighbours.values().any(|entry| entry.proxy || entry.state & 0xc0 != 0 && !entry.address.is_multicast() && !entry.address.is_loopback())
+    }
+
+    /// Routes that do not follow from the addresses alone: where to, by what, which way.
+    #[must_use]
+    pub fn plain_routes(&self) -> Vec<String> {
+        self.fib4.described().chain(self.fib6.described()).collect()
+    }
+
     /// Whether a proxy entry answers for this address.
     #[must_use]
     pub fn proxies(&self, link: u32, address: IpAddr) -> bool {

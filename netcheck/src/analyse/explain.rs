@@ -10,7 +10,7 @@ use crate::packet::{Packet, Protocol};
 use crate::space::{Field, Ranges};
 use crate::walk::{End, Hop, Reason};
 
-use super::{Attacker, Explorer, Flow, Found, Only, Pair, all_ports};
+use super::{Attacker, Explorer, Flow, Found, Only, Origin, Pair, all_ports};
 use crate::model::fib::number;
 
 /// What is asked.
@@ -99,7 +99,7 @@ pub fn explain(model: &Model, question: &Question) -> Result<Explanation, Questi
     let mut explorer = Explorer::new(model);
     let ports = if address.is_some() { Ranges::one(port) } else { all_ports() };
     let only = Only { protocol: question.protocol, ports, destination: address };
-    let found = explorer.explore_all(origin, question.attacker, Some(&only));
+    let found = explorer.explore_all(&Origin::only(origin), question.attacker, Some(&only));
     let pair = match to {
         Some(to) => found.pair(model, origin, to),
         None => found.any(model, origin),

@@ -9,7 +9,7 @@ use crate::snapshot::{Address, LinkKind, Mac};
 use crate::space::{Field, Ranges, Space};
 use crate::walk::Start;
 
-use super::{Attacker, Flow, all_ports};
+use super::{Attacker, Flow, Origin, all_ports};
 
 /// One way to make packets.
 #[derive(Debug, Clone)]
@@ -25,11 +25,11 @@ pub(crate) struct Probe {
 /// A neighbour outside whose hardware address is not known; made up, locally administered.
 const NEIGHBOUR: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
 
-/// Every way that an origin (a namespace, or outside) has.
-pub(crate) fn probes(model: &Model, origin: Option<usize>, attacker: Attacker) -> Vec<Probe> {
-    match origin {
+/// Every way that an origin has.
+pub(crate) fn probes(model: &Model, origin: &Origin, attacker: Attacker) -> Vec<Probe> {
+    match origin.namespace() {
         Some(namespace) => {
-            let mut probes = programs(model, namespace);
+            let mut probes = programs(model, namespace, origin.members());
             if attacker >= Attacker::NetRaw {
                 probes.extend(wires(model, namespace));
             }
@@ -40,10 +40,11 @@ pub(crate) fn probes(model: &Model, origin: Option<usize>, attacker: Attacker) -
 }
 
 /// What programs without privilege can send.
-fn programs(model: &Model, namespace: usize) -> Vec<Probe> {
+fn programs(model: &Model, namespace: usize, members: &[usize]) -> Vec<Probe> {
     let content = model.namespace(namespace);
     let start = Start::Process { namespace, link: None };
-    let own = |wanted: fn(&Address) -> bool| addresses(content.addresses().filter(|own| wanted(own)));
+    // Members of a group send alike, each with its own addresses.
+    let own = |wanted: fn(&Address) -> bool| addresses(members.iter().flat_map(|member| model.namespace(*member).addresses()).filter(|own| wanted(own)));
     let ipv4 = own(|own| own.address.addr().is_ipv4());
     let ipv6 = own(|own| !own.address.addr().is_ipv4() && own.scope != 253);
     let preferred = |ranges: &Ranges| {
@@ -55,7 +56,12 @@ fn programs(model: &Model, namespace: usize) -> Vec<Probe> {
         Probe { start, ipv4: false, preferred: preferred(&ipv6), sources: ipv6, destinations: global6() },
     ];
     for link in content.links.values().filter(|link| link.kind != LinkKind::Loopback && link.up) {
-        let sources = addresses(content.addresses_of(link.index).iter().filter(|own| !own.address.addr().is_ipv4()));
+        let of_member = |member: &usize| {
+            let content = model.namespace(*member);
+            let same = content.link_named(&link.name).map_or(0, |link| link.index);
+            content.addresses_of(same).iter().filter(|own| !own.address.addr().is_ipv4())
+        };
+        let sources = addresses(members.iter().flat_map(of_member));
         if !sources.is_empty() {
             let start = Start::Process { namespace, link: Some(link.index) };
             probes.push(Probe { start, ipv4: false, preferred: None, sources, destinations: link_local6() });
@@ -222,7 +228,7 @@ impl Probe {
 
     /// A flow of which only its protocol is known.
     pub(crate) fn doubt(&self, protocol: Protocol, witness: Packet, why: &str) -> Flow {
-        Flow { protocol, ports: all_ports(), witness, start: Some(self.start), proxy: None, doubts: vec![why.to_owned()] }
+        Flow { protocol, ports: all_ports(), witness, start: Some(self.start), proxy: None, doubts: vec![why.to_owned()], sources: self.sources.clone() }
     }
 }
 

@@ -69,6 +69,8 @@ struct Table {
     /// For each stretch, its class.
     class_of: Vec<usize>,
     classes: Vec<Class>,
+    /// Addresses whose first candidate is a plain local route: they are all delivered here alike.
+    local: Ranges,
 }
 
 /// Addresses with the same candidate routes.
@@ -116,6 +118,23 @@ impl Fib {
             tables.insert(LOCAL, main.clone());
         }
         Self { tables, rules, custom: !plain }
+    }
+
+    /// Whether only the kernel's own rules are there.
+    #[must_use]
+    pub fn has_default_rules(&self) -> bool {
+        is_default(&self.rules)
+    }
+
+    /// Routes that do not follow from one address alone, in words.
+    pub fn described(&self) -> impl Iterator<Item = String> {
+        let shared = |route: &&Route| {
+            let own = matches!(route.kind, RouteKind::Local | RouteKind::Anycast | RouteKind::Broadcast | RouteKind::Multicast);
+            !own || (route.destination.prefix_len() != 32 && route.destination.prefix_len() != 128)
+        };
+        self.tables.iter().flat_map(move |(id, table)| {
+            table.routes.iter().filter(shared).map(move |route| format!("{id} {} {:?} {} {:?}", route.destination, route.kind, route.tos, route.next_hops))
+        })
     }
 
     /// Whether there are rules besides the kernel's own.
@@ -242,6 +261,10 @@ fn look(field: Field, value: u128, ranges: Ranges, seen: &mut Seen<'_>) -> bool 
     inside
 }
 
+fn is_plain_local(route: &Route) -> bool {
+    route.kind == RouteKind::Local && route.tos == 0 && route.source.is_none() && route.next_hops.iter().any(|hop| !hop.dead)
+}
+
 impl Table {
     fn new(mut routes: Vec<Route>) -> Self {
         // Longest prefix first, then TOS, then metric: the order of `fib_insert_alias` and of fib6 siblings.
@@ -271,6 +294,12 @@ impl Table {
             class.1.push((first, last));
             table.class_of.push(class.0);
         }
+        table.local = Ranges::union_of(
+            known
+                .iter()
+                .filter(|(candidates, _)| candidates.first().and_then(|index| table.routes.get(*index)).is_some_and(is_plain_local))
+                .flat_map(|(_, (_, addresses))| addresses.iter().copied()),
+        );
         table.classes = vec![Class::default(); known.len()];
         for (candidates, (index, addresses)) in known {
             if let Some(class) = table.classes.get_mut(index) {
@@ -283,7 +312,9 @@ impl Table {
     fn lookup<'m>(&'m self, key: &Key<'_>, seen: &mut Seen<'m>) -> Option<Found<'m>> {
         let stretch = self.starts.partition_point(|start| *start <= key.destination).checked_sub(1)?;
         let class = self.classes.get(*self.class_of.get(stretch)?)?;
-        seen.push((Field::Destination, Cow::Borrowed(&class.addresses)));
+        let first = class.candidates.first().and_then(|index| self.routes.get(*index));
+        let alike = if first.is_some_and(is_plain_local) && key.strict.is_none() && key.oif.is_none() { &self.local } else { &class.addresses };
+        seen.push((Field::Destination, Cow::Borrowed(alike)));
         for route in class.candidates.iter().filter_map(|index| self.routes.get(*index)) {
             if route.tos != 0 && route.tos != key.tos {
                 continue;

@@ -484,7 +484,8 @@ impl<'m> Walker<'m> {
             return Ok(primary().chain(others).next().map(|own| own.address.addr()));
         }
         let global = |own: &&crate::snapshot::Address| !own.address.addr().is_ipv4() && !own.unusable && own.scope == 0;
-        let everywhere = Ranges::union_of(at.content.addresses().filter(global).map(|own| (number(own.address.addr()), number(own.address.addr()))));
+        let own6 = |own: &&crate::snapshot::Address| !own.address.addr().is_ipv4() && !own.unusable;
+        let everywhere = Ranges::union_of(at.content.addresses().filter(own6).map(|own| (number(own.address.addr()), number(own.address.addr()))));
         if self.test(skb.header.destination, &everywhere) {
             return Ok(Some(skb.header.address(skb.header.destination)));
         }
