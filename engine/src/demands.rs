@@ -33,7 +33,7 @@ pub(crate) fn of(request: &Request<'_>, facts: &Facts) -> Demands {
         }
         Body::ContainerUpdate(body) => resources::update(body, &mut demands),
         Body::ExecCreate(body) => exec_create(body, &mut demands),
-        Body::ExecStart(ExecStart { detach: _, tty: _, console_size: _ }) | Body::None => {}
+        Body::ExecStart(ExecStart { detach: _, tty: _, console_size: _, hijack: _, stdin: _, stdout: _, stderr: _, stream: _ }) | Body::None => {}
         Body::NetworkConnect(body) => network::connect(body, request.object.as_deref().unwrap_or_default(), facts, &mut demands),
         Body::NetworkCreate(body) => network::create(body, facts, &mut demands),
         Body::NetworkDisconnect(NetworkDisconnect { container, force: _ }) => used_container("Container", Role::Container, container.as_ref().map(ToString::to_string).as_deref().unwrap_or_default(), facts, &mut demands),

@@ -19,7 +19,7 @@ use crate::types::registry::{AuthConfig, RegistryConfig, decode_header, unwrap_h
 use crate::types::strings::is_object_name;
 use crate::types::volume::VolumeCreate;
 use crate::version::Version;
-use crate::wire::{Map, decode_json};
+use crate::wire::{Dropped, Map, decode_json};
 
 /// What a request line says: enough to know what the body must be.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,6 +170,17 @@ fn dropped_keys(operation: OperationId) -> &'static [&'static [&'static str]] {
     KEYS.iter().find(|(id, _)| *id == operation).map_or(&[], |(_, keys)| *keys)
 }
 
+/// Whether a body where there is none is a JSON object with nothing but keys of the operation's query in it.
+fn repeats_query(operation: &Operation, headers: &Headers<'_>, body: &[u8]) -> bool {
+    let known = |key: &str| operation.query.iter().any(|param| param.key == key) || dropped_keys(operation.id).iter().any(|keys| keys.contains(&key));
+    is_json(headers) && decode_json::<Map<'_, Dropped>>(body).is_ok_and(|map| map.keys().all(|key| known(key)))
+}
+
+fn is_json(headers: &Headers<'_>) -> bool {
+    let media_type = headers.content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    media_type.eq_ignore_ascii_case("application/json")
+}
+
 /// What a name in a path may be. Names that no object can have are refused here: looking for them could only find something else.
 fn parse_object(operation: &Operation, name: &str) -> Result<String, DecodeError> {
     let fits = match (operation.family, object_kind(operation)) {
@@ -232,15 +243,14 @@ impl<'a> Body<'a> {
     fn decode(operation: &Operation, headers: &Headers<'_>, body: &'a [u8]) -> Result<Self, DecodeError> {
         match operation.body {
             BodyKind::Tar => return Ok(Self::Tar),
-            // Some clients send `{}` or `null` where there is no body; engines read neither.
-            BodyKind::None | BodyKind::Untyped if matches!(body.trim_ascii(), b"" | b"{}" | b"null") => return Ok(Self::None),
+            // Some clients send `{}` or `null` where there is no body, and dockerode the query once more; engines read none of it.
+            BodyKind::None | BodyKind::Untyped if matches!(body.trim_ascii(), b"" | b"{}" | b"null") || repeats_query(operation, headers, body) => return Ok(Self::None),
             BodyKind::None | BodyKind::Untyped => return Err(DecodeError::BodyNotExpected(operation.id.name())),
             BodyKind::Json => {}
         }
-        let given = headers.content_type.unwrap_or_default();
-        let media_type = given.split(';').next().unwrap_or_default().trim();
-        if !media_type.eq_ignore_ascii_case("application/json") {
-            return Err(DecodeError::ContentType { expected: "application/json", given: given.to_owned() });
+        if !is_json(headers) {
+            let given = headers.content_type.unwrap_or_default().to_owned();
+            return Err(DecodeError::ContentType { expected: "application/json", given });
         }
         if body.trim_ascii() == b"null" {
             return Err(DecodeError::Body { at: String::new(), why: "an object is needed, not `null`".to_owned() });

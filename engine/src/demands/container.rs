@@ -53,6 +53,8 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
         shell: _,
         host_config,
         networking_config: _,
+        name: _,
+        platform: _,
     } = body;
     for (at, name) in [("Hostname", hostname), ("Domainname", domainname)] {
         if let Some(name) = name.as_ref().filter(|name| !name.is_empty() && !is_host_name(name)) {
