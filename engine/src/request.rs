@@ -146,11 +146,11 @@ impl<'a> Route<'a> {
         let query = Query::decode(query, operation.query, dropped)?;
         let body = Body::decode(operation, headers, body)?;
         let registry_auth = match (operation.id, headers.registry_auth) {
-            (OperationId::ImageCreate, Some(value)) if !value.is_empty() => Some(decode_auth(value)?),
+            (OperationId::ImageCreate, Some(value)) if !value.is_empty() => decode_auth(value)?,
             _ => None,
         };
         let registry_config = match (operation.id, headers.registry_config) {
-            (OperationId::ImageBuild, Some(value)) if !value.is_empty() => Some(decode_registry_config(value)?),
+            (OperationId::ImageBuild, Some(value)) if !value.is_empty() => decode_registry_config(value)?,
             _ => None,
         };
         Ok(Request { version, operation, object, query, body, registry_auth, registry_config })
@@ -212,18 +212,19 @@ pub(crate) fn object_kind(operation: &Operation) -> Option<ObjectKind> {
     }
 }
 
-fn decode_auth(value: &str) -> Result<AuthConfig<'static>, DecodeError> {
+/// Clients that have no credentials send `{}` or `null`.
+fn decode_auth(value: &str) -> Result<Option<AuthConfig<'static>>, DecodeError> {
     const NAME: &str = "X-Registry-Auth";
     let json = unwrap_header(NAME, value)?;
-    let auth: AuthConfig<'_> = decode_header(NAME, &json)?;
-    Ok(own_auth(auth))
+    let auth: Option<AuthConfig<'_>> = decode_header(NAME, &json)?;
+    Ok(auth.map(own_auth))
 }
 
-fn decode_registry_config(value: &str) -> Result<RegistryConfig<'static>, DecodeError> {
+fn decode_registry_config(value: &str) -> Result<Option<RegistryConfig<'static>>, DecodeError> {
     const NAME: &str = "X-Registry-Config";
     let json = unwrap_header(NAME, value)?;
-    let config: RegistryConfig<'_> = decode_header(NAME, &json)?;
-    Ok(Map(config.0.into_iter().map(|(host, auth)| (host.into_owned(), own_auth(auth))).collect()))
+    let config: Option<RegistryConfig<'_>> = decode_header(NAME, &json)?;
+    Ok(config.map(|config| Map(config.0.into_iter().map(|(host, auth)| (host.into_owned(), own_auth(auth))).collect())))
 }
 
 fn own_auth(auth: AuthConfig<'_>) -> AuthConfig<'static> {
