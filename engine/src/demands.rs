@@ -151,7 +151,8 @@ fn image_use(written: &str, facts: &Facts) -> Demand {
     if names.is_empty() && object.is_none() && !written.trim_start_matches("sha256:").bytes().all(is_hex) {
         return Demand::NotUnderstood(format!("`{}` is no image", written.escape_debug()));
     }
-    Demand::Image(ImageUse { written: written.to_owned(), names, owner: object.map_or(Owner::Nobody, |object| object.owner) })
+    let asked = object.map_or(written, |object| object.asked.as_str());
+    Demand::Image(ImageUse { written: asked.to_owned(), names, owner: object.map_or(Owner::Nobody, |object| object.owner) })
 }
 
 /// A container that something else uses.

@@ -6,11 +6,12 @@ use std::fmt::{self, Write as _};
 use engine::demand::{Amount, Demand, Demanded, Demands, Operate, Role, UsedObject};
 use engine::facts::{Object, ObjectKind, Owner};
 use engine::operation::{Effect, Family, OPERATIONS, Operation, OperationId};
+use engine::query::{Filters, Value};
 use engine::request::Encoded;
-use engine::{OWNER_LABEL, Request, Version};
+use engine::{KIND_LABEL, OWNER_LABEL, Request, Version};
 
 use crate::compile::Policy;
-use crate::grant::Scope;
+use crate::grant::{ImagePattern, Scope};
 use crate::syntax::NAME_KEYS;
 
 /// A request that may be forwarded. Only [`Policy::decide`] makes one, and only it can be encoded for an engine by the proxy.
@@ -26,8 +27,8 @@ pub struct Permitted<'a> {
 pub enum Rows {
     /// All that the engine lists: the filters that were added narrow it.
     All,
-    /// Those with one of these labels.
-    Labelled(BTreeSet<(String, String)>),
+    /// Those with all labels of one of these sets.
+    Labelled(BTreeSet<Vec<(String, String)>>),
     /// Images that are granted, or carry this owner.
     Images,
 }
@@ -69,6 +70,14 @@ impl Policy {
         }
         request.claim(tenant);
         let rows = self.narrow(&mut request, tenant);
+        // `before` and `since` take any object's name, and tell whether there is one.
+        let points = |filters: &Filters| filters.0.keys().any(|key| matches!(key.as_str(), "before" | "since"));
+        let pointing = matches!(request.query.get("filters"), Some(Value::Filters(filters)) if points(filters));
+        if pointing && !self.scopes(operation).contains(&Scope::All) && operation.id != OperationId::SystemEvents {
+            let demand = Demand::NotUnderstood("`before` and `since`, in a list that is narrowed to what is yours".to_owned());
+            let uncovered = vec![Demanded { at: "filters".into(), demand }];
+            return Err(Box::new(Denial { operation, policy: self.name.clone(), uncovered }));
+        }
         Ok(Permitted { request, rows, demands: demands.len() })
     }
 
@@ -163,33 +172,37 @@ impl Policy {
                 | OperationId::VolumePrune
         );
         let scopes = self.scopes(request.operation);
+        let shows_names = matches!(request.operation.id, OperationId::ImageInspect | OperationId::ImageHistory);
+        if shows_names && !self.images.contains(&ImagePattern::Any) {
+            return Rows::Images;
+        }
         if !lists || scopes.contains(&Scope::All) {
             return Rows::All;
         }
         if request.operation.id == OperationId::ImageList {
             return Rows::Images;
         }
-        let labels: BTreeSet<(String, String)> = scopes
+        let mut own = vec![(OWNER_LABEL.to_owned(), tenant.to_owned())];
+        if matches!(request.operation.family, Family::Container | Family::System) {
+            own.extend(ObjectKind::Container.label().map(|kind| (KIND_LABEL.to_owned(), kind.to_owned())));
+        }
+        let labels: BTreeSet<Vec<(String, String)>> = scopes
             .into_iter()
             .filter_map(|scope| match scope {
                 Scope::All => None,
-                Scope::Label(key, value) => Some((key.clone(), value.clone())),
-                Scope::Own => Some((OWNER_LABEL.to_owned(), tenant.to_owned())),
+                Scope::Label(key, value) => Some(vec![(key.clone(), value.clone())]),
+                Scope::Own => Some(own.clone()),
             })
             .collect();
         // A prune takes what it lists, and nobody can narrow its answer: it gets the tenant's own alone.
         let prune = request.operation.effect == Effect::Delete;
-        match labels.first().filter(|_| labels.len() == 1) {
-            Some((key, value)) => {
-                request.query.filters_mut().and_label(format!("{key}={value}"));
-                Rows::All
-            }
-            None if prune => {
-                request.query.filters_mut().and_label(format!("{OWNER_LABEL}={tenant}"));
-                Rows::All
-            }
-            None => Rows::Labelled(labels),
-        }
+        let one = match labels.first().filter(|_| labels.len() == 1) {
+            Some(labels) => labels,
+            None if prune => &own,
+            None => return Rows::Labelled(labels),
+        };
+        request.query.change_filters(|filters| one.iter().for_each(|(key, value)| filters.and_label(format!("{key}={value}"))));
+        Rows::All
     }
 
     /// The key of a policy that would grant a demand, with its value.
@@ -203,8 +216,8 @@ impl Policy {
                 format!("{key}: [{}]", quoted(value.trim_start_matches('+')))
             }
             Demand::Image(image) => match image.names.first() {
-                Some(name) if image.owner != Owner::Other => format!("images: [{}]", name.repository()),
-                _ => return None,
+                Some(name) => format!("images: [{}]", name.repository()),
+                None => return None,
             },
             Demand::NotUnderstood(_) | Demand::Taken(..) => return None,
             Demand::Operate(operate) if !operate.operation.is_typed() => return None,

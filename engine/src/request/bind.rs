@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{Body, Request, object_kind};
-use crate::OWNER_LABEL;
+use crate::{KIND_LABEL, OWNER_LABEL};
 use crate::facts::{Facts, Object, ObjectKind, PREDEFINED_NETWORKS, Reference};
 use crate::operation::OperationId;
 use crate::query::Value;
@@ -136,9 +136,13 @@ impl Request<'_> {
         let owner = |labels: &mut Option<Map<'_, Text<'_>>>| {
             labels.get_or_insert_with(Map::default).insert(Text::from(OWNER_LABEL), Text::from(tenant.to_owned()));
         };
+        let kind = |labels: &mut Option<Map<'_, Text<'_>>>, kind: ObjectKind| {
+            labels.get_or_insert_with(Map::default).insert(Text::from(KIND_LABEL), Text::from(kind.label().unwrap_or_default()));
+        };
         match &mut self.body {
             Body::ContainerCreate(body) => {
                 owner(&mut body.labels);
+                kind(&mut body.labels, ObjectKind::Container);
                 // Volumes that are made with the container; those that exist keep what they have.
                 let mounts = body.host_config.iter_mut().flat_map(|host| host.mounts.iter_mut()).flatten();
                 for mount in mounts.filter(|mount| mount.kind.as_deref() == Some("volume")) {
@@ -153,6 +157,7 @@ impl Request<'_> {
                     _ => BTreeMap::new(),
                 };
                 labels.insert(OWNER_LABEL.to_owned(), Some(tenant.to_owned()));
+                labels.insert(KIND_LABEL.to_owned(), ObjectKind::Image.label().map(str::to_owned));
                 self.query.set("labels", Value::Pairs(labels));
             }
             Body::ContainerUpdate(_)
