@@ -1,8 +1,4 @@
 //! `docker-compose.yml`: the proxy as a hardened container beside a job that uses its socket, on a private engine.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails where something does not hold"
-)]
 
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
