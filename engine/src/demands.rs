@@ -54,6 +54,10 @@ fn operation(request: &Request<'_>, facts: &Facts, demands: &mut Demands) {
     if let (true, Some(name)) = (looked_at, &request.object) {
         demands.push("path", image_use(name, facts));
     }
+    // To untag or remove an image one must be able to see it.
+    if let (OperationId::ImageDelete, Some(name)) = (request.operation.id, &request.object) {
+        demands.push("path", image_use(name, facts));
+    }
     let object = if looked_at { None } else { object };
     demands.push("request", Demand::Operate(Operate { operation: request.operation, object }));
 }

@@ -306,7 +306,7 @@ impl Denial {
             Demand::Operate(Operate { object: Some(Object { kind, asked, owner: Owner::Other | Owner::Nobody, .. }), .. }) if *kind != ObjectKind::Image => Some((*kind, asked.as_str())),
             Demand::Use(_, UsedObject::Known(Object { kind, asked, owner: Owner::Other | Owner::Nobody, .. })) if *kind != ObjectKind::Volume => Some((*kind, asked.as_str())),
             Demand::Use(_, UsedObject::Missing(kind, name)) => Some((*kind, name.as_str())),
-            Demand::Image(image) if self.operation.effect == Effect::Read => Some((ObjectKind::Image, image.written.as_str())),
+            Demand::Image(image) if self.operation.family == Family::Image && self.operation.path.contains('{') => Some((ObjectKind::Image, image.written.as_str())),
             _ => None,
         })
     }

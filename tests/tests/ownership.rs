@@ -469,7 +469,7 @@ fn name_like_the_beginning_of_anothers_id_never_reaches_it() {
         assert_eq!(found, made.stdout.trim());
         town.bob.ok(&["rm", &name]);
     } else {
-        town.bob.fails(&["rm", "--force", &name]);
+        town.bob.fails(&["rm", &name]);
     }
     let alices = town.engine.json(&format!("/containers/{id}/json")).unwrap();
     assert_eq!(alices["State"]["Running"], true, "alice's is still there");
