@@ -15,6 +15,7 @@ mod compile;
 pub mod decide;
 mod fill;
 pub mod grant;
+pub mod isolation;
 pub mod reference;
 pub mod shipped;
 pub mod syntax;
