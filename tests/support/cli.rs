@@ -22,6 +22,7 @@ const LIMIT_S: &str = "20";
 pub struct Docker {
     environment: Vec<(String, PathBuf)>,
     uid: Option<u32>,
+    program: PathBuf,
     _config: Scratch,
 }
 
@@ -49,6 +50,7 @@ impl Docker {
         Self {
             environment,
             uid: None,
+            program: program().to_owned(),
             _config: config,
         }
     }
@@ -73,6 +75,13 @@ impl Docker {
         self
     }
 
+    /// The same, with the CLI of Docker 20.10.
+    #[must_use]
+    pub fn of_20_10(mut self) -> Self {
+        self.program = unpacked(Suite::Bookworm).join("usr/bin/docker");
+        self
+    }
+
     /// The variables that point any Docker client at the same engine.
     #[must_use]
     pub fn environment(&self) -> &[(String, PathBuf)] {
@@ -87,7 +96,7 @@ impl Docker {
             command.args(["setpriv", &format!("--reuid={uid}"), "--clear-groups"]);
         }
         command
-            .arg(program())
+            .arg(&self.program)
             .args(args)
             .env("DOCKER_BUILDKIT", "0")
             .envs(self.environment.iter().cloned());
@@ -153,7 +162,7 @@ impl Docker {
 
     /// Starts a command on a pseudo terminal, whose other end is the pipes.
     pub fn spawn_on_pty(&self, args: &[&str]) -> Running {
-        let line = format!("{} {}", program().display(), args.join(" "));
+        let line = format!("{} {}", self.program.display(), args.join(" "));
         let mut command = Command::new("timeout");
         command.args([
             "--foreground",

@@ -48,6 +48,24 @@ fn job_runs_over_mtls_on_docker_26_1() {
     over_tls(Suite::Trixie);
 }
 
+#[test]
+fn cli_of_docker_20_10_runs_the_same_job() {
+    let (engine, registry) = ready(Suite::Bookworm);
+    let proxy = Seawall::serve(&engine.address(), POLICY);
+    let published = format!("{ADDRESS}/team/app:1");
+    job::run(
+        &Docker::at(&engine.address()).of_20_10(),
+        &published,
+        "straight",
+    );
+    job::run(
+        &Docker::at(&proxy.address()).of_20_10(),
+        &published,
+        "older",
+    );
+    drop(registry);
+}
+
 fn straight(suite: Suite) {
     let (engine, registry) = ready(suite);
     run_both(&Docker::at(&engine.address()), "straight");
