@@ -417,7 +417,7 @@ fn id(name: &str) -> String {
 }
 
 fn labels(name: &str, tenant: &str) -> Value {
-    json!({ LABEL: if name.contains("own") { tenant } else { "victim" } })
+    json!({ LABEL: if name.contains("own") { tenant } else { "victim" }, "seawall.kind": "container" })
 }
 
 fn state(running: bool) -> Value {

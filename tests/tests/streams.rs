@@ -155,7 +155,10 @@ fn slow_engine_slows_the_upload() {
     stream
         .set_write_timeout(Some(Duration::from_secs(2)))
         .unwrap();
-    let (zeros, mut written) = (vec![0; 65536], 0);
+    // One file that is as long as the whole upload, less its header and the end of the archive.
+    let file = tar_header("file", TOTAL - 3 * 512);
+    stream.write_all(&file).unwrap();
+    let (zeros, mut written) = (vec![0; 65536], file.len());
     while let Ok(count) = stream.write(&zeros) {
         written += count;
         assert!(
@@ -390,4 +393,20 @@ fn top_route(front: &Front) -> String {
         "/containers/{}/top",
         front.world.values("n").get("OWN_ID").unwrap()
     )
+}
+
+/// The header of a file in an archive (POSIX ustar).
+fn tar_header(name: &str, size: usize) -> Vec<u8> {
+    let mut block = vec![0; 512];
+    let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, name.as_bytes());
+    put(100, b"0000644\x000000000\x000000000\0");
+    put(124, format!("{size:011o}").as_bytes());
+    put(136, b"00000000000");
+    put(148, b"        ");
+    put(156, b"0");
+    put(257, b"ustar\x0000");
+    let sum: u64 = block.iter().map(|b| u64::from(*b)).sum();
+    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    block
 }
