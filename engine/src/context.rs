@@ -65,10 +65,8 @@ impl Context {
     /// The Dockerfile, once it has passed.
     #[must_use]
     pub fn dockerfile(&self) -> Option<&[u8]> {
-        match self.state {
-            State::Content { keep: Keep::Dockerfile, .. } => None,
-            _ => self.found.as_deref(),
-        }
+        let passing = matches!(self.state, State::Content { keep: Keep::Dockerfile, .. });
+        self.found.as_deref().filter(|_| !passing)
     }
 
     /// Whether the archive has ended: what follows is read by nobody.

@@ -225,6 +225,8 @@ words! {
         RemoteContext = "remote-context",
         /// It runs as root, in its own namespace.
         RootUser = "root-user",
+        /// Builds use the engine's cache, which all tenants share; without it every build runs every step.
+        SharedBuildCache = "shared-build-cache",
         /// Its IPC namespace may be joined.
         ShareableIpc = "shareable-ipc",
         /// An address of its own choice.
@@ -336,10 +338,8 @@ impl fmt::Display for Demand {
             }
             Self::Flag(flag) => f.write_str(flag.word()),
             Self::Named(name, value) => write!(f, "{} `{}`", name.noun(), value.escape_debug()),
-            Self::Image(image) => match image.owner {
-                Owner::Other => write!(f, "image {}, which another tenant built", image.written),
-                Owner::Nobody | Owner::Own => write!(f, "image {}", image.written),
-            },
+            // Whether it is there, and whose, is not said.
+            Self::Image(image) => write!(f, "image {}", image.written),
             Self::NotUnderstood(what) => write!(f, "something that is not understood: {what}"),
             Self::Operate(operate) => {
                 write!(f, "{}", operate.operation.id)?;
@@ -443,6 +443,11 @@ pub struct Demands(Vec<Demanded>);
 impl Demands {
     /// Adds one.
     pub fn push(&mut self, at: impl Into<Cow<'static, str>>, demand: Demand) {
+        let demand = match demand {
+            // No option that a policy could mean has one, and the engine would write it into a file.
+            Demand::Named(name, value) if value.chars().any(char::is_control) => Demand::NotUnderstood(format!("{} `{}`", name.noun(), value.escape_debug())),
+            other => other,
+        };
         self.0.push(Demanded { at: at.into(), demand });
     }
 

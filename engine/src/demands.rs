@@ -33,7 +33,7 @@ pub(crate) fn of(request: &Request<'_>, facts: &Facts) -> Demands {
         }
         Body::ContainerUpdate(body) => resources::update(body, &mut demands),
         Body::ExecCreate(body) => exec_create(body, &mut demands),
-        Body::ExecStart(ExecStart { detach: _, tty: _, console_size: _ }) | Body::None => {}
+        Body::ExecStart(ExecStart { detach: _, tty: _, console_size: _, hijack: _, stdin: _, stdout: _, stderr: _, stream: _ }) | Body::None => {}
         Body::NetworkConnect(body) => network::connect(body, request.object.as_deref().unwrap_or_default(), facts, &mut demands),
         Body::NetworkCreate(body) => network::create(body, facts, &mut demands),
         Body::NetworkDisconnect(NetworkDisconnect { container, force: _ }) => used_container("Container", Role::Container, container.as_ref().map(ToString::to_string).as_deref().unwrap_or_default(), facts, &mut demands),
@@ -54,6 +54,10 @@ fn operation(request: &Request<'_>, facts: &Facts, demands: &mut Demands) {
     if let (true, Some(name)) = (looked_at, &request.object) {
         demands.push("path", image_use(name, facts));
     }
+    // To untag or remove an image one must be able to see it.
+    if let (OperationId::ImageDelete, Some(name)) = (request.operation.id, &request.object) {
+        demands.push("path", image_use(name, facts));
+    }
     let object = if looked_at { None } else { object };
     demands.push("request", Demand::Operate(Operate { operation: request.operation, object }));
 }
@@ -68,16 +72,15 @@ fn predefined_network(kind: ObjectKind, name: &str) -> Option<Object> {
 }
 
 /// What keys of the query demand. Those that are not named here change how something that is permitted is told or done, not what is done.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most operations have no key that demands anything")]
 fn query(request: &Request<'_>, demands: &mut Demands) {
     let text = |key: &str| request.query.text(key);
     match request.operation.id {
         OperationId::ContainerTop => demands.named("ps_args", Name::TopArguments, text("ps_args")),
         OperationId::ContainerRename => new_name("name", text("name"), demands),
-        OperationId::PutContainerArchive | OperationId::ContainerArchive | OperationId::ContainerArchiveInfo => {
-            // Engines clean it below the container's root; a relative one starts there.
-            if text("path").is_empty() {
-                demands.push("path", Demand::NotUnderstood("an empty path".to_owned()));
-            }
+        // Engines clean it below the container's root; a relative one starts there.
+        OperationId::PutContainerArchive | OperationId::ContainerArchive | OperationId::ContainerArchiveInfo if text("path").is_empty() => {
+            demands.push("path", Demand::NotUnderstood("an empty path".to_owned()));
         }
         OperationId::ImageCreate => image_create(request, demands),
         _ => {}
@@ -148,7 +151,8 @@ fn image_use(written: &str, facts: &Facts) -> Demand {
     if names.is_empty() && object.is_none() && !written.trim_start_matches("sha256:").bytes().all(is_hex) {
         return Demand::NotUnderstood(format!("`{}` is no image", written.escape_debug()));
     }
-    Demand::Image(ImageUse { written: written.to_owned(), names, owner: object.map_or(Owner::Nobody, |object| object.owner) })
+    let asked = object.map_or(written, |object| object.asked.as_str());
+    Demand::Image(ImageUse { written: asked.to_owned(), names, owner: object.map_or(Owner::Nobody, |object| object.owner) })
 }
 
 /// A container that something else uses.

@@ -61,6 +61,29 @@ pub struct Object {
     pub references: Vec<String>,
 }
 
+impl ObjectKind {
+    /// What [`KIND_LABEL`](crate::KIND_LABEL) says on objects that can inherit labels; `None`: they cannot.
+    #[must_use]
+    pub const fn label(self) -> Option<&'static str> {
+        match self {
+            Self::Container | Self::Exec => Some("container"),
+            Self::Image => Some("image"),
+            Self::Network | Self::Volume => None,
+        }
+    }
+
+    /// Whose an object with these labels is.
+    #[must_use]
+    pub fn owner(self, labels: &BTreeMap<String, String>, tenant: &str) -> Owner {
+        let inherited = self.label().is_some_and(|kind| labels.get(crate::KIND_LABEL).map(String::as_str) != Some(kind));
+        match labels.get(crate::OWNER_LABEL) {
+            None => Owner::Nobody,
+            Some(owner) if owner == tenant && !inherited => Owner::Own,
+            Some(_) => Owner::Other,
+        }
+    }
+}
+
 impl Object {
     /// Whether it is a network that every engine has: `bridge`, `host`, `none`.
     #[must_use]

@@ -35,3 +35,7 @@ pub use version::Version;
 
 /// The label that carries the owner of an object.
 pub const OWNER_LABEL: &str = "seawall.tenant";
+
+/// The label that says what the owner label was set on. A container inherits its image's labels, and an image its base's: an owner label that was
+/// set on the image says nothing about a container that somebody else made from it.
+pub const KIND_LABEL: &str = "seawall.kind";

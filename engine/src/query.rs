@@ -149,15 +149,22 @@ impl<'a> Query<'a> {
             match params.iter().find(|param| param.key == key) {
                 Some(param) => query.add(param, value)?,
                 None if dropped.iter().any(|keys| keys.contains(&key)) => {}
-                None => return Err(DecodeError::Query { key: key.to_owned(), why: unknown_key(key, params) }),
+                None => return Err(DecodeError::Query { key: key.chars().take(64).collect(), why: unknown_key(key, params) }),
             }
         }
+        query.0.retain(|(key, value)| !is_json_key(params, key) || !matches!(value, Value::Text(_)));
         let place = |key: &str| params.iter().position(|param| param.key == key);
         query.0.sort_by_key(|(key, _)| place(key));
         Ok(query)
     }
 
     fn add(&mut self, param: &'static Param, text: Text<'a>) -> Result<(), DecodeError> {
+        // An empty JSON value says nothing; kept, it would stand before the filters that narrow a list, and the engine takes the first.
+        let is_json = matches!(param.kind, Kind::Filters | Kind::Pairs | Kind::List | Kind::Ulimits);
+        if is_json && matches!(text.as_str(), "" | "null") && self.get(param.key).is_none() {
+            self.0.push((param.key, Value::Text(Text::default())));
+            return Ok(());
+        }
         let known = self.0.iter_mut().find(|(key, _)| *key == param.key).map(|(_, value)| value);
         match (known, param.kind) {
             (Some(Value::Texts(list)), Kind::Texts) => {
@@ -218,24 +225,33 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// Changes the filters of a list, made empty where there are none.
-    pub fn filters_mut(&mut self) -> &mut Filters {
-        let place = match self.0.iter().position(|(key, value)| *key == "filters" && matches!(value, Value::Filters(_))) {
-            Some(place) => place,
-            None => {
-                self.0.push(("filters", Value::Filters(Filters::default())));
-                self.0.len() - 1
-            }
-        };
-        match self.0.get_mut(place) {
+    /// Takes the filters of a list out; empty where there are none.
+    fn take_filters(&mut self) -> Filters {
+        // One key, one value: anything else under it goes.
+        let filters = match self.0.iter().position(|(key, _)| *key == "filters").map(|place| self.0.remove(place)) {
             Some((_, Value::Filters(filters))) => filters,
-            // INVARIANT: `place` was found or pushed as filters just above; leaking nothing is still total.
-            _ => Box::leak(Box::default()),
-        }
+            Some(_) | None => Filters::default(),
+        };
+        self.0.retain(|(key, _)| *key != "filters");
+        filters
+    }
+
+    /// Changes the filters of a list, made empty where there are none.
+    pub fn change_filters(&mut self, change: impl FnOnce(&mut Filters)) {
+        let mut filters = self.take_filters();
+        change(&mut filters);
+        self.0.push(("filters", Value::Filters(filters)));
     }
 }
 
+fn is_json_key(params: &[Param], key: &str) -> bool {
+    params.iter().any(|param| param.key == key && matches!(param.kind, Kind::Filters | Kind::Pairs | Kind::List | Kind::Ulimits))
+}
+
 fn unknown_key(key: &str, params: &[Param]) -> String {
+    if key.len() > 64 {
+        return "unknown key".to_owned();
+    }
     match params.iter().map(|param| (strsim::damerau_levenshtein(&param.key.to_ascii_lowercase(), &key.to_ascii_lowercase()), param.key)).min() {
         Some((0, near)) => format!("unknown key: it is spelled `{near}`"),
         Some((distance, near)) if distance <= 2 => format!("unknown key, did you mean `{near}`?"),
@@ -256,7 +272,6 @@ fn read<'a>(kind: Kind, text: Text<'a>) -> Result<Value<'a>, String> {
         Kind::Text | Kind::Texts if text.chars().any(char::is_control) => return Err("a control character".to_owned()),
         Kind::Text => Value::Text(text),
         Kind::Texts => Value::Texts(vec![text]),
-        _ if text.is_empty() || text == "null" => Value::Text(Text::default()),
         Kind::Filters => Value::Filters(Filters::decode(&text)?),
         Kind::Pairs => {
             let map: Map<'_, Option<String>> = decode_json(text.as_bytes()).map_err(json)?;

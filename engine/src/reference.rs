@@ -170,7 +170,7 @@ fn is_path_component(component: &str) -> bool {
     let bytes = component.as_bytes();
     let alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let mut separators: Vec<&[u8]> = bytes.split(alphanumeric).collect();
-    bytes.first().is_some_and(|b| alphanumeric(b)) && bytes.last().is_some_and(|b| alphanumeric(b)) && {
+    bytes.first().is_some_and(alphanumeric) && bytes.last().is_some_and(alphanumeric) && {
         separators.retain(|separator| !separator.is_empty());
         separators.iter().all(|s| matches!(s, [b'.'] | [b'_'] | [b'_', b'_']) || s.iter().all(|b| *b == b'-'))
     }

@@ -19,7 +19,7 @@ use crate::types::registry::{AuthConfig, RegistryConfig, decode_header, unwrap_h
 use crate::types::strings::is_object_name;
 use crate::types::volume::VolumeCreate;
 use crate::version::Version;
-use crate::wire::{Map, decode_json};
+use crate::wire::{Dropped, Map, decode_json};
 
 /// What a request line says: enough to know what the body must be.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,27 +139,46 @@ impl<'a> Route<'a> {
     /// Something in it is unknown, ambiguous or malformed; says where.
     pub fn decode(self, headers: &Headers<'a>, body: &'a [u8]) -> Result<Request<'a>, DecodeError> {
         let Self { operation, version, object, query } = self;
-        let dropped: &[&[&str]] = match operation.id {
-            OperationId::ContainerCreate => ALSO_IN_QUERY,
-            OperationId::ContainerList => &[&["trunc_cmd"]],
-            OperationId::ImageList => &[&["only_ids"]],
-            OperationId::ContainerAttach => &[&["hijack"]],
-            OperationId::ImageCreate => &[&["authconfig"]],
-            _ if operation.is_typed() => &[],
-            _ => return Ok(Request { version, operation, object, query: Query::default(), body: Body::None, registry_auth: None, registry_config: None }),
-        };
+        if !operation.is_typed() {
+            return Ok(Request { version, operation, object, query: Query::default(), body: Body::None, registry_auth: None, registry_config: None });
+        }
+        let dropped = dropped_keys(operation.id);
         let query = Query::decode(query, operation.query, dropped)?;
         let body = Body::decode(operation, headers, body)?;
         let registry_auth = match (operation.id, headers.registry_auth) {
-            (OperationId::ImageCreate, Some(value)) if !value.is_empty() => Some(decode_auth(value)?),
+            (OperationId::ImageCreate, Some(value)) if !value.is_empty() => decode_auth(value)?,
             _ => None,
         };
         let registry_config = match (operation.id, headers.registry_config) {
-            (OperationId::ImageBuild, Some(value)) if !value.is_empty() => Some(decode_registry_config(value)?),
+            (OperationId::ImageBuild, Some(value)) if !value.is_empty() => decode_registry_config(value)?,
             _ => None,
         };
         Ok(Request { version, operation, object, query, body, registry_auth, registry_config })
     }
+}
+
+/// Keys of the query that real clients send and every engine ignores: docker-py's `trunc_cmd` and `only_ids`, dockerode's `hijack`, `authconfig`, and
+/// its copy of the whole body of a create.
+fn dropped_keys(operation: OperationId) -> &'static [&'static [&'static str]] {
+    const KEYS: [(OperationId, &[&[&str]]); 5] = [
+        (OperationId::ContainerAttach, &[&["hijack"]]),
+        (OperationId::ContainerCreate, ALSO_IN_QUERY),
+        (OperationId::ContainerList, &[&["trunc_cmd"]]),
+        (OperationId::ImageCreate, &[&["authconfig"]]),
+        (OperationId::ImageList, &[&["only_ids"]]),
+    ];
+    KEYS.iter().find(|(id, _)| *id == operation).map_or(&[], |(_, keys)| *keys)
+}
+
+/// Whether a body where there is none is a JSON object with nothing but keys of the operation's query in it.
+fn repeats_query(operation: &Operation, headers: &Headers<'_>, body: &[u8]) -> bool {
+    let known = |key: &str| operation.query.iter().any(|param| param.key == key) || dropped_keys(operation.id).iter().any(|keys| keys.contains(&key));
+    is_json(headers) && decode_json::<Map<'_, Dropped>>(body).is_ok_and(|map| map.keys().all(|key| known(key)))
+}
+
+fn is_json(headers: &Headers<'_>) -> bool {
+    let media_type = headers.content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    media_type.eq_ignore_ascii_case("application/json")
 }
 
 /// What a name in a path may be. Names that no object can have are refused here: looking for them could only find something else.
@@ -193,18 +212,19 @@ pub(crate) fn object_kind(operation: &Operation) -> Option<ObjectKind> {
     }
 }
 
-fn decode_auth(value: &str) -> Result<AuthConfig<'static>, DecodeError> {
+/// Clients that have no credentials send `{}` or `null`.
+fn decode_auth(value: &str) -> Result<Option<AuthConfig<'static>>, DecodeError> {
     const NAME: &str = "X-Registry-Auth";
     let json = unwrap_header(NAME, value)?;
-    let auth: AuthConfig<'_> = decode_header(NAME, &json)?;
-    Ok(own_auth(auth))
+    let auth: Option<AuthConfig<'_>> = decode_header(NAME, &json)?;
+    Ok(auth.map(own_auth))
 }
 
-fn decode_registry_config(value: &str) -> Result<RegistryConfig<'static>, DecodeError> {
+fn decode_registry_config(value: &str) -> Result<Option<RegistryConfig<'static>>, DecodeError> {
     const NAME: &str = "X-Registry-Config";
     let json = unwrap_header(NAME, value)?;
-    let config: RegistryConfig<'_> = decode_header(NAME, &json)?;
-    Ok(Map(config.0.into_iter().map(|(host, auth)| (host.into_owned(), own_auth(auth))).collect()))
+    let config: Option<RegistryConfig<'_>> = decode_header(NAME, &json)?;
+    Ok(config.map(|config| Map(config.0.into_iter().map(|(host, auth)| (host.into_owned(), own_auth(auth))).collect())))
 }
 
 fn own_auth(auth: AuthConfig<'_>) -> AuthConfig<'static> {
@@ -224,19 +244,19 @@ impl<'a> Body<'a> {
     fn decode(operation: &Operation, headers: &Headers<'_>, body: &'a [u8]) -> Result<Self, DecodeError> {
         match operation.body {
             BodyKind::Tar => return Ok(Self::Tar),
-            // Some clients send `{}` or `null` where there is no body; engines read neither.
-            BodyKind::None | BodyKind::Untyped if matches!(body.trim_ascii(), b"" | b"{}" | b"null") => return Ok(Self::None),
+            // Some clients send `{}` or `null` where there is no body, and dockerode the query once more; engines read none of it.
+            BodyKind::None | BodyKind::Untyped if matches!(body.trim_ascii(), b"" | b"{}" | b"null") || repeats_query(operation, headers, body) => return Ok(Self::None),
             BodyKind::None | BodyKind::Untyped => return Err(DecodeError::BodyNotExpected(operation.id.name())),
             BodyKind::Json => {}
         }
-        let given = headers.content_type.unwrap_or_default();
-        let media_type = given.split(';').next().unwrap_or_default().trim();
-        if !media_type.eq_ignore_ascii_case("application/json") {
-            return Err(DecodeError::ContentType { expected: "application/json", given: given.to_owned() });
+        if !is_json(headers) {
+            let given = headers.content_type.unwrap_or_default().to_owned();
+            return Err(DecodeError::ContentType { expected: "application/json", given });
         }
         if body.trim_ascii() == b"null" {
             return Err(DecodeError::Body { at: String::new(), why: "an object is needed, not `null`".to_owned() });
         }
+        #[expect(clippy::wildcard_enum_match_arm, reason = "an operation without a typed body is refused")]
         Ok(match operation.id {
             OperationId::ContainerCreate => Self::ContainerCreate(Box::new(decode_json(body)?)),
             OperationId::ContainerUpdate => Self::ContainerUpdate(Box::new(decode_json(body)?)),

@@ -163,7 +163,7 @@ impl<'de: 'a, 'a, V: Deserialize<'de>> Deserialize<'de> for Map<'a, V> {
                 let mut map = BTreeMap::new();
                 while let Some(key) = access.next_key::<Text<'de>>()? {
                     if map.contains_key(&key) {
-                        return Err(de::Error::custom(format_args!("duplicate field `{key}`")));
+                        return Err(de::Error::custom(format_args!("duplicate field `{}`", key.chars().take(64).collect::<String>())));
                     }
                     map.insert(key, access.next_value()?);
                 }
@@ -239,7 +239,7 @@ macro_rules! string_form {
         impl<'de $(: $lt, $lt)?> serde::Deserialize<'de> for $name $(<$lt>)? {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = $crate::wire::Text::deserialize(deserializer)?;
-                Self::parse(text).map_err(serde::de::Error::custom)
+                Self::parse(&text).map_err(serde::de::Error::custom)
             }
         }
     };
@@ -273,6 +273,9 @@ fn plain(message: &str) -> String {
     let Some(given) = unknown.strip_prefix("unknown field `").and_then(|rest| rest.strip_suffix('`')) else {
         return message.to_owned();
     };
+    if given.len() > 64 {
+        return format!("unknown field of {} characters", given.chars().count());
+    }
     let folded = fold(given);
     let near = expected
         .split('`')

@@ -1,5 +1,10 @@
-//! `netcheck`: not there yet.
-fn main() -> std::process::ExitCode {
-    eprintln!("netcheck: the verifier is not built yet; nothing was checked");
-    std::process::ExitCode::from(4)
+//! `netcheck`: the command line and the shell around the pure library.
+
+mod commands;
+mod shell;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::run()
 }

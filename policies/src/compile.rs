@@ -79,6 +79,9 @@ pub enum CompileError {
     },
 }
 
+/// Gives the name and text of a file that a policy includes, or says why not.
+pub type Read<'r> = dyn Fn(&str) -> Result<(String, String), String> + 'r;
+
 /// A policy's text, and the name that it is called by.
 pub(crate) struct Source {
     pub(crate) name: String,
@@ -101,7 +104,7 @@ impl Policy {
     ///
     /// # Errors
     /// The policy, or one that it includes, cannot be read.
-    pub fn compile(name: &str, text: &str, read: &dyn Fn(&str) -> Result<(String, String), String>) -> Result<Self, CompileError> {
+    pub fn compile(name: &str, text: &str, read: &Read<'_>) -> Result<Self, CompileError> {
         let mut policy = Self { name: name.to_owned(), ..Self::default() };
         let mut hash = Sha256::new();
         policy.add(&Source { name: name.to_owned(), text: text.to_owned() }, read, &mut Vec::new(), &mut hash)?;
@@ -121,7 +124,7 @@ impl Policy {
         &self.fingerprint
     }
 
-    fn add(&mut self, source: &Source, read: &dyn Fn(&str) -> Result<(String, String), String>, above: &mut Vec<String>, hash: &mut Sha256) -> Result<(), CompileError> {
+    fn add(&mut self, source: &Source, read: &Read<'_>, above: &mut Vec<String>, hash: &mut Sha256) -> Result<(), CompileError> {
         if above.contains(&source.name) {
             return Err(CompileError::Circle(source.name.clone(), above.join(" → ")));
         }

@@ -1,16 +1,17 @@
 //! The decision: every demand must be covered by a grant.
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use engine::demand::{Amount, Demand, Demanded, Demands, Operate, Role, UsedObject};
 use engine::facts::{Object, ObjectKind, Owner};
-use engine::operation::{Effect, Family, Operation, OperationId};
+use engine::operation::{Effect, Family, OPERATIONS, Operation, OperationId};
+use engine::query::{Filters, Value};
 use engine::request::Encoded;
-use engine::{OWNER_LABEL, Request, Version};
+use engine::{KIND_LABEL, OWNER_LABEL, Request, Version};
 
 use crate::compile::Policy;
-use crate::grant::Scope;
+use crate::grant::{ImagePattern, Scope};
 use crate::syntax::NAME_KEYS;
 
 /// A request that may be forwarded. Only [`Policy::decide`] makes one, and only it can be encoded for an engine by the proxy.
@@ -26,8 +27,8 @@ pub struct Permitted<'a> {
 pub enum Rows {
     /// All that the engine lists: the filters that were added narrow it.
     All,
-    /// Those with one of these labels.
-    Labelled(BTreeSet<(String, String)>),
+    /// Those with all labels of one of these sets.
+    Labelled(BTreeSet<Vec<(String, String)>>),
     /// Images that are granted, or carry this owner.
     Images,
 }
@@ -69,6 +70,14 @@ impl Policy {
         }
         request.claim(tenant);
         let rows = self.narrow(&mut request, tenant);
+        // `before` and `since` take any object's name, and tell whether there is one.
+        let points = |filters: &Filters| filters.0.keys().any(|key| matches!(key.as_str(), "before" | "since"));
+        let pointing = matches!(request.query.get("filters"), Some(Value::Filters(filters)) if points(filters));
+        if pointing && !self.scopes(operation).contains(&Scope::All) && operation.id != OperationId::SystemEvents {
+            let demand = Demand::NotUnderstood("`before` and `since`, in a list that is narrowed to what is yours".to_owned());
+            let uncovered = vec![Demanded { at: "filters".into(), demand }];
+            return Err(Box::new(Denial { operation, policy: self.name.clone(), uncovered }));
+        }
         Ok(Permitted { request, rows, demands: demands.len() })
     }
 
@@ -127,6 +136,28 @@ impl Policy {
         }
     }
 
+    /// The decision matrix: families against effects, and on whose objects. `-`: nobody's, or not decoded yet.
+    #[must_use]
+    pub fn matrix(&self) -> String {
+        let mut text = format!("{:<10}", "");
+        for effect in Effect::ALL {
+            let _ = write!(text, "{:<14}", effect.name());
+        }
+        for family in Family::ALL {
+            text = format!("{}\n{:<10}", text.trim_end(), family.name());
+            for effect in Effect::ALL {
+                let of_both = OPERATIONS.iter().filter(|operation| operation.family == family && operation.effect == effect);
+                let scopes: BTreeSet<&str> = of_both.map(|operation| self.widest(operation)).collect();
+                let _ = write!(text, "{:<14}", scopes.into_iter().collect::<Vec<_>>().join("/"));
+            }
+        }
+        text = format!("{}\n\n", text.trim_end());
+        for operation in OPERATIONS {
+            let _ = writeln!(text, "{:<10}{:<12}{:<28}{}", operation.family.name(), operation.effect.name(), operation.id.name(), self.widest(operation));
+        }
+        text
+    }
+
     /// Narrows a list to what the scopes show. Never widens: filters are added to those of the client, and the engine ANDs labels.
     fn narrow(&self, request: &mut Request<'_>, tenant: &str) -> Rows {
         let lists = matches!(
@@ -141,33 +172,37 @@ impl Policy {
                 | OperationId::VolumePrune
         );
         let scopes = self.scopes(request.operation);
+        let shows_names = matches!(request.operation.id, OperationId::ImageInspect | OperationId::ImageHistory);
+        if shows_names && !self.images.contains(&ImagePattern::Any) {
+            return Rows::Images;
+        }
         if !lists || scopes.contains(&Scope::All) {
             return Rows::All;
         }
         if request.operation.id == OperationId::ImageList {
             return Rows::Images;
         }
-        let labels: BTreeSet<(String, String)> = scopes
+        let mut own = vec![(OWNER_LABEL.to_owned(), tenant.to_owned())];
+        if matches!(request.operation.family, Family::Container | Family::System) {
+            own.extend(ObjectKind::Container.label().map(|kind| (KIND_LABEL.to_owned(), kind.to_owned())));
+        }
+        let labels: BTreeSet<Vec<(String, String)>> = scopes
             .into_iter()
             .filter_map(|scope| match scope {
                 Scope::All => None,
-                Scope::Label(key, value) => Some((key.clone(), value.clone())),
-                Scope::Own => Some((OWNER_LABEL.to_owned(), tenant.to_owned())),
+                Scope::Label(key, value) => Some(vec![(key.clone(), value.clone())]),
+                Scope::Own => Some(own.clone()),
             })
             .collect();
         // A prune takes what it lists, and nobody can narrow its answer: it gets the tenant's own alone.
         let prune = request.operation.effect == Effect::Delete;
-        match labels.first().filter(|_| labels.len() == 1) {
-            Some((key, value)) => {
-                request.query.filters_mut().and_label(format!("{key}={value}"));
-                Rows::All
-            }
-            None if prune => {
-                request.query.filters_mut().and_label(format!("{OWNER_LABEL}={tenant}"));
-                Rows::All
-            }
-            None => Rows::Labelled(labels),
-        }
+        let one = match labels.first().filter(|_| labels.len() == 1) {
+            Some(labels) => labels,
+            None if prune => &own,
+            None => return Rows::Labelled(labels),
+        };
+        request.query.change_filters(|filters| one.iter().for_each(|(key, value)| filters.and_label(format!("{key}={value}"))));
+        Rows::All
     }
 
     /// The key of a policy that would grant a demand, with its value.
@@ -181,8 +216,8 @@ impl Policy {
                 format!("{key}: [{}]", quoted(value.trim_start_matches('+')))
             }
             Demand::Image(image) => match image.names.first() {
-                Some(name) if image.owner != Owner::Other => format!("images: [{}]", name.repository()),
-                _ => return None,
+                Some(name) => format!("images: [{}]", name.repository()),
+                None => return None,
             },
             Demand::NotUnderstood(_) | Demand::Taken(..) => return None,
             Demand::Operate(operate) if !operate.operation.is_typed() => return None,
@@ -279,11 +314,12 @@ impl Denial {
 
     /// An object that the client must not learn about.
     fn hidden_object(&self) -> Option<(ObjectKind, &str)> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "few demands name an object")]
         self.uncovered.iter().find_map(|demanded| match &demanded.demand {
             Demand::Operate(Operate { object: Some(Object { kind, asked, owner: Owner::Other | Owner::Nobody, .. }), .. }) if *kind != ObjectKind::Image => Some((*kind, asked.as_str())),
             Demand::Use(_, UsedObject::Known(Object { kind, asked, owner: Owner::Other | Owner::Nobody, .. })) if *kind != ObjectKind::Volume => Some((*kind, asked.as_str())),
             Demand::Use(_, UsedObject::Missing(kind, name)) => Some((*kind, name.as_str())),
-            Demand::Image(image) if self.operation.effect == Effect::Read => Some((ObjectKind::Image, image.written.as_str())),
+            Demand::Image(image) if self.operation.family == Family::Image && self.operation.path.contains('{') => Some((ObjectKind::Image, image.written.as_str())),
             _ => None,
         })
     }

@@ -1,5 +1,8 @@
 //! Filling: what a request leaves unset gets a value of the policy, before it is judged, so that unchanged clients run hardened.
 
+use engine::demand::Flag;
+use engine::operation::OperationId;
+use engine::query::Value;
 use engine::request::Body;
 use engine::types::container::ContainerCreate;
 use engine::types::strings::SecurityOption;
@@ -15,6 +18,11 @@ impl Policy {
             Body::ContainerCreate(body) => self.fill_container(body),
             Body::NetworkCreate(body) => self.fill_labels(&mut body.labels),
             Body::VolumeCreate(body) => self.fill_labels(&mut body.labels),
+            // The engine's build cache is everybody's, and does not look at how a step was run: another tenant's `--add-host` would decide what
+            // this one's `RUN curl` had fetched.
+            Body::Tar if request.operation.id == OperationId::ImageBuild && !self.allow.contains(&Flag::SharedBuildCache) => {
+                request.query.set("nocache", Value::Flag(true));
+            }
             Body::ContainerUpdate(_)
             | Body::ExecCreate(_)
             | Body::ExecStart(_)

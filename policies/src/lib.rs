@@ -15,9 +15,10 @@ mod compile;
 pub mod decide;
 mod fill;
 pub mod grant;
+pub mod isolation;
 pub mod reference;
 pub mod shipped;
 pub mod syntax;
 
-pub use compile::{CompileError, Policy};
+pub use compile::{CompileError, Policy, Read};
 pub use decide::{Denial, Permitted, Rows};

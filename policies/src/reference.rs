@@ -20,7 +20,8 @@ pub fn markdown() -> String {
             for (name, field) in definition.get("properties").and_then(|fields| fields.as_object()).into_iter().flatten() {
                 let _ = writeln!(out, "- `{name}`: {}", text(field));
             }
-            if let Some(example) = definition.get("examples").and_then(|examples| examples.get(0)) {
+            let example = if referred == Some("Pattern") { None } else { definition.get("examples") };
+            if let Some(example) = example.and_then(|examples| examples.get(0)) {
                 let _ = writeln!(out, "Example: `{key}: [{}]`", example.as_str().unwrap_or_default());
             }
             out.push('\n');

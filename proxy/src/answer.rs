@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::demand::{Demand, ImageUse};
-use engine::facts::Owner;
+use engine::facts::{ObjectKind, Owner};
 use engine::operation::OperationId;
 use engine::reference::ImageReference;
-use engine::{OWNER_LABEL, Version};
+use engine::Version;
 use policies::{Policy, Rows};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -30,6 +30,12 @@ pub fn rewrite(operation: OperationId, rows: &Rows, policy: &Policy, tenant: &st
         (OperationId::SystemVersion, _) => version(body),
         (OperationId::SystemInfo, _) => info(body),
         (OperationId::ImageList, Rows::Images) => images(policy, tenant, body),
+        (OperationId::ImageInspect, Rows::Images) => {
+            // It was judged by the name that it was asked for; its other names are judged one by one.
+            let value: Value = parse(body)?;
+            write(&image(policy, tenant, value.clone()).unwrap_or(value))
+        }
+        (OperationId::ImageHistory, Rows::Images) => history(policy, body),
         (OperationId::VolumeList, Rows::Labelled(labels)) => volumes(labels, body),
         (_, Rows::Labelled(labels)) => labelled(labels, body),
         (_, Rows::All | Rows::Images) => Ok(body.to_vec()),
@@ -88,17 +94,17 @@ struct Row {
     labels: Option<BTreeMap<String, String>>,
 }
 
-fn has_one(labels: &BTreeSet<(String, String)>, row: &RawValue) -> bool {
+fn has_one(labels: &BTreeSet<Vec<(String, String)>>, row: &RawValue) -> bool {
     let Ok(Row { labels: Some(given) }) = serde_json::from_str(row.get()) else { return false };
-    labels.iter().any(|(key, value)| given.get(key) == Some(value))
+    labels.iter().any(|set| set.iter().all(|(key, value)| given.get(key) == Some(value)))
 }
 
-fn labelled(labels: &BTreeSet<(String, String)>, body: &[u8]) -> Result<Vec<u8>, EngineError> {
+fn labelled(labels: &BTreeSet<Vec<(String, String)>>, body: &[u8]) -> Result<Vec<u8>, EngineError> {
     let rows: Vec<&RawValue> = parse(body)?;
     write(&rows.into_iter().filter(|row| has_one(labels, row)).collect::<Vec<_>>())
 }
 
-fn volumes(labels: &BTreeSet<(String, String)>, body: &[u8]) -> Result<Vec<u8>, EngineError> {
+fn volumes(labels: &BTreeSet<Vec<(String, String)>>, body: &[u8]) -> Result<Vec<u8>, EngineError> {
     #[derive(Deserialize, Serialize)]
     #[serde(rename_all = "PascalCase")]
     struct Volumes<'a> {
@@ -114,6 +120,20 @@ fn volumes(labels: &BTreeSet<(String, String)>, body: &[u8]) -> Result<Vec<u8>, 
     write(&answer)
 }
 
+/// The names of an image's layers, as far as they are granted.
+fn history(policy: &Policy, body: &[u8]) -> Result<Vec<u8>, EngineError> {
+    let mut rows: Vec<Value> = parse(body)?;
+    for tags in rows.iter_mut().filter_map(|row| row.get_mut("Tags")).filter_map(Value::as_array_mut) {
+        tags.retain(|tag| tag.as_str().is_some_and(|tag| grants(policy, tag, Owner::Nobody)));
+    }
+    write(&rows)
+}
+
+fn grants(policy: &Policy, name: &str, owner: Owner) -> bool {
+    let names = ImageReference::parse(name).into_iter().collect();
+    policy.covers(&Demand::Image(ImageUse { written: name.to_owned(), names, owner }))
+}
+
 /// Images that the client may use, under the names that it may use.
 fn images(policy: &Policy, tenant: &str, body: &[u8]) -> Result<Vec<u8>, EngineError> {
     let rows: Vec<Value> = parse(body)?;
@@ -122,15 +142,9 @@ fn images(policy: &Policy, tenant: &str, body: &[u8]) -> Result<Vec<u8>, EngineE
 }
 
 fn image(policy: &Policy, tenant: &str, mut row: Value) -> Option<Value> {
-    let owner = match row.get("Labels").and_then(|labels| labels.get(OWNER_LABEL)).and_then(Value::as_str) {
-        Some(owner) if owner == tenant => Owner::Own,
-        Some(_) => Owner::Other,
-        None => Owner::Nobody,
-    };
-    let granted = |name: &str| {
-        let names = ImageReference::parse(name).into_iter().collect();
-        policy.covers(&Demand::Image(ImageUse { written: name.to_owned(), names, owner }))
-    };
+    let labels = row.get("Labels").or_else(|| row.get("Config").and_then(|config| config.get("Labels"))).cloned().unwrap_or_default();
+    let owner = ObjectKind::Image.owner(&serde_json::from_value(labels).unwrap_or_default(), tenant);
+    let granted = |name: &str| grants(policy, name, owner);
     let nameless = granted("");
     let mut shown = nameless;
     for key in ["RepoTags", "RepoDigests"] {
@@ -148,6 +162,8 @@ fn write(value: &impl Serialize) -> Result<Vec<u8>, EngineError> {
 
 #[cfg(test)]
 mod tests {
+    use engine::{KIND_LABEL, OWNER_LABEL};
+
     use super::*;
 
     #[test]
@@ -163,9 +179,9 @@ mod tests {
         let body = json!([
             { "Id": "1", "RepoTags": ["alpine:3", "evil/alpine:3"], "RepoDigests": [], "Labels": null },
             { "Id": "2", "RepoTags": ["evil/img:1"], "Labels": {} },
-            { "Id": "3", "RepoTags": ["app:1"], "Labels": { OWNER_LABEL: "me" } },
-            { "Id": "4", "RepoTags": ["redis:7"], "Labels": { OWNER_LABEL: "you" } },
-            { "Id": "5", "RepoTags": ["<none>:<none>"], "Labels": { OWNER_LABEL: "me" } },
+            { "Id": "3", "RepoTags": ["app:1"], "Labels": { OWNER_LABEL: "me", KIND_LABEL: "image" } },
+            { "Id": "4", "RepoTags": ["redis:7"], "Labels": { OWNER_LABEL: "you", KIND_LABEL: "image" } },
+            { "Id": "5", "RepoTags": ["<none>:<none>"], "Labels": { OWNER_LABEL: "me", KIND_LABEL: "image" } },
         ]);
         let shown = rewrite(OperationId::ImageList, &Rows::Images, &policy, "me", body.to_string().as_bytes()).unwrap();
         let shown: Value = serde_json::from_slice(&shown).unwrap();

@@ -86,7 +86,7 @@ impl Exchange<'_> {
         }
         let result = if self.is_read(&answered) { self.give_read(&mut receiver, answered, head, open).await } else { self.give(&mut receiver, answered, head, open).await };
         match result {
-            Ok(()) if !head.close && !(uploads && open.upload_unfinished) => Next::Another(receiver),
+            Ok(()) if !head.close && !open.upload_unfinished => Next::Another(receiver),
             Ok(()) | Err(()) => Next::Over,
         }
     }
@@ -169,6 +169,7 @@ impl Exchange<'_> {
     }
 
     /// Sends a request whose body streams from the client. The answer may come before its end.
+    #[expect(clippy::too_many_lines, reason = "one select between the client's parts and the engine's answer")]
     async fn upload<S: End>(&self, receiver: &mut Receiver<S>, head: &Head, open: &mut Open) -> Result<Option<Answered>, Refusal> {
         let encoded = self.permitted.encode(self.version());
         if head.expects_continue {
@@ -289,6 +290,7 @@ impl Exchange<'_> {
     /// Reads an answer, checks what it says was made, and narrows it.
     async fn rewrite(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
         let request = self.permitted.request();
+        #[expect(clippy::wildcard_enum_match_arm, reason = "of all operations two make something that is checked")]
         match request.operation.id {
             OperationId::ContainerCreate => {
                 self.check_container(body).await?;

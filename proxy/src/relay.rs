@@ -17,6 +17,7 @@ use rustix::time::Timespec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
+use crate::dial::EngineStream;
 use crate::listener::Stream;
 
 /// How often a client that has ended its half is looked after.
@@ -42,6 +43,15 @@ impl End for Stream {
     fn is_gone(&self) -> bool {
         match self {
             // The end of what a TLS client sends is an alert; FIN is the end of the connection.
+            Self::Tls(stream) => has(stream.get_ref().0, PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR),
+            Self::Unix(stream) => stream.is_gone(),
+        }
+    }
+}
+
+impl End for EngineStream {
+    fn is_gone(&self) -> bool {
+        match self {
             Self::Tls(stream) => has(stream.get_ref().0, PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR),
             Self::Unix(stream) => stream.is_gone(),
         }
@@ -135,7 +145,7 @@ impl Way {
 }
 
 /// Moves bytes until both ways have ended, one breaks, or the client is gone. `early` came from the client before the tunnel stood.
-pub async fn relay(client: &mut impl End, engine: &mut (impl AsyncRead + AsyncWrite + Unpin), early: Bytes, first: Bytes) -> (Moved, io::Result<()>) {
+pub async fn relay(client: &mut impl End, engine: &mut impl End, early: Bytes, first: Bytes) -> (Moved, io::Result<()>) {
     let mut up = Way { moved: u64::try_from(early.len()).unwrap_or_default(), pending: early, ..Way::default() };
     let mut down = Way { moved: u64::try_from(first.len()).unwrap_or_default(), pending: first, unflushed: true, ..Way::default() };
     let mut look = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
@@ -145,13 +155,9 @@ pub async fn relay(client: &mut impl End, engine: &mut (impl AsyncRead + AsyncWr
         if upward.is_ready() && downward.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        // The engine has said all it had to say: there is nobody left to read what the client still sends.
-        if downward.is_ready() {
-            return Poll::Ready(Ok(()));
-        }
         // The kernel wakes nobody for the difference between half a close and a whole one.
-        while up.state == State::Ended && look.as_mut().poll(cx).is_ready() {
-            if client.is_gone() {
+        while (up.state == State::Ended || down.state == State::Ended) && look.as_mut().poll(cx).is_ready() {
+            if (up.state == State::Ended && client.is_gone()) || (down.state == State::Ended && engine.is_gone()) {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
             look.set(tokio::time::sleep(LOOK));

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use engine::facts::{Facts, Object, ObjectKind, Owner, Reference};
+use engine::facts::{Facts, Object, ObjectKind, Reference};
 use engine::stored::{Defaults, Stored};
-use engine::{OWNER_LABEL, Request, Version};
+use engine::{Request, Version};
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -226,11 +226,7 @@ struct Config {
 fn read(kind: ObjectKind, body: &[u8], tenant: &str) -> Result<Object, EngineError> {
     let Description { id, name, labels, config, tags, digests } = parse(body)?;
     let labels = labels.or(config.and_then(|config| config.labels)).unwrap_or_default();
-    let owner = match labels.get(OWNER_LABEL) {
-        None => Owner::Nobody,
-        Some(owner) if owner == tenant => Owner::Own,
-        Some(_) => Owner::Other,
-    };
+    let owner = kind.owner(&labels, tenant);
     let references: Vec<String> = tags.into_iter().chain(digests).flatten().collect();
     let name = name.strip_prefix('/').map_or_else(|| name.clone(), str::to_owned);
     let (id, name) = match kind {

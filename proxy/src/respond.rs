@@ -78,12 +78,9 @@ impl Refusal {
             Self::Receive(ReceiveError::Chunked(_) | ReceiveError::Gone(_) | ReceiveError::Head(_) | ReceiveError::Method(_)) => (StatusCode::BAD_REQUEST, true),
         };
         let text = self.to_string();
-        let plain = match self {
-            // These stand as the engine would say them.
-            Self::Denied(_) | Self::Missing(_) | Self::Decode(DecodeError::NoSuchOperation | DecodeError::Version { .. }) => text,
-            _ => format!("seawall: {text}"),
-        };
-        Reply { status, message: plain, close }
+        // These stand as the engine would say them.
+        let engines_own = matches!(self, Self::Denied(_) | Self::Missing(_) | Self::Decode(DecodeError::NoSuchOperation | DecodeError::Version { .. }));
+        Reply { status, message: if engines_own { text } else { format!("seawall: {text}") }, close }
     }
 }
 

@@ -13,7 +13,6 @@ use tokio::sync::watch;
 
 use crate::audit::{Audit, Open};
 use crate::clients::{Clients, Known};
-use crate::dial::EngineError;
 use crate::forward::{Exchange, Next};
 use crate::identity::{Identity, UnixSeconds};
 use crate::receive::{Bounds, Framing, Head, ReceiveError, Receiver};
@@ -144,7 +143,8 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
     };
     let read = refuse(&mut receiver, &mut open, &refusal, head_only).await;
     // A body that was not read would be taken for the next request.
-    (read && !head.close && !(unread && !open.body_was_read)).then_some(receiver)
+    let clean = !unread || open.body_was_read;
+    (read && clean && !head.close).then_some(receiver)
 }
 
 /// A request that was permitted, and what its forwarding needs to know.
@@ -246,14 +246,13 @@ fn describe(open: &mut Open, known: &Known) {
 pub(crate) async fn refuse<S: End>(receiver: &mut Receiver<S>, open: &mut Open, refusal: &Refusal, head_only: bool) -> bool {
     let reply = refusal.reply();
     open.record.status = reply.status.as_u16();
-    open.record.decision = match refusal {
-        Refusal::Engine(EngineError::Answer(_) | EngineError::Connect { .. } | EngineError::Exchange(_) | EngineError::Silent) | Refusal::Raced(_) => "failed",
-        _ => "denied",
-    };
-    open.record.uncovered = match refusal {
-        Refusal::Denied(denial) if !denial.uncovered.is_empty() => denial.uncovered.iter().map(|demanded| format!("{}: {}", demanded.at, demanded.demand)).collect(),
-        other => vec![other.to_string()],
-    };
+    open.record.decision = if matches!(refusal, Refusal::Engine(_) | Refusal::Raced(_)) { "failed" } else { "denied" };
+    open.record.uncovered = vec![refusal.to_string()];
+    if let Refusal::Denied(denial) = refusal
+        && !denial.uncovered.is_empty()
+    {
+        open.record.uncovered = denial.uncovered.iter().map(|demanded| format!("{}: {}", demanded.at, demanded.demand)).collect();
+    }
     let bytes = reply.bytes(head_only);
     let written = receiver.stream.write_all(&bytes).await.is_ok() && receiver.stream.flush().await.is_ok();
     written && !reply.close

@@ -16,6 +16,7 @@ use engine::{DecodeError, Request};
 use flate2::write::MultiGzDecoder;
 
 /// What an archive is looked through for.
+#[derive(Debug)]
 pub enum Vet {
     /// A build's context.
     Build(Box<BuildVet>),
@@ -24,16 +25,8 @@ pub enum Vet {
     Plain(Vec<u8>, bool),
 }
 
-impl std::fmt::Debug for Vet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Build(_) => "Build",
-            Self::Plain(..) => "Plain",
-        })
-    }
-}
-
 /// A build's context on its way.
+#[derive(Debug)]
 pub struct BuildVet {
     args: BTreeMap<String, Option<String>>,
     first: Vec<u8>,
@@ -41,13 +34,15 @@ pub struct BuildVet {
     judged: bool,
 }
 
+#[derive(Debug)]
 enum Reader {
-    Gzip(MultiGzDecoder<Sink>),
-    Plain(Sink),
+    Gzip(Box<MultiGzDecoder<Sink>>),
+    Plain(Box<Sink>),
     Unknown(String),
 }
 
 /// Where the archive's own bytes go.
+#[derive(Debug)]
 struct Sink {
     context: Context,
     error: Option<String>,
@@ -149,11 +144,11 @@ impl BuildVet {
             }
             let sink = Sink { context: Context::new(name), error: None };
             self.reader = match self.first.as_slice() {
-                [0x1f, 0x8b, ..] => Reader::Gzip(MultiGzDecoder::new(sink)),
+                [0x1f, 0x8b, ..] => Reader::Gzip(Box::new(MultiGzDecoder::new(sink))),
                 [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X', b'Z', ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
                     return Err("a build context is a tar archive, plain or compressed with gzip; this one is compressed with something else".to_owned());
                 }
-                _ => Reader::Plain(sink),
+                _ => Reader::Plain(Box::new(sink)),
             };
             let first = std::mem::take(&mut self.first);
             return self.feed(&first);

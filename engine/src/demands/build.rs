@@ -63,7 +63,7 @@ fn tag(name: &str, facts: &Facts, demands: &mut Demands) {
 }
 
 fn network(mode: &str, facts: &Facts, demands: &mut Demands) {
-    match NetworkMode::parse(Text::from(mode)) {
+    match NetworkMode::parse(mode) {
         Ok(NetworkMode::Host) => demands.flag("networkmode", Flag::HostNetwork, true),
         Ok(NetworkMode::Container(container)) => used_container("networkmode", Role::JoinNetwork, container.as_str(), facts, demands),
         Ok(NetworkMode::Network(name)) => used_network("networkmode", &name, facts, demands),
@@ -74,7 +74,7 @@ fn network(mode: &str, facts: &Facts, demands: &mut Demands) {
 }
 
 fn extra_host(host: &str, demands: &mut Demands) {
-    match ExtraHost::parse(Text::from(host)) {
+    match ExtraHost::parse(host) {
         Ok(ExtraHost { address: None, .. }) => demands.flag("extrahosts", Flag::HostGateway, true),
         Ok(ExtraHost { address: Some(address), .. }) => demands.push("extrahosts", Demand::Named(Name::ExtraHost, address.to_string())),
         Err(why) => demands.push("extrahosts", Demand::NotUnderstood(why)),
@@ -82,7 +82,7 @@ fn extra_host(host: &str, demands: &mut Demands) {
 }
 
 fn security_option(option: &str, demands: &mut Demands) {
-    match SecurityOption::parse(Text::from(option)) {
+    match SecurityOption::parse(option) {
         Ok(option) => super::container::security_option("securityopt", &option, demands),
         Err(why) => demands.push("securityopt", Demand::NotUnderstood(why)),
     }

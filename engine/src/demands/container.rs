@@ -24,7 +24,6 @@ pub(crate) enum View<'d> {
 }
 
 /// What a container demands.
-#[expect(clippy::too_many_lines, reason = "one field a line")]
 pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, demands: &mut Demands) {
     let ContainerCreate {
         hostname,
@@ -54,6 +53,8 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
         shell: _,
         host_config,
         networking_config: _,
+        name: _,
+        platform: _,
     } = body;
     for (at, name) in [("Hostname", hostname), ("Domainname", domainname)] {
         if let Some(name) = name.as_ref().filter(|name| !name.is_empty() && !is_host_name(name)) {
@@ -171,7 +172,7 @@ fn host_demands(host: &HostConfig<'_>, facts: &Facts, view: View<'_>, demands: &
         bind_line(bind, facts, demands);
     }
     for mount in mounts.iter().flatten() {
-        mount_demands(mount, facts, demands);
+        mount_demands(mount, facts, view, demands);
     }
     volume_driver("HostConfig.VolumeDriver", "HostConfig.VolumeDriver", driver.as_ref(), None, demands);
     for from in volumes_from.iter().flatten() {
@@ -278,7 +279,7 @@ impl View<'_> {
 
 /// A place in the container.
 fn target(at: &'static str, path: &str, demands: &mut Demands) {
-    match ContainerPath::parse(Text::from(path)) {
+    match ContainerPath::parse(path) {
         Ok(path) => demands.flag(at, Flag::SystemMount, path.is_system()),
         Err(why) => demands.push(at, Demand::NotUnderstood(why)),
     }
@@ -309,7 +310,7 @@ fn bind_line(bind: &crate::types::strings::Bind<'_>, facts: &Facts, demands: &mu
     }
 }
 
-fn mount_demands(mount: &Mount<'_>, facts: &Facts, demands: &mut Demands) {
+fn mount_demands(mount: &Mount<'_>, facts: &Facts, view: View<'_>, demands: &mut Demands) {
     const AT: &str = "HostConfig.Mounts";
     let Mount { kind, source, target, read_only, consistency: _, bind_options, volume_options, tmpfs_options, image_options, cluster_options } = mount;
     match target {
@@ -330,7 +331,15 @@ fn mount_demands(mount: &Mount<'_>, facts: &Facts, demands: &mut Demands) {
     }
     match kind {
         "bind" => bind_mount(source, *read_only == Some(true), bind_options.as_ref(), facts, demands),
-        "volume" => volume_mount(AT, source, volume_options.as_ref(), facts, demands),
+        "volume" => {
+            // A stored one carries the label that was set for it, and its volume was judged when it was mounted.
+            let given = volume_options.as_ref().and_then(|options| options.labels.as_ref()).filter(|_| matches!(view, View::Request));
+            labels(AT, given, demands);
+            if matches!(view, View::Request) && !source.is_empty() {
+                used_volume(AT, source, facts, demands);
+            }
+            volume_mount(AT, volume_options.as_ref(), demands);
+        }
         "tmpfs" => tmpfs_mount(AT, tmpfs_options.as_ref(), demands),
         "image" => {
             image(AT, source, facts, demands);
@@ -363,12 +372,8 @@ fn bind_mount(source: &str, read_only: bool, options: Option<&BindOptions<'_>>, 
     demands.push(at, Demand::Bind(Bind { source, writable: !read_only || part_writable, propagation, relabel: false, create, plain }));
 }
 
-fn volume_mount(at: &'static str, source: &str, options: Option<&VolumeOptions<'_>>, facts: &Facts, demands: &mut Demands) {
-    if !source.is_empty() {
-        used_volume(at, source, facts, demands);
-    }
-    let Some(VolumeOptions { no_copy: _, labels: given, driver_config, subpath }) = options else { return };
-    labels(at, given.as_ref(), demands);
+fn volume_mount(at: &'static str, options: Option<&VolumeOptions<'_>>, demands: &mut Demands) {
+    let Some(VolumeOptions { no_copy: _, labels: _, driver_config, subpath }) = options else { return };
     inner_path(at, subpath.as_deref().unwrap_or_default(), demands);
     if let Some(DriverConfig { name, options }) = driver_config {
         volume_driver(at, at, name.as_ref(), options.as_ref(), demands);

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{Body, Request, object_kind};
-use crate::OWNER_LABEL;
+use crate::{KIND_LABEL, OWNER_LABEL};
 use crate::facts::{Facts, Object, ObjectKind, PREDEFINED_NETWORKS, Reference};
 use crate::operation::OperationId;
 use crate::query::Value;
@@ -46,10 +46,7 @@ impl Request<'_> {
     /// The host paths that the request mounts, clean.
     #[must_use]
     pub fn host_paths(&self) -> Vec<String> {
-        match &self.body {
-            Body::ContainerCreate(body) => body.host_paths(),
-            _ => Vec::new(),
-        }
+        if let Body::ContainerCreate(body) = &self.body { body.host_paths() } else { Vec::new() }
     }
 
     /// The named volumes that the request mounts, those with a driver of their own left out.
@@ -83,9 +80,8 @@ impl Request<'_> {
         if let Some(Value::List(images)) = self.query.get("cachefrom") {
             images.iter().for_each(|image| add(ObjectKind::Image, image));
         }
-        match NetworkMode::parse(Text::from(self.query.text("networkmode"))) {
-            Ok(mode) => mode.reference(add),
-            Err(_) => {}
+        if let Ok(mode) = NetworkMode::parse(self.query.text("networkmode")) {
+            mode.reference(add);
         }
     }
 
@@ -122,7 +118,7 @@ impl Request<'_> {
     }
 
     fn bind_build(&mut self, facts: &Facts) {
-        if let Ok(mut mode) = NetworkMode::parse(Text::from(self.query.text("networkmode").to_owned())) {
+        if let Ok(mut mode) = NetworkMode::parse(self.query.text("networkmode")) {
             mode.bind(facts);
             if self.query.get("networkmode").is_some() {
                 self.query.set("networkmode", Value::Text(Text::from(mode.to_string())));
@@ -140,9 +136,13 @@ impl Request<'_> {
         let owner = |labels: &mut Option<Map<'_, Text<'_>>>| {
             labels.get_or_insert_with(Map::default).insert(Text::from(OWNER_LABEL), Text::from(tenant.to_owned()));
         };
+        let kind = |labels: &mut Option<Map<'_, Text<'_>>>, kind: ObjectKind| {
+            labels.get_or_insert_with(Map::default).insert(Text::from(KIND_LABEL), Text::from(kind.label().unwrap_or_default()));
+        };
         match &mut self.body {
             Body::ContainerCreate(body) => {
                 owner(&mut body.labels);
+                kind(&mut body.labels, ObjectKind::Container);
                 // Volumes that are made with the container; those that exist keep what they have.
                 let mounts = body.host_config.iter_mut().flat_map(|host| host.mounts.iter_mut()).flatten();
                 for mount in mounts.filter(|mount| mount.kind.as_deref() == Some("volume")) {
@@ -157,6 +157,7 @@ impl Request<'_> {
                     _ => BTreeMap::new(),
                 };
                 labels.insert(OWNER_LABEL.to_owned(), Some(tenant.to_owned()));
+                labels.insert(KIND_LABEL.to_owned(), ObjectKind::Image.label().map(str::to_owned));
                 self.query.set("labels", Value::Pairs(labels));
             }
             Body::ContainerUpdate(_)

@@ -65,6 +65,10 @@ body! {
         host_config: HostConfig<'a> = "HostConfig",
         /// The networks that it is attached to.
         networking_config: NetworkingConfig<'a> = "NetworkingConfig",
+        ; drop {
+            name = "name",
+            platform = "platform",
+        }
     }
 }
 

@@ -20,6 +20,7 @@ body! {
         /// Attach standard output.
         attach_stdout: bool = "AttachStdout",
         /// The keys that detach.
+        #[serde(alias = "detachKeys")] // aiodocker's spelling; Go folds it to this one
         detach_keys: Text<'a> = "DetachKeys",
         /// Environment, `KEY=value` (1.25).
         env: Vec<Text<'a>> = "Env",
@@ -43,5 +44,12 @@ body! {
         tty: bool = "Tty",
         /// Rows and columns of the terminal (1.42).
         console_size: [u32; 2] = "ConsoleSize",
+        ; drop {
+            hijack = "hijack",
+            stdin = "stdin",
+            stdout = "stdout",
+            stderr = "stderr",
+            stream = "stream",
+        }
     }
 }

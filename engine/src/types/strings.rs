@@ -13,12 +13,9 @@ impl<'a> ContainerReference<'a> {
     ///
     /// # Errors
     /// It has characters that no container's name has (moby daemon/names/names.go, RestrictedNameChars).
-    pub fn parse(text: Text<'a>) -> Result<Self, String> {
-        let text = match text.strip_prefix('/') {
-            Some(rest) => Text::from(rest.to_owned()),
-            None => text,
-        };
-        if is_object_name(&text) { Ok(Self(text)) } else { Err(format!("`{text}` is no container's name or id")) }
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let name = text.strip_prefix('/').unwrap_or(text);
+        if is_object_name(name) { Ok(Self(Text::from(name.to_owned()))) } else { Err(format!("`{}` is no container's name or id", text.escape_debug())) }
     }
 
     /// The name or id.
@@ -74,14 +71,14 @@ impl<'a> NetworkMode<'a> {
     ///
     /// # Errors
     /// It names something that cannot be a network or container.
-    pub fn parse(text: Text<'a>) -> Result<Self, String> {
-        Ok(match text.as_str() {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        Ok(match text {
             "" | "default" => Self::Default,
             "host" => Self::Host,
             "none" => Self::None,
             other => match other.strip_prefix("container:") {
-                Some(container) => Self::Container(ContainerReference::parse(Text::from(container.to_owned()))?),
-                None if is_object_name(other) => Self::Network(text),
+                Some(container) => Self::Container(ContainerReference::parse(container)?),
+                None if is_object_name(other) => Self::Network(Text::from(other.to_owned())),
                 None => return Err(format!("`{other}` is no network")),
             },
         })
@@ -117,12 +114,12 @@ impl<'a> PidMode<'a> {
     ///
     /// # Errors
     /// It is none. (20.10 stores unknown values.)
-    pub fn parse(text: Text<'a>) -> Result<Self, String> {
-        match text.as_str() {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
             "" | "private" => Ok(Self::Private),
             "host" => Ok(Self::Host),
             other => match other.strip_prefix("container:") {
-                Some(container) => ContainerReference::parse(Text::from(container.to_owned())).map(Self::Container),
+                Some(container) => ContainerReference::parse(container).map(Self::Container),
                 None => Err(format!("`{other}` is no PID mode")),
             },
         }
@@ -162,15 +159,15 @@ impl<'a> IpcMode<'a> {
     ///
     /// # Errors
     /// It is none.
-    pub fn parse(text: Text<'a>) -> Result<Self, String> {
-        match text.as_str() {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
             "" => Ok(Self::Default),
             "host" => Ok(Self::Host),
             "none" => Ok(Self::None),
             "private" => Ok(Self::Private),
             "shareable" => Ok(Self::Shareable),
             other => match other.strip_prefix("container:") {
-                Some(container) => ContainerReference::parse(Text::from(container.to_owned())).map(Self::Container),
+                Some(container) => ContainerReference::parse(container).map(Self::Container),
                 None => Err(format!("`{other}` is no IPC mode")),
             },
         }
@@ -207,8 +204,8 @@ impl<'a> CgroupnsMode<'a> {
     ///
     /// # Errors
     /// It is none.
-    pub fn parse(text: Text<'a>) -> Result<Self, String> {
-        match text.as_str() {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
             "" => Ok(Self::Default(std::marker::PhantomData)),
             "host" => Ok(Self::Host),
             "private" => Ok(Self::Private),
@@ -256,9 +253,8 @@ impl<'a> ContainerPath<'a> {
     ///
     /// # Errors
     /// It is not absolute.
-    pub fn parse(text: Text<'a>) -> Result<Self, String> {
-        match clean_path(&text) {
-            Some(clean) if clean == text.as_str() => Ok(Self(text)),
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match clean_path(text) {
             Some(clean) => Ok(Self(Text::from(clean))),
             None => Err(format!("`{}` is not an absolute path", text.escape_debug())),
         }
@@ -333,9 +329,9 @@ impl<'a> Bind<'a> {
     ///
     /// # Errors
     /// Says which part of it is wrong.
-    pub fn parse(text: Text<'a>) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let parts: Vec<&str> = text.split(':').collect();
-        let path = |text: &str| ContainerPath::parse(Text::from(text.to_owned()));
+        let path = |text: &str| ContainerPath::parse(text);
         match parts.as_slice() {
             [target] => Ok(Self { source: BindSource::Anonymous, target: path(target)?, options: BindMode::default() }),
             [source, target] => Ok(Self { source: BindSource::parse(source)?, target: path(target)?, options: BindMode::default() }),
@@ -426,14 +422,14 @@ impl<'a> VolumeFrom<'a> {
     ///
     /// # Errors
     /// Says what is wrong.
-    pub fn parse(text: Text<'a>) -> Result<Self, String> {
-        let (name, mode) = text.split_once(':').unwrap_or((&text, "rw"));
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (name, mode) = text.split_once(':').unwrap_or((text, "rw"));
         let read_only = match mode {
             "ro" => true,
             "rw" | "z" | "Z" | "" => false,
             other => return Err(format!("unknown mode `{other}`")),
         };
-        Ok(Self { container: ContainerReference::parse(Text::from(name.to_owned()))?, read_only })
+        Ok(Self { container: ContainerReference::parse(name)?, read_only })
     }
 }
 
@@ -458,13 +454,13 @@ impl<'a> Link<'a> {
     ///
     /// # Errors
     /// Says what is wrong.
-    pub fn parse(text: Text<'a>) -> Result<Self, String> {
-        let (name, alias) = text.split_once(':').unwrap_or((&text, &text));
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (name, alias) = text.split_once(':').unwrap_or((text, text));
         let alias = alias.rsplit('/').next().unwrap_or(alias);
         if !is_object_name(alias) {
             return Err(format!("`{alias}` is no alias"));
         }
-        Ok(Self { container: ContainerReference::parse(Text::from(name.to_owned()))?, alias: Text::from(alias.to_owned()) })
+        Ok(Self { container: ContainerReference::parse(name)?, alias: Text::from(alias.to_owned()) })
     }
 }
 
@@ -489,7 +485,7 @@ impl<'a> ExtraHost<'a> {
     ///
     /// # Errors
     /// Says what is wrong.
-    pub fn parse(text: Text<'a>) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let (name, address) = text.split_once([':', '=']).ok_or_else(|| format!("`{}` is not `name:address`", text.escape_debug()))?;
         if !is_host_name(name) {
             return Err(format!("`{}` is no host name", name.escape_debug()));
@@ -543,7 +539,7 @@ impl<'a> SecurityOption<'a> {
     ///
     /// # Errors
     /// The key is unknown, or a truth value is none.
-    pub fn parse(text: Text<'a>) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let truth = |value: &str| match value {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
             "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
@@ -552,7 +548,7 @@ impl<'a> SecurityOption<'a> {
         let separator = if text.contains('=') { '=' } else { ':' };
         let (key, value) = match text.split_once(separator) {
             Some((key, value)) => (key, Some(value)),
-            None => (text.as_str(), None),
+            None => (text, None),
         };
         let owned = |value: &str| Text::from(value.to_owned());
         match (key, value) {
@@ -634,7 +630,7 @@ mod tests {
             ("a:/b:ro:c", None),
             ("", None),
         ] {
-            assert_eq!(Bind::parse(text.into()).ok().map(|bind| bind.to_string()).as_deref(), canonical, "{text}");
+            assert_eq!(Bind::parse(text).ok().map(|bind| bind.to_string()).as_deref(), canonical, "{text}");
         }
     }
 
@@ -651,7 +647,7 @@ mod tests {
             ("no-new-privileges=maybe", None),
             ("what", None),
         ] {
-            assert_eq!(SecurityOption::parse(text.into()).ok().map(|option| option.to_string()).as_deref(), canonical, "{text}");
+            assert_eq!(SecurityOption::parse(text).ok().map(|option| option.to_string()).as_deref(), canonical, "{text}");
         }
     }
 

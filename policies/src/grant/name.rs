@@ -22,11 +22,17 @@ impl Pattern {
     /// Whether it covers a name of a kind.
     #[must_use]
     pub fn covers(&self, kind: Name, value: &str) -> bool {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "most names are compared as they are, or by the key of an option")]
         match kind {
             Name::Capability => self.covers_capability(value),
             Name::Subnet => self.covers_subnet(value),
             Name::Device => glob(&self.0, value) || (!self.0.contains(':') && value.rsplit_once(':').is_some_and(|(path, _)| glob(&self.0, path))),
-            _ => glob(&self.0, value) || (!self.0.contains('=') && value.split_once('=').is_some_and(|(key, _)| glob(&self.0, key))),
+            // An option's key and value are matched apart: a `*` in the one never reaches into the other.
+            _ => match (self.0.split_once('='), value.split_once('=')) {
+                (Some((key, wanted)), Some((given, set))) => glob(key, given) && glob(wanted, set),
+                (None, Some((given, _))) => glob(&self.0, given),
+                (Some(_) | None, None) => glob(&self.0, value),
+            },
         }
     }
 
@@ -87,6 +93,7 @@ mod tests {
         assert!(!covers("net.ipv4.ip_forward=0", Name::Sysctl, "net.ipv4.ip_forward=1"));
         assert!(covers("/dev/fuse", Name::Device, "/dev/fuse:rwm"));
         assert!(!covers("/dev/fuse:r", Name::Device, "/dev/fuse:rwm"));
+        assert!(!covers("net.ipv6.conf.*.disable_ipv6", Name::Sysctl, "net.ipv6.conf.all.forwarding=1.disable_ipv6"));
         assert!(covers("10.0.0.0/8", Name::Subnet, "10.1.0.0/16"));
         assert!(!covers("10.1.0.0/16", Name::Subnet, "10.0.0.0/8"));
         assert!(covers("default", Name::Capability, "NET_RAW") && !covers("default", Name::Capability, "+ALL"));

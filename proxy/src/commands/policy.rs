@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, Subcommand};
 use engine::facts::{Facts, Object, Owner, Reference};
-use engine::operation::{Effect, Family, OPERATIONS};
 use engine::{Headers, Request, Route};
 use policies::{Policy, shipped};
 
@@ -80,7 +79,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<bool> {
             }
         }
         Step::Schema => write!(out, "{}", policies::syntax::schema())?,
-        Step::Show { name, matrix: true } => write!(out, "{}", matrix(&load(name)?))?,
+        Step::Show { name, matrix: true } => write!(out, "{}", load(name)?.matrix())?,
         Step::Show { name: PolicyRef::Shipped(name), matrix: false } => match shipped::text(name) {
             Some(text) => write!(out, "{text}")?,
             None => anyhow::bail!(shipped::no_such(name)),
@@ -91,25 +90,6 @@ pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<bool> {
         }
     }
     Ok(true)
-}
-
-/// The decision matrix of a policy: family × effect, and whose objects.
-#[must_use]
-pub fn matrix(policy: &Policy) -> String {
-    let mut text = format!("{:<10}", "");
-    for effect in Effect::ALL {
-        text.push_str(&format!("{:<14}", effect.name()));
-    }
-    for family in Family::ALL {
-        text = format!("{}\n{:<10}", text.trim_end(), family.name());
-        for effect in Effect::ALL {
-            let mut scopes: Vec<&str> = OPERATIONS.iter().filter(|operation| operation.family == family && operation.effect == effect).map(|operation| policy.widest(operation)).collect();
-            scopes.sort_unstable();
-            scopes.dedup();
-            text.push_str(&format!("{:<14}", scopes.join("/")));
-        }
-    }
-    format!("{}\n", text.trim_end())
 }
 
 fn explain(policy: &Policy, tenant: &str, objects: Owned, path: &Path, out: &mut impl Write) -> anyhow::Result<bool> {

@@ -1,0 +1,184 @@
+//! Namespaces that send alike: one of them is walked for all.
+//!
+//! Containers on one bridge differ only in their addresses, as long as nothing asks by which port or from which hardware address a
+//! frame came. What the first of them can reach, with the addresses of all, is what each can reach with its own; only what goes to
+//! the first itself is asked of the second.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::model::fib::number;
+use crate::model::{EndpointKind, Model, Namespace, Place};
+use crate::packet::Packet;
+use crate::snapshot::{Expression, Family, LinkKind, Match, MetaKey, PayloadBase};
+use crate::space::Ranges;
+use crate::walk::{Start, address_of};
+
+use super::{Flow, Pair};
+
+/// Who sends: outside, a namespace, or one that speaks for others.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Origin {
+    namespace: Option<usize>,
+    members: Vec<usize>,
+}
+
+/// The groups of a model.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    by_member: BTreeMap<usize, Vec<usize>>,
+}
+
+impl Origin {
+    pub(crate) const fn outside() -> Self {
+        Self { namespace: None, members: Vec::new() }
+    }
+
+    /// One namespace, for itself; or outside.
+    pub(crate) fn only(namespace: Option<usize>) -> Self {
+        Self { namespace, members: namespace.into_iter().collect() }
+    }
+
+    pub(crate) const fn namespace(&self) -> Option<usize> {
+        self.namespace
+    }
+
+    pub(crate) fn members(&self) -> &[usize] {
+        &self.members
+    }
+
+    pub(crate) fn speaks_for(&self, namespace: usize) -> bool {
+        self.members.contains(&namespace)
+    }
+}
+
+impl Groups {
+    pub(crate) fn new(model: &Model) -> Self {
+        let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (index, _) in model.namespaces() {
+            if let Some(key) = likeness(model, index) {
+                groups.entry(key).or_default().push(index);
+            }
+        }
+        let mut by_member = BTreeMap::new();
+        for members in groups.into_values().filter(|members| members.len() > 2) {
+            for member in &members {
+                by_member.insert(*member, members.clone());
+            }
+        }
+        Self { by_member }
+    }
+
+    /// Who is walked for what a namespace sends to an endpoint.
+    pub(crate) fn origin(&self, namespace: usize, to: EndpointKind) -> Origin {
+        let Some(members) = self.by_member.get(&namespace) else { return Origin::only(Some(namespace)) };
+        let is_target = |member: &&usize| to == EndpointKind::Inside(**member);
+        let speaker = members.iter().take(2).find(|member| !is_target(member));
+        Origin { namespace: speaker.copied(), members: members.clone() }
+    }
+}
+
+/// What namespaces of a group have in common; none for one that stands alone.
+fn likeness(model: &Model, index: usize) -> Option<String> {
+    let content = model.namespace(index);
+    if index == model.host || !content.rules.tables.is_empty() || !content.opaque.is_empty() || content.has_fixed_neighbours() {
+        return None;
+    }
+    if content.fib4.has_custom_rules() || !content.fib6.has_default_rules() || content.sockets.iter().any(|socket| socket.owner.as_ref().is_some_and(|owner| owner.proxy.is_some())) {
+        return None;
+    }
+    let mut links = content.links.values().filter(|link| link.up && link.kind != LinkKind::Loopback);
+    let (link, None) = (links.next()?, links.next()) else { return None };
+    let place = Place { namespace: index, link: link.index };
+    if link.kind != LinkKind::Veth || link.master.is_some() || !model.uppers_of(place).is_empty() || content.opaque_links.contains_key(&link.index) {
+        return None;
+    }
+    let peer = model.peer_place(link.peer)?;
+    let port = model.link(peer)?;
+    let around = model.namespace(peer.namespace);
+    let bridge = around.links.get(&port.master?)?;
+    let LinkKind::Bridge(switches) = &bridge.kind else { return None };
+    let settings = port.port.as_ref()?;
+    let looked_at = around.rules.looks_at_ports() || around.opaque_links.contains_key(&port.index) || !model.uppers_of(peer).is_empty();
+    if switches.vlan_filtering || settings.hairpin || looked_at || model.uplinks.contains(&peer) || !port.up {
+        return None;
+    }
+    let own: Vec<String> = content.addresses_of(link.index).iter().map(|own| format!("{}/{}", own.address.trunc(), own.scope)).collect();
+    let routes = content.plain_routes();
+    Some(format!(
+        "{peer_namespace}.{bridge}:{settings:?}:{:?}:{:?}:{:?}:{:?}:{own:?}:{routes:?}:{}:{}",
+        link.ipv4,
+        link.ipv6,
+        content.ipv4_all,
+        content.ipv6_all,
+        link.name,
+        link.index,
+        peer_namespace = peer.namespace,
+        bridge = bridge.index,
+    ))
+}
+
+impl Pair {
+    /// Of what a group can send, what this member can, as it sends it.
+    pub(crate) fn sent_by(mut self, model: &Model, namespace: usize) -> Self {
+        let content = model.namespace(namespace);
+        let own = Ranges::union_of(content.addresses().map(|own| {
+            let own = number(own.address.addr());
+            (own, own)
+        }));
+        for flows in [&mut self.open, &mut self.unknown] {
+            flows.retain_mut(|flow| flow.sent_by(content, namespace, &own));
+        }
+        self
+    }
+}
+
+impl Flow {
+    fn sent_by(&mut self, content: &Namespace, namespace: usize, own: &Ranges) -> bool {
+        let both = self.sources.intersect(own);
+        let ipv4 = self.witness.is_ipv4();
+        let chosen = both.first().map(|source| address_of(source, ipv4)).filter(|source| is_own(content, *source));
+        match &mut self.start {
+            None | Some(Start::Arrival { .. }) => return true,
+            Some(Start::Process { namespace: from, .. }) => {
+                let Some(source) = chosen else { return false };
+                if *from != namespace || !content.has_address(self.witness.source) {
+                    self.witness = Packet { source, ..self.witness };
+                }
+                *from = namespace;
+            }
+            Some(Start::Wire { from, .. }) => {
+                if from.namespace != namespace
+                    && let Some(source) = chosen
+                {
+                    self.witness = Packet { source, ..self.witness };
+                }
+                from.namespace = namespace;
+            }
+        }
+        true
+    }
+}
+
+fn is_own(content: &Namespace, address: IpAddr) -> bool {
+    content.has_address(address)
+}
+
+impl crate::model::netfilter::Ruleset {
+    /// Whether a rule asks by which bridge port or from which hardware address a frame came.
+    fn looks_at_ports(&self) -> bool {
+        let asks = |expression: &Expression| {
+            matches!(
+                expression,
+                Expression::Match(Match::Physdev { .. } | Match::Mac { .. } | Match::Opaque { .. })
+                    | Expression::Payload { base: PayloadBase::Link, .. }
+                    | Expression::Meta { key: MetaKey::BriIifName | MetaKey::BriOifName | MetaKey::BriIifHwAddr, .. }
+                    | Expression::Opaque { .. }
+            )
+        };
+        self.tables.iter().any(|table| {
+            let bridged = matches!(table.family, Family::Bridge | Family::Arp | Family::Netdev);
+            bridged || table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions).any(asks)
+        })
+    }
+}

@@ -1,0 +1,45 @@
+//! `netcheck policy init` and `netcheck policy check`.
+
+use netcheck::analyse::{Attacker, analyse};
+use netcheck::compare::{Comparison, draft, parties};
+use netcheck::model::Model;
+use netcheck::report::text;
+use policies::isolation::{Isolation, Preset};
+
+use super::output::Output;
+use super::{Failure, Outcome, PolicyCommand, check, source};
+
+/// Writes a policy that allows what is there, or reads one.
+pub(crate) fn run(command: &PolicyCommand) -> Result<Outcome, Failure> {
+    match command {
+        PolicyCommand::Init { source, output } => {
+            let output = Output::open(output.as_deref())?;
+            let snapshot = source::snapshot(source)?;
+            let model = Model::new(&snapshot);
+            let reachability = analyse(&model, Attacker::Process);
+            let isolation = Isolation::preset(Preset::Strict);
+            let comparison = Comparison {
+                snapshot: &snapshot,
+                model: &model,
+                reachability: &reachability,
+                isolation: &isolation,
+                today: "",
+            };
+            output.write(draft(&comparison).as_bytes())?;
+            Ok(Outcome::Conforms)
+        }
+        PolicyCommand::Check { file, from } => {
+            let isolation = check::policy(file)?;
+            let mut out = format!("{}: a policy with preset {}\n", text::plain(file), isolation.preset.name());
+            if let Some(from) = from {
+                let snapshot = source::file(from)?;
+                let parties = parties(&snapshot, &Model::new(&snapshot));
+                for rule in isolation.about_nobody(&parties) {
+                    out += &format!("{}:{}: the rule is about nobody on this host\n", text::plain(file), rule.line);
+                }
+            }
+            Output::Standard.write(out.as_bytes())?;
+            Ok(Outcome::Conforms)
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! `netcheck watch`: again and again, on a clock and when the kernel says that something changed.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use miette::miette;
+use netcheck::analyse::Attacker;
+use netcheck::drift::Baseline;
+use netcheck::report::{Document, prometheus, text};
+
+use super::output::Output;
+use super::{Failure, Outcome, WatchArguments, check};
+use crate::shell::events::Events;
+use crate::shell::{collect, privilege};
+
+/// A client of `/metrics` that does not speak for so long is left alone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Never ends by itself.
+pub(crate) fn run(arguments: &WatchArguments) -> Result<Outcome, Failure> {
+    let isolation = check::policy(&arguments.policy)?;
+    let metrics = Arc::new(Mutex::new(String::new()));
+    if let Some(address) = arguments.metrics {
+        serve(address, Arc::clone(&metrics))?;
+    }
+    privilege::keep_only_what_is_needed().map_err(Failure::Collect)?;
+    let engine = arguments.engine.address();
+    let attacker = arguments.attacker.map(Attacker::from);
+    let events = Events::subscribe().map_err(|error| Failure::Collect(miette!("cannot watch the kernel: {error}")))?;
+    let mut before: Option<Baseline> = None;
+    loop {
+        match collect::collect(&engine) {
+            Ok(snapshot) => {
+                let (document, _) = check::compare(&snapshot, &isolation, attacker);
+                *metrics.lock().unwrap_or_else(PoisonError::into_inner) = prometheus::metrics(&document);
+                let now = Baseline::of(&document);
+                tell(arguments, &document, before.as_ref(), &now)?;
+                before = Some(now);
+            }
+            // The engine may be restarting: what was known stays until it is back.
+            Err(report) => eprintln!("{report:?}"),
+        }
+        events.wait(arguments.every);
+    }
+}
+
+/// Prints the first result, and later only what changed.
+fn tell(
+    arguments: &WatchArguments,
+    document: &Document,
+    before: Option<&Baseline>,
+    now: &Baseline,
+) -> Result<(), Failure> {
+    let Some(before) = before else {
+        return Output::Standard.write(text::document(document).as_bytes());
+    };
+    let drift = before.drift(now);
+    if drift.is_empty() {
+        return Ok(());
+    }
+    let told = format!("{}\n{}{}\n", document.taken, text::drift(&drift), text::summary(document));
+    Output::Standard.write(told.as_bytes())?;
+    if let Some(command) = &arguments.on_change {
+        notify(command, document);
+    }
+    Ok(())
+}
+
+/// Runs a command with the result on its standard input.
+fn notify(command: &str, document: &Document) {
+    let Ok(json) = serde_json::to_vec(document) else { return };
+    let child = Command::new("/bin/sh").args(["-c", command]).stdin(Stdio::piped()).spawn();
+    let result = child.and_then(|mut child| {
+        if let Some(mut input) = child.stdin.take() {
+            // A command that does not read is not an error.
+            let _ = input.write_all(&json);
+        }
+        child.wait()
+    });
+    match result {
+        Ok(status) if status.success() => {}
+        Ok(status) => eprintln!("`{}` ended with {status}", text::plain(command)),
+        Err(error) => eprintln!("`{}` could not be run: {error}", text::plain(command)),
+    }
+}
+
+/// Serves the last result as metrics, from a thread of its own.
+fn serve(address: SocketAddr, metrics: Arc<Mutex<String>>) -> Result<(), Failure> {
+    let listener = TcpListener::bind(address)
+        .map_err(|error| Failure::Usage(miette!("cannot listen on {address}: {error}")))?;
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let body = metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            // A client that went away is not an error.
+            let _ = answer(&stream, &body);
+        }
+    });
+    Ok(())
+}
+
+fn answer(mut stream: &TcpStream, body: &str) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut head = String::new();
+    std::io::Read::take(BufReader::new(stream), 8192).read_line(&mut head)?;
+    let (status, body) = if head.starts_with("GET /metrics ") { ("200 OK", body) } else { ("404 Not Found", "") };
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body.as_bytes())
+}

@@ -1,0 +1,377 @@
+//! What a snapshot means: namespaces that route, links that are wired, rules that are hooked.
+//!
+//! Nothing here follows a packet; [`crate::walk`] does. The model only puts what was read into the shape that the kernel keeps it in.
+
+pub mod fib;
+pub mod netfilter;
+mod wiring;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::snapshot::{self, GapKind, IpSet, Link, LinkKind, Mac, Neighbour, NamespaceId, PortVlan, Snapshot, Socket};
+
+use crate::space::Ranges;
+
+use fib::Fib;
+use netfilter::Ruleset;
+pub use wiring::{Place, Reach};
+pub(crate) use wiring::{is_bridge_port, vlan_in, vlan_out};
+
+/// Everything that packets can meet, in one host.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    namespaces: Vec<Namespace>,
+    by_id: BTreeMap<NamespaceId, usize>,
+    nowhere: Namespace,
+    uppers: wiring::Uppers,
+    /// The namespace that netcheck was started in.
+    pub host: usize,
+    /// Links of the host behind which is `outside`.
+    pub uplinks: Vec<Place>,
+    /// Who can be asked about, by name.
+    pub endpoints: Vec<Endpoint>,
+    /// What the whole host lacks; no answer is *closed* while there is one.
+    pub gaps: Vec<String>,
+    /// Registers hold integers with their least significant byte first.
+    pub little_endian: bool,
+}
+
+/// A name that can be asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: EndpointKind,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointKind {
+    /// A namespace: a container, the host, or one that only the kernel knows.
+    Inside(usize),
+    /// A container whose namespace was not found.
+    Lost,
+    /// The neighbour on the uplink.
+    Outside,
+}
+
+/// One network namespace.
+#[derive(Debug, Clone, Default)]
+pub struct Namespace {
+    /// For people.
+    pub label: String,
+    /// Its links, by index.
+    pub links: BTreeMap<u32, Link>,
+    by_name: BTreeMap<String, u32>,
+    addresses: BTreeMap<u32, Vec<snapshot::Address>>,
+    neighbours: BTreeMap<(u32, IpAddr), Neighbour>,
+    fixed_macs: BTreeMap<(u32, Mac), u32>,
+    vlans: BTreeMap<u32, Vec<PortVlan>>,
+    ports: BTreeMap<u32, Vec<u32>>,
+    /// Routing of IPv4.
+    pub fib4: Fib,
+    /// Routing of IPv6.
+    pub fib6: Fib,
+    /// `net.ipv4.conf.all`.
+    pub ipv4_all: snapshot::Ipv4Conf,
+    /// `net.ipv6.conf.all`.
+    pub ipv6_all: snapshot::Ipv6Conf,
+    /// `bridge-nf-call-iptables`.
+    pub bridge_calls_iptables: bool,
+    /// `bridge-nf-call-ip6tables`.
+    pub bridge_calls_ip6tables: bool,
+    /// nf_tables.
+    pub rules: Ruleset,
+    /// ipsets, by index.
+    pub ipsets: BTreeMap<u16, IpSet>,
+    /// Sockets that wait.
+    pub sockets: Vec<Socket>,
+    /// What is there and not modelled: a packet that comes here has an unknown fate.
+    pub opaque: Vec<String>,
+    /// The same, for one link.
+    pub opaque_links: BTreeMap<u32, String>,
+    /// Whether it could be read.
+    pub entered: bool,
+    local4: Ranges,
+    for_others: bool,
+}
+
+impl Model {
+    /// Builds the model of a snapshot.
+    #[must_use]
+    pub fn new(snapshot: &Snapshot) -> Self {
+        let mut model = Self { little_endian: snapshot.little_endian, ..Self::default() };
+        for namespace in &snapshot.namespaces {
+            model.by_id.insert(namespace.id, model.namespaces.len());
+            model.namespaces.push(Namespace::new(namespace));
+        }
+        model.host = model.by_id.get(&snapshot.this_host).copied().unwrap_or(0);
+        model.take_gaps(snapshot);
+        model.wire();
+        model.name_endpoints(snapshot);
+        model.uplinks = model.find_uplinks();
+        model
+    }
+
+    /// The namespace at this place in the snapshot; an empty one when there is none.
+    #[must_use]
+    pub fn namespace(&self, index: usize) -> &Namespace {
+        self.namespaces.get(index).unwrap_or(&self.nowhere)
+    }
+
+    /// All namespaces with their places.
+    pub fn namespaces(&self) -> impl Iterator<Item = (usize, &Namespace)> {
+        self.namespaces.iter().enumerate()
+    }
+
+    /// The place of a namespace.
+    #[must_use]
+    pub fn place_of(&self, id: NamespaceId) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// The endpoint of this name.
+    #[must_use]
+    pub fn endpoint(&self, name: &str) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.name == name)
+    }
+
+    /// A link by its place.
+    #[must_use]
+    pub fn link(&self, place: Place) -> Option<&Link> {
+        self.namespace(place.namespace).links.get(&place.link)
+    }
+
+    /// IPv4 addresses that a namespace delivers to itself.
+    #[must_use]
+    pub fn arp_answerable(&self, namespace: usize) -> &Ranges {
+        &self.namespace(namespace).local4
+    }
+
+    fn take_gaps(&mut self, snapshot: &Snapshot) {
+        for gap in &snapshot.gaps {
+            let text = format!("{:?}: {}", gap.kind, gap.detail);
+            let namespace = gap.namespace.and_then(|id| self.by_id.get(&id).copied()).and_then(|index| self.namespaces.get_mut(index));
+            match (namespace, gap.link, gap.kind) {
+                (_, _, GapKind::Engine | GapKind::Flowtable) => {}
+                (Some(namespace), Some(link), _) => {
+                    namespace.opaque_links.insert(link, text);
+                }
+                (Some(namespace), None, _) => namespace.opaque.push(text),
+                (None, _, GapKind::Disappeared) => {}
+                (None, ..) => self.gaps.push(text),
+            }
+        }
+    }
+
+    fn name_endpoints(&mut self, snapshot: &Snapshot) {
+        let mut named = vec![false; self.namespaces.len()];
+        let mut endpoints: BTreeMap<String, EndpointKind> = BTreeMap::new();
+        for container in snapshot.containers() {
+            let place = container.namespace.and_then(|id| self.place_of(id));
+            if let Some(seen) = place.and_then(|index| named.get_mut(index)) {
+                *seen = true;
+            }
+            endpoints.insert(container.name.clone(), place.map_or(EndpointKind::Lost, EndpointKind::Inside));
+        }
+        for (index, namespace) in snapshot.namespaces.iter().enumerate() {
+            if index == self.host || named.get(index).copied().unwrap_or(true) {
+                continue;
+            }
+            let names = if namespace.names.is_empty() { vec![format!("netns:{}", namespace.id)] } else { namespace.names.clone() };
+            for name in names {
+                let free = if endpoints.contains_key(&name) || name == "host" || name == "outside" { format!("netns:{name}") } else { name };
+                endpoints.insert(free, EndpointKind::Inside(index));
+            }
+        }
+        let mut labels: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for (name, kind) in &endpoints {
+            if let EndpointKind::Inside(index) = kind {
+                labels.entry(*index).or_default().push(name.clone());
+            }
+        }
+        for (index, names) in labels {
+            if let Some(namespace) = self.namespaces.get_mut(index) {
+                namespace.label = names.join("+");
+            }
+        }
+        if let Some(host) = self.namespaces.get_mut(self.host) {
+            "host".clone_into(&mut host.label);
+        }
+        endpoints.entry("host".to_owned()).or_insert(EndpointKind::Inside(self.host));
+        endpoints.entry("outside".to_owned()).or_insert(EndpointKind::Outside);
+        self.endpoints = endpoints.into_iter().map(|(name, kind)| Endpoint { name, kind }).collect();
+    }
+
+    /// Links with a default route; without any, hardware with an address; without that, a veth with an address whose other end
+    /// is not a container.
+    fn find_uplinks(&self) -> Vec<Place> {
+        let host = self.namespace(self.host);
+        let place = |link: u32| Place { namespace: self.host, link };
+        let mut by_route: Vec<u32> = host.fib4.default_links().chain(host.fib6.default_links()).collect();
+        by_route.sort_unstable();
+        by_route.dedup();
+        if !by_route.is_empty() {
+            return by_route.into_iter().map(place).collect();
+        }
+        let usable = |link: &&Link| link.up && link.master.is_none() && !host.addresses_of(link.index).is_empty();
+        let hardware: Vec<Place> =
+            host.links.values().filter(usable).filter(|link| link.kind == LinkKind::Physical).map(|link| place(link.index)).collect();
+        if !hardware.is_empty() {
+            return hardware;
+        }
+        host.links.values().filter(usable).filter(|link| link.kind == LinkKind::Veth).map(|link| place(link.index)).collect()
+    }
+}
+
+impl Namespace {
+    fn new(read: &snapshot::Namespace) -> Self {
+        let on = |name: &str| read.sysctls.get(name).is_some_and(|value| value.trim() == "1");
+        let (routes4, routes6) = read.routes.iter().cloned().partition(|route| route.destination.addr().is_ipv4());
+        let (rules4, rules6) = read.rules.iter().cloned().partition(|rule| rule.family == snapshot::Family::Ip);
+        let mut namespace = Self {
+            label: read.names.first().cloned().unwrap_or_else(|| format!("netns:{}", read.id)),
+            links: read.links.iter().map(|link| (link.index, link.clone())).collect(),
+            by_name: read.links.iter().map(|link| (link.name.clone(), link.index)).collect(),
+            fib4: Fib::new(routes4, rules4, true),
+            fib6: Fib::new(routes6, rules6, false),
+            ipv4_all: read.ipv4_all,
+            ipv6_all: read.ipv6_all,
+            bridge_calls_iptables: on("net/bridge/bridge-nf-call-iptables"),
+            bridge_calls_ip6tables: on("net/bridge/bridge-nf-call-ip6tables"),
+            rules: Ruleset::new(&read.tables),
+            ipsets: read.ipsets.iter().map(|set| (set.index, set.clone())).collect(),
+            sockets: read.sockets.clone(),
+            entered: !read.links.is_empty(),
+            ..Self::default()
+        };
+        namespace.local4 = Ranges::union_of(
+            namespace.fib4.local_routes().filter(|route| route.kind == snapshot::RouteKind::Local).map(|route| fib::prefix(&route.destination)),
+        );
+        let proxies = |conf: &snapshot::Ipv4Conf| conf.proxy_arp || conf.proxy_arp_pvlan;
+        namespace.for_others = proxies(&read.ipv4_all)
+            || read.links.iter().any(|link| link.ipv4.as_ref().is_some_and(proxies))
+            || read.neighbours.iter().any(|neighbour| neighbour.proxy);
+        for address in &read.addresses {
+            namespace.addresses.entry(address.link).or_default().push(address.clone());
+        }
+        for neighbour in &read.neighbours {
+            namespace.neighbours.insert((neighbour.link, neighbour.address), neighbour.clone());
+        }
+        for entry in read.fdb.iter().filter(|entry| entry.fixed) {
+            if let Some(bridge) = entry.bridge {
+                namespace.fixed_macs.insert((bridge, entry.mac), entry.link);
+            }
+        }
+        for vlan in &read.vlans {
+            namespace.vlans.entry(vlan.link).or_default().push(vlan.clone());
+        }
+        for link in &read.links {
+            if let (Some(master), Some(_)) = (link.master, &link.port) {
+                namespace.ports.entry(master).or_default().push(link.index);
+            }
+        }
+        if read.sysctls.get("net/bridge/bridge-nf-filter-vlan-tagged").is_some_and(|value| value.trim() != "0") {
+            namespace.opaque.push("bridge-nf-filter-vlan-tagged is on".to_owned());
+        }
+        namespace
+    }
+
+    /// Whether it may answer ARP for addresses that are not its own.
+    #[must_use]
+    pub const fn answers_for_others(&self) -> bool {
+        self.for_others
+    }
+
+    /// The link of this name.
+    #[must_use]
+    pub fn link_named(&self, name: &str) -> Option<&Link> {
+        self.by_name.get(name).and_then(|index| self.links.get(index))
+    }
+
+    /// Addresses of a link, in the kernel's order.
+    #[must_use]
+    pub fn addresses_of(&self, link: u32) -> &[snapshot::Address] {
+        self.addresses.get(&link).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every address, with its link.
+    pub fn addresses(&self) -> impl Iterator<Item = &snapshot::Address> {
+        self.addresses.values().flatten()
+    }
+
+    /// Whether one of the links has this address.
+    #[must_use]
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        self.addresses().any(|own| own.address.addr() == address && !own.unusable)
+    }
+
+    /// The neighbour entry that someone fixed, if any.
+    #[must_use]
+    pub fn fixed_neighbour(&self, link: u32, address: IpAddr) -> Option<Mac> {
+        const NOARP_OR_PERMANENT: u16 = 0xc0;
+        let entry = self.neighbours.get(&(link, address)).filter(|entry| entry.state & NOARP_OR_PERMANENT != 0 && !entry.proxy)?;
+        entry.mac
+    }
+
+    /// Whether someone fixed the hardware address of a neighbour.
+    #[must_use]
+    pub fn has_fixed_neighbours(&self) -> bool {
+        self.neighbours.values().any(|entry| entry.proxy || entry.state & 0xc0 != 0 && !entry.address.is_multicast() && !entry.address.is_loopback())
+    }
+
+    /// Routes that do not follow from the addresses alone: where to, by what, which way.
+    #[must_use]
+    pub fn plain_routes(&self) -> Vec<String> {
+        self.fib4.described().chain(self.fib6.described()).collect()
+    }
+
+    /// Whether a proxy entry answers for this address.
+    #[must_use]
+    pub fn proxies(&self, link: u32, address: IpAddr) -> bool {
+        self.neighbours.get(&(link, address)).is_some_and(|entry| entry.proxy)
+    }
+
+    /// Ports of a bridge.
+    #[must_use]
+    pub fn ports_of(&self, bridge: u32) -> &[u32] {
+        self.ports.get(&bridge).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where someone fixed a hardware address in a bridge.
+    #[must_use]
+    pub fn fixed_port(&self, bridge: u32, mac: Mac) -> Option<u32> {
+        self.fixed_macs.get(&(bridge, mac)).copied()
+    }
+
+    /// The vlan of an untagged frame that arrives on a port.
+    #[must_use]
+    pub fn pvid(&self, link: u32) -> Option<u16> {
+        self.vlans.get(&link).into_iter().flatten().find(|vlan| vlan.pvid).map(|vlan| vlan.first)
+    }
+
+    /// Whether a port is in a vlan, and if so whether frames leave it untagged.
+    #[must_use]
+    pub fn vlan_untagged(&self, link: u32, id: u16) -> Option<bool> {
+        self.vlans.get(&link).into_iter().flatten().find(|vlan| (vlan.first..=vlan.last).contains(&id)).map(|vlan| vlan.untagged)
+    }
+
+    /// Every vlan that a port is in, as ranges.
+    pub fn vlans_of(&self, link: u32) -> impl Iterator<Item = &PortVlan> {
+        self.vlans.get(&link).into_iter().flatten()
+    }
+
+    /// Larger of `all` and the device's `rp_filter`. `IN_DEV_RPFILTER`.
+    #[must_use]
+    pub fn rp_filter(&self, link: &Link) -> u8 {
+        link.ipv4.map_or(0, |conf| conf.rp_filter).max(self.ipv4_all.rp_filter)
+    }
+
+    /// A switch that `all` or the device turns on.
+    #[must_use]
+    pub fn ipv4_either(&self, link: &Link, switch: fn(&snapshot::Ipv4Conf) -> bool) -> bool {
+        switch(&self.ipv4_all) || link.ipv4.as_ref().is_some_and(switch)
+    }
+}

@@ -1,0 +1,235 @@
+//! nf_tables as the kernel hooks it: which chains run where and in which order, and sets that can be searched.
+
+use std::collections::BTreeMap;
+
+use crate::snapshot::{BaseChain, Chain, ChainKind, Element, Family, Hook, Set, Table};
+use crate::space::Ranges;
+
+/// The rules of one namespace.
+#[derive(Debug, Clone, Default)]
+pub struct Ruleset {
+    /// Tables, in the order of the dump.
+    pub tables: Vec<NfTable>,
+    hooks: BTreeMap<(Layer, Hook), Vec<Hooked>>,
+    nat: BTreeMap<(Layer, Hook), Vec<ChainAt>>,
+    ingress: BTreeMap<Hook, Vec<(String, ChainAt)>>,
+}
+
+/// What kind of packet a hook is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Layer {
+    /// ARP.
+    Arp,
+    /// Frames on a bridge.
+    Bridge,
+    /// IPv4.
+    Ip,
+    /// IPv6.
+    Ip6,
+}
+
+/// A chain by its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChainAt {
+    /// Index of the table.
+    pub table: usize,
+    /// Index of the chain in it.
+    pub chain: usize,
+}
+
+/// What runs at a hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hooked {
+    /// A base chain of type filter or route.
+    Chain(ChainAt),
+    /// Connection tracking.
+    Conntrack,
+    /// Address translation, and the nat chains for the first packet.
+    Nat,
+}
+
+/// A table with ways to find what is in it.
+#[derive(Debug, Clone)]
+pub struct NfTable {
+    /// Its family.
+    pub family: Family,
+    /// Its name.
+    pub name: String,
+    /// Its chains.
+    pub chains: Vec<Chain>,
+    by_name: BTreeMap<String, usize>,
+    sets: BTreeMap<String, SearchSet>,
+}
+
+/// A set that can be searched.
+#[derive(Debug, Clone)]
+pub struct SearchSet {
+    /// As it was read; elements sorted by their lowest key, the catch-all element apart.
+    pub set: Set,
+    /// The element for keys that no other has.
+    pub catch_all: Option<Element>,
+    /// Keys of the elements as numbers, when a key is one number of at most 16 bytes.
+    pub keys: Option<Ranges>,
+}
+
+const CONNTRACK: i32 = -200;
+const NAT_DESTINATION: i32 = -100;
+const NAT_SOURCE: i32 = 100;
+
+impl Ruleset {
+    /// Hooks the chains of these tables.
+    #[must_use]
+    pub fn new(tables: &[Table]) -> Self {
+        let mut rules = Self { tables: tables.iter().map(NfTable::new).collect(), ..Self::default() };
+        // Of chains with equal priority the newest is first: `nf_hook_entries_grow` inserts before its equals.
+        let mut order: Vec<(usize, &Table)> = tables.iter().enumerate().collect();
+        order.sort_by_key(|(_, table)| std::cmp::Reverse(table.handle));
+        let mut filters: BTreeMap<(Layer, Hook), Vec<(i32, Hooked)>> = BTreeMap::new();
+        let mut nats: BTreeMap<(Layer, Hook), Vec<(i32, ChainAt)>> = BTreeMap::new();
+        for (index, table) in order.into_iter().filter(|(_, table)| !table.dormant) {
+            let mut chains: Vec<(usize, &Chain)> = table.chains.iter().enumerate().collect();
+            chains.sort_by_key(|(_, chain)| std::cmp::Reverse(chain.handle));
+            for (chain_index, chain) in chains {
+                let Some(base) = &chain.base else { continue };
+                let at = ChainAt { table: index, chain: chain_index };
+                if matches!(base.hook, Hook::Ingress | Hook::Egress) {
+                    let hooked = rules.ingress.entry(base.hook).or_default();
+                    hooked.extend(base.devices.iter().map(|device| (device.clone(), at)));
+                }
+                for layer in layers(table.family) {
+                    hook(*layer, base, at, &mut filters, &mut nats);
+                }
+            }
+        }
+        for layer in [Layer::Ip, Layer::Ip6] {
+            for (hook, priority, hooked) in [
+                (Hook::Prerouting, CONNTRACK, Hooked::Conntrack),
+                (Hook::Output, CONNTRACK, Hooked::Conntrack),
+                (Hook::Prerouting, NAT_DESTINATION, Hooked::Nat),
+                (Hook::Output, NAT_DESTINATION, Hooked::Nat),
+                (Hook::Postrouting, NAT_SOURCE, Hooked::Nat),
+                (Hook::Input, NAT_SOURCE, Hooked::Nat),
+            ] {
+                filters.entry((layer, hook)).or_default().push((priority, hooked));
+            }
+        }
+        rules.hooks = filters.into_iter().map(|(key, entries)| (key, sorted(entries))).collect();
+        rules.nat = nats.into_iter().map(|(key, entries)| (key, sorted(entries))).collect();
+        rules
+    }
+
+    /// What runs at a hook, in order.
+    #[must_use]
+    pub fn at(&self, layer: Layer, hook: Hook) -> &[Hooked] {
+        self.hooks.get(&(layer, hook)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The priority of a hooked chain; conntrack and nat have their own.
+    #[must_use]
+    pub fn base(&self, at: ChainAt) -> Option<&BaseChain> {
+        self.chain(at).and_then(|chain| chain.base.as_ref())
+    }
+
+    /// The nat chains of a hook, in order.
+    #[must_use]
+    pub fn nat_at(&self, layer: Layer, hook: Hook) -> &[ChainAt] {
+        self.nat.get(&(layer, hook)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Chains at the ingress or egress of a device.
+    pub fn at_device<'a>(&'a self, hook: Hook, device: &'a str) -> impl Iterator<Item = ChainAt> + 'a {
+        let fits = move |name: &str| name.strip_suffix('*').map_or(name == device, |prefix| device.starts_with(prefix));
+        self.ingress.get(&hook).into_iter().flatten().filter(move |(name, _)| fits(name)).map(|(_, at)| *at)
+    }
+
+    /// Whether ARP has rules.
+    #[must_use]
+    pub fn filters_arp(&self) -> bool {
+        self.tables.iter().any(|table| table.family == Family::Arp && table.chains.iter().any(|chain| !chain.rules.is_empty()))
+    }
+
+    /// A chain.
+    #[must_use]
+    pub fn chain(&self, at: ChainAt) -> Option<&Chain> {
+        self.tables.get(at.table)?.chains.get(at.chain)
+    }
+
+    /// A table.
+    #[must_use]
+    pub fn table(&self, index: usize) -> Option<&NfTable> {
+        self.tables.get(index)
+    }
+}
+
+fn layers(family: Family) -> &'static [Layer] {
+    match family {
+        Family::Arp => &[Layer::Arp],
+        Family::Bridge => &[Layer::Bridge],
+        Family::Inet => &[Layer::Ip, Layer::Ip6],
+        Family::Ip => &[Layer::Ip],
+        Family::Ip6 => &[Layer::Ip6],
+        Family::Netdev | Family::Other(_) => &[],
+    }
+}
+
+type ByHook<T> = BTreeMap<(Layer, Hook), Vec<(i32, T)>>;
+
+fn hook(layer: Layer, base: &BaseChain, at: ChainAt, filters: &mut ByHook<Hooked>, nats: &mut ByHook<ChainAt>) {
+    match base.kind {
+        // Nat chains share one hook, at the place of nat; their priority orders them among themselves.
+        ChainKind::Nat => nats.entry((layer, base.hook)).or_default().push((base.priority, at)),
+        ChainKind::Filter | ChainKind::Route | ChainKind::Other(_) => {
+            filters.entry((layer, base.hook)).or_default().push((base.priority, Hooked::Chain(at)));
+        }
+    }
+}
+
+fn sorted<T>(mut entries: Vec<(i32, T)>) -> Vec<T> {
+    entries.sort_by_key(|(priority, _)| *priority);
+    entries.into_iter().map(|(_, entry)| entry).collect()
+}
+
+impl NfTable {
+    fn new(table: &Table) -> Self {
+        Self {
+            family: table.family,
+            name: table.name.clone(),
+            chains: table.chains.clone(),
+            by_name: table.chains.iter().enumerate().map(|(index, chain)| (chain.name.clone(), index)).collect(),
+            sets: table.sets.iter().map(|set| (set.name.clone(), SearchSet::new(set))).collect(),
+        }
+    }
+
+    /// The place of a chain.
+    #[must_use]
+    pub fn chain_named(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// A set.
+    #[must_use]
+    pub fn set(&self, name: &str) -> Option<&SearchSet> {
+        self.sets.get(name)
+    }
+}
+
+impl SearchSet {
+    fn new(read: &Set) -> Self {
+        let mut set = read.clone();
+        let catch_all = set.elements.iter().find(|element| element.catch_all).cloned();
+        set.elements.retain(|element| !element.catch_all);
+        set.elements.sort_by(|left, right| left.from.cmp(&right.from));
+        let one_number = set.fields.len() <= 1 && set.key_len <= 16;
+        let keys = one_number.then(|| {
+            let number = |bytes: &[u8]| bytes.iter().fold(0_u128, |sum, byte| sum << 8 | u128::from(*byte));
+            Ranges::union_of(set.elements.iter().map(|element| (number(element.from.as_slice()), number(element.to.as_slice()))))
+        });
+        Self { set, catch_all, keys }
+    }
+
+    /// Whether what is in it depends on earlier packets or on time.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        self.set.flags.dynamic || self.set.flags.timeout
+    }
+}

@@ -1,0 +1,77 @@
+//! For CI: JUnit's XML. A test case an ordered pair; pairs against the policy fail, those that are not known are errors.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::document::{Document, State, Violation};
+use super::text;
+
+/// A test suite.
+#[must_use]
+pub fn suite(document: &Document) -> String {
+    let count = |state: &dyn Fn(State) -> bool| document.violations.iter().filter(|one| state(one.state)).count();
+    let (failures, errors) = (count(&|state| state != State::Unknown), count(&|state| state == State::Unknown));
+    let mut against: BTreeMap<(&str, &str), Vec<&Violation>> = BTreeMap::new();
+    for violation in &document.violations {
+        against.entry((violation.from.as_str(), violation.to.as_str())).or_default().push(violation);
+    }
+    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        out,
+        "<testsuite name=\"netcheck {}\" tests=\"{}\" failures=\"{failures}\" errors=\"{errors}\" timestamp=\"{}\">",
+        escape(&document.host),
+        document.flows.len(),
+        escape(&document.taken)
+    );
+    for flow in &document.flows {
+        let found = against.get(&(flow.from.as_str(), flow.to.as_str()));
+        let _ = write!(out, "  <testcase classname=\"{}\" name=\"to {}\"", escape(&flow.from), escape(&flow.to));
+        let Some(found) = found else {
+            let _ = writeln!(out, "/>");
+            continue;
+        };
+        let _ = writeln!(out, ">");
+        for violation in found {
+            let element = if violation.state == State::Unknown { "error" } else { "failure" };
+            let _ = writeln!(
+                out,
+                "    <{element} type=\"{}\" message=\"{}\">{}</{element}>",
+                escape(&violation.kind),
+                escape(&text::title(violation)),
+                escape(&text::violation(violation))
+            );
+        }
+        let _ = writeln!(out, "  </testcase>");
+    }
+    out.push_str("</testsuite>\n");
+    out
+}
+
+/// Text for an element or an attribute. Characters that XML cannot have at all are replaced.
+pub(crate) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\n' | '\t' => out.push(character),
+            other if other.is_control() || matches!(other, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_a_container_gets_out_of_its_place() {
+        assert_eq!(escape("</testsuite>\"'&\u{1b}[31m"), "&lt;/testsuite&gt;&quot;&#39;&amp;\u{fffd}[31m");
+    }
+}

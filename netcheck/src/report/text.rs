@@ -1,0 +1,221 @@
+//! For a terminal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use crate::analyse::{Answer, Explanation};
+use crate::drift::Drift;
+
+use super::document::{Document, FlowView, State, Step, Violation};
+
+/// Names that take more room than this are cut in the matrix.
+const COLUMN: usize = 12;
+
+/// Text from a container without what could move the cursor, colour the terminal, or reorder what stands beside it.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let harmless = |character: char| {
+        let reorders = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || reorders { '\u{fffd}' } else { character }
+    };
+    text.chars().map(harmless).collect()
+}
+
+/// The answer to one question.
+#[must_use]
+pub fn explanation(answer: &Explanation) -> String {
+    let mut out = String::new();
+    let port = answer.port.map_or_else(String::new, |port| format!("/{port}"));
+    let verdict = match answer.answer {
+        Answer::Closed => "closed",
+        Answer::Open if answer.reply => "open",
+        Answer::Open => "open, one way: no answer comes back",
+        Answer::Unknown => "unknown",
+    };
+    let (from, to) = (plain(&answer.from), plain(&answer.to));
+    line(&mut out, &format!("{from} → {to} {}{port} (attacker: {}): {verdict}", answer.protocol.name(), answer.attacker.name()));
+    if let Some(witness) = &answer.witness {
+        line(&mut out, &format!("  packet  {witness}"));
+    }
+    path(&mut out, answer.trace.iter().map(Step::from));
+    for reason in &answer.closed_by {
+        line(&mut out, &format!("  closed  {}", step(&Step::from(reason.as_hop()))));
+    }
+    for reason in &answer.unknown_because {
+        line(&mut out, &format!("  unknown {}", plain(reason)));
+    }
+    out
+}
+
+fn line(out: &mut String, text: &str) {
+    // Writing to a string does not fail.
+    let _ = writeln!(out, "{text}");
+}
+
+fn path(out: &mut String, steps: impl Iterator<Item = Step>) {
+    let mut place = String::new();
+    for one in steps {
+        let here = if one.at == place { String::new() } else { plain(&one.at) };
+        line(out, &format!("  {here:<12}  {}", step(&Step { at: String::new(), ..one.clone() })));
+        place = one.at;
+    }
+}
+
+/// One step: where, at which hook, what.
+fn step(step: &Step) -> String {
+    let place = if step.at.is_empty() { String::new() } else { format!("{}: ", plain(&step.at)) };
+    let kind = step.hook.as_ref().map_or(step.kind.as_str(), String::as_str);
+    format!("{place}{kind:<11} {}", plain(&step.text))
+}
+
+/// The result of a check: matrix, violations, gaps.
+#[must_use]
+pub fn document(document: &Document) -> String {
+    let mut out = String::new();
+    line(&mut out, &format!("{}, {}, attacker: {}, policy: {}", plain(&document.host), document.taken, document.attacker, document.policy));
+    line(&mut out, "");
+    matrix(&mut out, document);
+    for violation in &document.violations {
+        line(&mut out, "");
+        one(&mut out, violation);
+    }
+    for violation in &document.excepted {
+        line(&mut out, "");
+        line(&mut out, &format!("excepted for now: {}", title(violation)));
+    }
+    if !document.gaps.is_empty() {
+        line(&mut out, "");
+        line(&mut out, "not covered:");
+        for gap in &document.gaps {
+            line(&mut out, &format!("  {}", plain(gap)));
+        }
+    }
+    if !document.notes.is_empty() {
+        line(&mut out, "");
+    }
+    for note in &document.notes {
+        line(&mut out, &format!("note: {}", plain(note)));
+    }
+    line(&mut out, "");
+    line(&mut out, &summary(document));
+    out
+}
+
+/// One line: what was found.
+#[must_use]
+pub fn summary(document: &Document) -> String {
+    let count = |state| document.violations.iter().filter(|one| one.state == state).count();
+    let pairs = document.flows.len();
+    let (open, unknown, missing) = (count(State::Open), count(State::Unknown), count(State::Closed));
+    if open + unknown + missing == 0 {
+        return format!("conforms: {pairs} pairs of {} endpoints", document.endpoints.len());
+    }
+    format!("{open} violations, {unknown} unknown where isolation is required, {missing} required and missing; {pairs} pairs")
+}
+
+/// Who reaches whom. Receivers are columns. Endpoints whose rows and columns are equal are one line.
+fn matrix(out: &mut String, document: &Document) {
+    let names: Vec<String> = document.endpoints.iter().map(|name| short(&plain(name))).collect();
+    let flows: BTreeMap<(&str, &str), &FlowView> =
+        document.flows.iter().map(|flow| ((flow.from.as_str(), flow.to.as_str()), flow)).collect();
+    let bad: BTreeSet<(&str, &str)> =
+        document.violations.iter().map(|violation| (violation.from.as_str(), violation.to.as_str())).collect();
+    let left = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(9);
+    let head: Vec<String> = names.iter().map(|name| format!("{name:>4}")).collect();
+    line(out, &format!("{:<left$} {}", "from \\ to", head.join(" ")));
+    for (from, name) in document.endpoints.iter().zip(&names) {
+        let cells: Vec<String> = document
+            .endpoints
+            .iter()
+            .zip(&head)
+            .map(|(to, head)| {
+                let cell = cell(flows.get(&(from.as_str(), to.as_str())).copied(), from == to);
+                let mark = if bad.contains(&(from.as_str(), to.as_str())) { "!" } else { "" };
+                let cell = format!("{cell}{mark}");
+                let width = head.chars().count();
+                format!("{cell:>width$}")
+            })
+            .collect();
+        line(out, &format!("{name:<left$} {}", cells.join(" ")));
+    }
+    line(out, "+ all tcp and udp, o some, . nothing, ? unknown, - itself, ! against the policy");
+}
+
+fn cell(flow: Option<&FlowView>, same: bool) -> &'static str {
+    let Some(flow) = flow else { return if same { "-" } else { " " } };
+    let everything = |protocol: &str| {
+        flow.open.iter().any(|ports| ports.protocol == protocol && matches!(ports.ports.as_slice(), [all] if all == "1-65535"))
+    };
+    if everything("tcp") && everything("udp") {
+        "+"
+    } else if !flow.unknown.is_empty() {
+        "?"
+    } else if flow.open.is_empty() {
+        "."
+    } else {
+        "o"
+    }
+}
+
+fn short(name: &str) -> String {
+    if name.chars().count() <= COLUMN {
+        return name.to_owned();
+    }
+    let kept: String = name.chars().take(COLUMN - 1).collect();
+    format!("{kept}…")
+}
+
+/// Kind, who, whom, what.
+#[must_use]
+pub fn title(violation: &Violation) -> String {
+    let flows: Vec<String> = violation.flows.iter().map(ToString::to_string).collect();
+    let state = match violation.state {
+        State::Closed => "does not reach",
+        State::Open => "reaches",
+        State::Unknown => "may reach",
+    };
+    format!("{}: {} {state} {} {}", violation.kind, plain(&violation.from), plain(&violation.to), flows.join(" "))
+}
+
+/// What changed.
+#[must_use]
+pub fn drift(drift: &Drift) -> String {
+    let mut out = String::new();
+    for (word, names) in [("new endpoint", &drift.appeared), ("gone endpoint", &drift.vanished)] {
+        for name in names {
+            line(&mut out, &format!("{word}: {}", plain(name)));
+        }
+    }
+    for (word, changes) in [("opened", &drift.opened), ("closed", &drift.closed)] {
+        for change in changes {
+            let flows: Vec<String> = change.flows.iter().map(ToString::to_string).collect();
+            line(&mut out, &format!("{word}: {} → {} {}", plain(&change.from), plain(&change.to), flows.join(" ")));
+        }
+    }
+    if drift.is_empty() {
+        line(&mut out, "nothing changed");
+    }
+    out
+}
+
+/// Everything about one violation.
+#[must_use]
+pub fn violation(violation: &Violation) -> String {
+    let mut out = String::new();
+    one(&mut out, violation);
+    out
+}
+
+fn one(out: &mut String, violation: &Violation) {
+    let state = if violation.state == State::Unknown { "UNKNOWN" } else { "VIOLATION" };
+    line(out, &format!("{state} [{}] {}", violation.severity.name(), title(violation)));
+    line(out, &format!("  why     {}", plain(&violation.why)));
+    if let Some(witness) = &violation.witness {
+        line(out, &format!("  packet  {}", plain(witness)));
+    }
+    path(out, violation.trace.iter().cloned());
+    if !violation.fix.is_empty() {
+        line(out, &format!("  fix     {}", plain(&violation.fix)));
+    }
+}
+

@@ -1,0 +1,421 @@
+//! Follows one packet through hooks, bridges, routes and namespaces, as the kernel would.
+//!
+//! This is the reference that everything else rests on. A walk is concrete: every field of the packet has one value. Beside it
+//! a [`Space`] is narrowed by whatever was looked at, so that it holds exactly packets which would have been treated the same;
+//! the analysis asks for walks until nothing is left over.
+//!
+//! ```text
+//!   Start ─▶ OUTPUT ─▶ POSTROUTING ─▶ transmit ═▶ receive ─▶ bridge (br_netfilter) ─▶ transmit …
+//!                                          ▲          └────▶ PREROUTING ─▶ route ─▶ INPUT ─▶ Delivered
+//!                                          └───── POSTROUTING ◀─ FORWARD ◀───┘
+//! ```
+//!
+//! Where something cannot be known (an opaque match, a rate limit, which of two neighbours answers) the walk takes one branch
+//! of several; [`Walker::branches`] takes all of them.
+
+mod compat;
+mod conntrack;
+mod header;
+mod hooks;
+mod layer2;
+mod layer3;
+mod rules;
+mod trace;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::model::{Model, Place, Reach};
+use crate::packet::{Packet, Transport};
+use crate::snapshot::Mac;
+use crate::space::{Field, Ranges, Space};
+
+use conntrack::Connection;
+pub(crate) use header::Header;
+pub(crate) use header::address as address_of;
+use header::{Cell, Number};
+pub use trace::{Hop, Reason};
+pub(crate) use trace::{Step, What};
+
+/// How a packet comes into being.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Start {
+    /// It arrives on a link from outside of all that is known.
+    Arrival {
+        /// The link.
+        at: Place,
+        /// Hardware address it is sent to.
+        to: Mac,
+    },
+    /// A program sends it: it passes OUTPUT and is routed.
+    Process {
+        /// In this namespace.
+        namespace: usize,
+        /// Through this link, which link-local destinations need.
+        link: Option<u32>,
+    },
+    /// A program writes the frame onto a link: no routing, no OUTPUT.
+    Wire {
+        /// The link that it leaves by.
+        from: Place,
+        /// Hardware address it is sent to.
+        to: Mac,
+        /// The tag it carries.
+        vlan: Option<u16>,
+    },
+}
+
+/// How a walk ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// It passed INPUT of a namespace.
+    Delivered {
+        /// The namespace.
+        namespace: usize,
+    },
+    /// It went nowhere.
+    Dropped(Reason),
+    /// It left by a link whose other end is outside.
+    Left {
+        /// The link.
+        by: Place,
+    },
+    /// Something that is not modelled decides.
+    Unknown(String),
+}
+
+/// One way that a packet may go.
+#[derive(Debug, Clone)]
+pub struct Branch {
+    /// Where it ended.
+    pub end: End,
+    /// The packet as it arrived there.
+    pub packet: Packet,
+    /// What it met.
+    pub(crate) steps: Vec<Step>,
+    /// Uplinks that it left by on its way.
+    pub exits: Vec<Place>,
+    /// Packets that go the same way for the same reasons.
+    pub space: Space,
+    /// Destination port at the end: whether it is still the sender's own.
+    pub(crate) header: Header,
+    /// What could not be known: empty when this is the only way.
+    pub doubts: Vec<String>,
+    /// It ended before its destination was decided: rules may still have rewritten it.
+    pub(crate) undecided: bool,
+    connections: BTreeMap<usize, Vec<Connection>>,
+    last_receiver: Option<Place>,
+}
+
+/// Follows packets through one model, and remembers what does not change between walks.
+#[derive(Debug)]
+pub struct Walker<'m> {
+    model: &'m Model,
+    reach: BTreeMap<(Place, Option<u16>), Rc<Reach>>,
+    space: Space,
+    steps: Vec<Step>,
+    exits: Vec<Place>,
+    connections: BTreeMap<usize, Vec<Connection>>,
+    script: Vec<usize>,
+    taken: Vec<Taken>,
+    last_receiver: Option<Place>,
+    nested: u32,
+    /// Where OUTPUT sent the packet after all.
+    rerouted: Option<layer3::Way>,
+    undecided: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Taken {
+    choice: usize,
+    of: usize,
+    why: String,
+}
+
+/// A packet inside a namespace: what the kernel keeps in `struct sk_buff`.
+#[derive(Debug, Clone)]
+struct Skb {
+    header: Header,
+    /// What the sender chose, in the order of [`Field::ALL`].
+    sent: [u128; 7],
+    mark: [Cell; 4],
+    ct: Ct,
+    frame: Option<Frame>,
+    /// br_netfilter has run PREROUTING for it: the IP stack will not.
+    prerouted: bool,
+    /// The bridge port that it came in by, while br_netfilter knows.
+    physical_in: Option<Place>,
+    /// Came by `lo` with its route: no second routing decision.
+    looped: bool,
+    hops: u32,
+}
+
+/// What conntrack knows of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ct {
+    /// Nothing: rules see `invalid`.
+    None,
+    /// Deliberately nothing.
+    Untracked,
+    /// A connection, and whether this packet is of its reply direction.
+    Of { connection: usize, reply: bool, established: bool },
+}
+
+/// An Ethernet header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Frame {
+    source: Option<Mac>,
+    /// None: a neighbour outside, whose address is not known.
+    destination: Option<Mac>,
+    vlan: Option<u16>,
+}
+
+/// Where the packet is next.
+#[derive(Debug)]
+enum Next {
+    /// `dev_queue_xmit`.
+    Transmit(Place),
+    /// `netif_receive_skb`.
+    Receive(Place),
+    /// `ip_rcv`, `ipv6_rcv`.
+    Input(Place),
+}
+
+/// More places than any sane path has: a routing loop.
+const MOST_HOPS: u32 = 64;
+const MOST_BRANCHES: usize = 64;
+
+/// Follows `packet` from `start`, on every way it may take.
+#[must_use]
+pub fn walk(model: &Model, packet: Packet, start: Start) -> Vec<Branch> {
+    Walker::new(model).branches(packet, start, &point(&packet))
+}
+
+/// The space of this one packet.
+#[must_use]
+pub fn point(packet: &Packet) -> Space {
+    Space::point(Header::values(packet))
+}
+
+impl<'m> Walker<'m> {
+    /// A walker for this model.
+    #[must_use]
+    pub fn new(model: &'m Model) -> Self {
+        Self {
+            model,
+            reach: BTreeMap::new(),
+            space: Space::point([0; 7]),
+            steps: Vec::new(),
+            exits: Vec::new(),
+            connections: BTreeMap::new(),
+            script: Vec::new(),
+            taken: Vec::new(),
+            last_receiver: None,
+            nested: 0,
+            rerouted: None,
+            undecided: false,
+        }
+    }
+
+    /// The model it walks.
+    #[must_use]
+    pub const fn model(&self) -> &'m Model {
+        self.model
+    }
+
+    /// Every way that `packet`, one of `space`, may take. More than one only when something on the way cannot be known.
+    pub fn branches(&mut self, packet: Packet, start: Start, space: &Space) -> Vec<Branch> {
+        self.all(packet, start, space, &BTreeMap::new())
+    }
+
+    /// Every way that the answer to a delivered packet may take.
+    pub fn answers(&mut self, delivered: &Branch) -> Vec<Branch> {
+        let End::Delivered { namespace } = delivered.end else { return Vec::new() };
+        let arrived = &delivered.packet;
+        let mut answer = Packet::new(arrived.destination, arrived.source, arrived.answer());
+        answer.tos = arrived.tos;
+        let local = |address: std::net::IpAddr| matches!(address, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let link = delivered.last_receiver.filter(|_| local(answer.destination)).map(|place| place.link);
+        let space = Space::point(Header::values(&answer));
+        let mut connections = delivered.connections.clone();
+        connections.values_mut().flatten().for_each(Connection::settle);
+        self.all(answer, Start::Process { namespace, link }, &space, &connections)
+    }
+
+    fn all(&mut self, packet: Packet, start: Start, space: &Space, connections: &BTreeMap<usize, Vec<Connection>>) -> Vec<Branch> {
+        let mut branches = Vec::new();
+        let mut script = Vec::new();
+        loop {
+            self.space = space.clone();
+            self.steps = Vec::new();
+            self.exits = Vec::new();
+            self.connections = connections.clone();
+            self.script = script;
+            self.taken = Vec::new();
+            self.last_receiver = None;
+            self.nested = 0;
+            self.undecided = false;
+            let mut skb = Skb::new(&packet);
+            let end = self.run(&mut skb, start);
+            branches.push(self.finish(end, &skb));
+            let Some(next) = next_script(&self.taken) else { return branches };
+            if branches.len() >= MOST_BRANCHES {
+                let mut last = self.finish(End::Unknown("too many ways to go".to_owned()), &skb);
+                last.doubts.push("too many ways to go".to_owned());
+                branches.push(last);
+                return branches;
+            }
+            script = next;
+        }
+    }
+
+    fn finish(&mut self, end: End, skb: &Skb) -> Branch {
+        Branch {
+            end,
+            packet: skb.header.packet(),
+            steps: std::mem::take(&mut self.steps),
+            exits: std::mem::take(&mut self.exits),
+            space: self.space.clone(),
+            header: skb.header,
+            undecided: self.undecided,
+            doubts: self.taken.iter().map(|taken| taken.why.clone()).collect(),
+            connections: std::mem::take(&mut self.connections),
+            last_receiver: self.last_receiver,
+        }
+    }
+
+    fn run(&mut self, skb: &mut Skb, start: Start) -> End {
+        match self.try_run(skb, start) {
+            Ok(end) | Err(end) => end,
+        }
+    }
+
+    fn try_run(&mut self, skb: &mut Skb, start: Start) -> Result<End, End> {
+        let mut next = match start {
+            Start::Process { namespace, link } => self.send(namespace, link, skb)?,
+            Start::Wire { from, to, vlan } => {
+                let source = self.model.link(from).and_then(|link| link.mac);
+                skb.frame = Some(Frame { source, destination: Some(to), vlan });
+                self.steps.push(Step { namespace: from.namespace, what: What::Wrote { link: from.link, to } });
+                Next::Transmit(from)
+            }
+            Start::Arrival { at, to } => {
+                skb.frame = Some(Frame { source: None, destination: Some(to), vlan: None });
+                self.steps.push(Step { namespace: at.namespace, what: What::Arrived { link: at.link } });
+                Next::Receive(at)
+            }
+        };
+        loop {
+            skb.hops += 1;
+            if skb.hops > MOST_HOPS {
+                return Err(End::Dropped(Reason::text("it goes round in circles until its TTL ends")));
+            }
+            next = match next {
+                Next::Transmit(place) => self.transmit(place, skb)?,
+                Next::Receive(place) => self.receive(place, skb)?,
+                Next::Input(place) => match self.input(place, skb)? {
+                    Some(next) => next,
+                    None => return Ok(End::Delivered { namespace: place.namespace }),
+                },
+            };
+        }
+    }
+
+    /// Takes one of `of` ways, because nobody can know which the kernel takes.
+    fn choose(&mut self, of: usize, why: impl Into<String>) -> usize {
+        let choice = self.script.get(self.taken.len()).copied().unwrap_or(0);
+        self.taken.push(Taken { choice, of, why: why.into() });
+        choice
+    }
+
+    /// Whether something that may or may not be so is taken to be so on this way.
+    fn perhaps(&mut self, why: impl Into<String>) -> bool {
+        self.choose(2, why) == 0
+    }
+
+    /// Whether a field's value is in `ranges`; keeps to packets for which the answer is the same.
+    fn test(&mut self, number: Number, ranges: &Ranges) -> bool {
+        if !number.known {
+            return self.perhaps("a port or address that the kernel picks at random");
+        }
+        let inside = ranges.contains(number.value);
+        if let Some(field) = number.field {
+            if inside {
+                self.space.narrow(field, ranges);
+            } else {
+                self.space.exclude(field, ranges);
+            }
+        }
+        inside
+    }
+
+    /// Keeps to packets with this very value, because it is used in a way that is not followed symbolically.
+    fn pin(&mut self, number: Number) {
+        if let Some(field) = number.field {
+            self.space.narrow(field, &Ranges::one(number.value));
+        }
+    }
+
+    fn pin_field(&mut self, field: Field, value: u128) {
+        self.space.narrow(field, &Ranges::one(value));
+    }
+
+    fn reach(&mut self, from: Place, vlan: Option<u16>) -> Rc<Reach> {
+        let model = self.model;
+        Rc::clone(self.reach.entry((from, vlan)).or_insert_with(|| Rc::new(model.reach(from, vlan))))
+    }
+
+    fn note(&mut self, namespace: usize, what: What) {
+        self.steps.push(Step { namespace, what });
+    }
+}
+
+impl Skb {
+    fn new(packet: &Packet) -> Self {
+        Self {
+            header: Header::new(packet),
+            sent: Header::values(packet),
+            mark: [Cell::fixed(0); 4],
+            ct: Ct::None,
+            frame: None,
+            prerouted: false,
+            physical_in: None,
+            looped: false,
+            hops: 0,
+        }
+    }
+}
+
+/// The next combination of choices, depth first.
+fn next_script(taken: &[Taken]) -> Option<Vec<usize>> {
+    let last = taken.iter().rposition(|taken| taken.choice + 1 < taken.of)?;
+    let mut script: Vec<usize> = taken.iter().take(last + 1).map(|taken| taken.choice).collect();
+    if let Some(choice) = script.last_mut() {
+        *choice += 1;
+    }
+    Some(script)
+}
+
+impl Branch {
+    /// What the packet met, in words.
+    #[must_use]
+    pub fn trace(&self, model: &Model) -> Vec<Hop> {
+        self.steps.iter().map(|step| step.hop(model)).collect()
+    }
+
+    /// Whether its destination address is still the one the sender chose.
+    #[must_use]
+    pub(crate) fn keeps_destination(&self) -> bool {
+        self.header.destination.field == Some(Field::Destination)
+    }
+
+    /// The destination port it arrived with, and whether that is the one the sender chose.
+    #[must_use]
+    pub(crate) fn arrival_port(&self) -> (u16, bool) {
+        let port = match self.packet.transport {
+            Transport::Tcp { destination_port, .. } | Transport::Udp { destination_port, .. } => destination_port,
+            Transport::Icmp { .. } | Transport::Icmpv6 { .. } => 0,
+        };
+        (port, self.header.destination_port.field == Some(Field::DestinationPort))
+    }
+}

@@ -1,0 +1,958 @@
+//! Runs the bytecode of nf_tables. `net/netfilter/nf_tables_core.c`, `nft_*.c`.
+
+use std::cmp::Ordering;
+
+use crate::model::Namespace;
+use crate::model::fib::{Found, Key};
+use crate::model::netfilter::{ChainAt, Layer, NfTable, SearchSet};
+use crate::packet::Transport;
+use crate::snapshot::{
+    BitOperation, CmpOperation, CtKey, Data, Direction, Element, Expression, ExthdrKind, FibResult, Hook, Link, MetaKey, NatKind, PayloadBase,
+    RangeOperation, Register, Verdict,
+};
+use crate::space::{Field, Ranges};
+
+use super::conntrack::{NatKindAt, NatTo};
+use super::header::{Cell, Number, Origin};
+use super::trace::{Did, What};
+use super::{Ct, End, Frame, Skb, Walker};
+
+/// Where rules run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct At<'m> {
+    pub(super) namespace: usize,
+    pub(super) content: &'m Namespace,
+    pub(super) layer: Layer,
+    pub(super) hook: Hook,
+    pub(super) iif: Option<&'m Link>,
+    pub(super) oif: Option<&'m Link>,
+    pub(super) physical_in: Option<&'m Link>,
+    pub(super) physical_out: Option<&'m Link>,
+    /// The link that the kernel has in the packet, for what looks at it instead of the hook's.
+    pub(super) chain: ChainAt,
+}
+
+/// What a chain says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Accept,
+    Drop,
+    /// It fell off its end, or returned.
+    Next,
+}
+
+/// What a rule says.
+enum Ran<'m> {
+    Accept,
+    Drop,
+    Goto(&'m str),
+    Jump(&'m str),
+    /// It did not match, or it did and there is nothing more to say.
+    Next,
+    Return,
+}
+
+/// What an expression says.
+pub(super) enum Step<'m> {
+    Break,
+    Go,
+    Say(&'m Verdict),
+    Accept,
+    Drop,
+}
+
+/// Sixteen words of four bytes.
+pub(super) struct Registers([Cell; 64]);
+
+impl Registers {
+    fn new() -> Self {
+        Self([Cell::fixed(0); 64])
+    }
+
+    pub(super) fn read(&self, register: Register, len: usize) -> Vec<Cell> {
+        self.0.iter().skip(usize::from(register.0) * 4).take(len).copied().collect()
+    }
+
+    /// Writes bytes and zeros to the end of the last word.
+    fn write(&mut self, register: Register, cells: impl IntoIterator<Item = Cell>) {
+        let mut slots = self.0.iter_mut().skip(usize::from(register.0) * 4);
+        let mut written = 0_usize;
+        for cell in cells {
+            if let Some(slot) = slots.next() {
+                *slot = cell;
+                written += 1;
+            }
+        }
+        while !written.is_multiple_of(4) {
+            if let Some(slot) = slots.next() {
+                *slot = Cell::fixed(0);
+            }
+            written += 1;
+        }
+    }
+
+    fn write_bytes(&mut self, register: Register, bytes: &[u8]) {
+        self.write(register, bytes.iter().map(|byte| Cell::fixed(*byte)));
+    }
+}
+
+const DEEPEST: u32 = 16;
+const IFNAMSIZ: usize = 16;
+
+impl<'m> Walker<'m> {
+    /// `nft_do_chain`, from one chain on.
+    pub(super) fn chain(&mut self, at: &At<'m>, chain: usize, skb: &mut Skb, depth: u32) -> Result<Flow, End> {
+        let Some(table) = at.content.rules.table(at.chain.table) else { return Ok(Flow::Next) };
+        let Some(content) = table.chains.get(chain) else { return Ok(Flow::Next) };
+        if depth > DEEPEST {
+            return Err(End::Unknown(format!("chains call each other too deeply in table {}", table.name)));
+        }
+        for (index, rule) in content.rules.iter().enumerate() {
+            let ran = self.rule(at, table, &rule.expressions, skb)?;
+            let met = |did: Did| What::Rule { hook: at.hook, layer: at.layer, chain: ChainAt { chain, ..at.chain }, rule: index, did };
+            match ran {
+                Ran::Next => {}
+                Ran::Accept => {
+                    self.note(at.namespace, met(Did::Accept));
+                    return Ok(Flow::Accept);
+                }
+                Ran::Drop => {
+                    self.note(at.namespace, met(Did::Drop));
+                    return Ok(Flow::Drop);
+                }
+                Ran::Return => return Ok(Flow::Next),
+                Ran::Jump(name) | Ran::Goto(name) => {
+                    self.note(at.namespace, met(Did::Jump));
+                    let Some(target) = table.chain_named(name) else {
+                        return Err(End::Unknown(format!("chain {name} is not in the snapshot")));
+                    };
+                    let flow = self.chain(at, target, skb, depth + 1)?;
+                    if flow != Flow::Next || matches!(ran, Ran::Goto(_)) {
+                        return Ok(flow);
+                    }
+                }
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    fn rule(&mut self, at: &At<'m>, table: &'m NfTable, expressions: &'m [Expression], skb: &mut Skb) -> Result<Ran<'m>, End> {
+        let mut registers = Registers::new();
+        for expression in expressions {
+            match self.expression(at, table, expression, &mut registers, skb)? {
+                Step::Go => {}
+                Step::Break => return Ok(Ran::Next),
+                Step::Accept => return Ok(Ran::Accept),
+                Step::Drop => return Ok(Ran::Drop),
+                Step::Say(verdict) => match verdict {
+                    Verdict::Continue => {}
+                    Verdict::Break => return Ok(Ran::Next),
+                    Verdict::Accept => return Ok(Ran::Accept),
+                    Verdict::Drop => return Ok(Ran::Drop),
+                    Verdict::Goto(name) => return Ok(Ran::Goto(name)),
+                    Verdict::Jump(name) => return Ok(Ran::Jump(name)),
+                    Verdict::Return => return Ok(Ran::Return),
+                    Verdict::Queue => return Err(End::Unknown("a program decides (queue)".to_owned())),
+                    Verdict::Other(number) => return Err(End::Unknown(format!("verdict {number}"))),
+                },
+            }
+        }
+        Ok(Ran::Next)
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one arm an instruction")]
+    fn expression(
+        &mut self,
+        at: &At<'m>,
+        table: &'m NfTable,
+        expression: &'m Expression,
+        registers: &mut Registers,
+        skb: &mut Skb,
+    ) -> Result<Step<'m>, End> {
+        let matched = |yes: bool| if yes { Step::Go } else { Step::Break };
+        Ok(match expression {
+            Expression::Cmp { source, operation, value } => {
+                let cells = registers.read(*source, value.len());
+                matched(self.compare(skb, &cells, *operation, value.as_slice()))
+            }
+            Expression::Range { source, operation, from, to } => {
+                let cells = registers.read(*source, from.len());
+                let inside = self.within(skb, &cells, from.as_slice(), to.as_slice());
+                matched(inside == (*operation == RangeOperation::Eq))
+            }
+            Expression::Payload { into, base, offset, len } => match self.payload(at, skb, *base, *offset, *len)? {
+                Some(cells) => {
+                    registers.write(*into, cells);
+                    Step::Go
+                }
+                None => Step::Break,
+            },
+            Expression::Meta { key, into } => match self.meta(at, skb, *key)? {
+                Some(cells) => {
+                    registers.write(*into, cells);
+                    Step::Go
+                }
+                None => Step::Break,
+            },
+            Expression::Ct { key, direction, into } => match self.ct(at, skb, *key, *direction)? {
+                Some(cells) => {
+                    registers.write(*into, cells);
+                    Step::Go
+                }
+                None => Step::Break,
+            },
+            Expression::Immediate { into: Some(into), data: Data::Value(bytes) } => {
+                registers.write_bytes(*into, bytes.as_slice());
+                Step::Go
+            }
+            Expression::Immediate { data: Data::Verdict(verdict), .. } => Step::Say(verdict),
+            Expression::Immediate { into: None, data: Data::Value(_) } => Step::Go,
+            Expression::Bitwise { source, into, len, operation } => {
+                let cells = self.bitwise(skb, registers, *source, *len, operation);
+                registers.write(*into, cells);
+                Step::Go
+            }
+            Expression::Byteorder { source, into, len, size, .. } => {
+                let mut cells = registers.read(*source, usize::try_from(*len).unwrap_or(0));
+                if self.model.little_endian {
+                    let size = usize::try_from(*size).unwrap_or(2).max(1);
+                    cells.chunks_mut(size).for_each(<[Cell]>::reverse);
+                }
+                registers.write(*into, cells);
+                Step::Go
+            }
+            Expression::Lookup { set, source, into, invert, verdict } => {
+                let Some(search) = table.set(set) else { return Err(End::Unknown(format!("set {set} is not in the snapshot"))) };
+                let key = registers.read(*source, usize::try_from(search.set.key_len).unwrap_or(0));
+                match self.lookup(at, skb, search, &key)? {
+                    Some(_) if *invert => Step::Break,
+                    None if *invert => Step::Go,
+                    None => Step::Break,
+                    Some(element) => match (&element.data, into) {
+                        (Some(Data::Verdict(found)), _) if *verdict => Step::Say(found),
+                        (Some(Data::Value(bytes)), Some(into)) => {
+                            registers.write_bytes(*into, bytes.as_slice());
+                            Step::Go
+                        }
+                        _ => Step::Go,
+                    },
+                }
+            }
+            Expression::Match(condition) => matched(self.compat_match(at, skb, condition)?),
+            Expression::Target(target) => self.compat_target(at, skb, target)?,
+            Expression::Counter | Expression::Last | Expression::Log { .. } | Expression::Dup | Expression::FlowOffload { .. } => Step::Go,
+            Expression::Reject { .. } => Step::Drop,
+            Expression::Limit { .. } | Expression::Quota { .. } | Expression::Connlimit { .. } => {
+                matched(self.perhaps("a limit on rate, volume or connections"))
+            }
+            Expression::Dynset { set, .. } => matched(self.perhaps(format!("whether an element can be added to set {set}"))),
+            Expression::MetaSet { key, source } => {
+                self.meta_set(skb, *key, &registers.read(*source, 4))?;
+                Step::Go
+            }
+            Expression::CtSet { key, source, .. } => {
+                self.ct_set(at, skb, *key, &registers.read(*source, 4))?;
+                Step::Go
+            }
+            Expression::Notrack => {
+                if skb.ct == Ct::None {
+                    skb.ct = Ct::Untracked;
+                }
+                Step::Go
+            }
+            Expression::Nat { kind, addresses, ports, flags, .. } => {
+                let to = NatTo {
+                    addresses: addresses.map(|(from, to)| (address_in(registers, from, skb), address_in(registers, to, skb))),
+                    ports: ports.map(|(from, to)| (port_in(registers, from), port_in(registers, to))),
+                    flags: *flags,
+                };
+                let manip = if *kind == NatKind::Dnat { NatKindAt::Destination } else { NatKindAt::Source };
+                self.translate(at, skb, manip, &to)?
+            }
+            Expression::Masq { flags, ports } => {
+                let ports = ports.map(|(from, to)| (port_in(registers, from), port_in(registers, to)));
+                self.masquerade(at, skb, ports, *flags)?
+            }
+            Expression::Redir { flags, ports } => {
+                let ports = ports.map(|(from, to)| (port_in(registers, from), port_in(registers, to)));
+                self.redirect(at, skb, ports, *flags)?
+            }
+            Expression::Fib { into, result, flags } => match self.fib_expression(at, skb, *result, *flags)? {
+                Some(cells) => {
+                    registers.write(*into, cells);
+                    Step::Go
+                }
+                None => Step::Break,
+            },
+            Expression::Exthdr { into, kind, present, len, .. } => match kind {
+                ExthdrKind::Tcp if matches!(skb.header.transport, Transport::Tcp { .. }) => {
+                    registers.write(*into, vec![Cell::unknown(); usize::try_from(*len).unwrap_or(1).max(1)]);
+                    Step::Go
+                }
+                _ if *present => {
+                    registers.write_bytes(*into, &[0]);
+                    Step::Go
+                }
+                _ => Step::Break,
+            },
+            Expression::Hash { into, .. } | Expression::Numgen { into, .. } | Expression::Rt { into, .. } | Expression::Socket { into, .. } => {
+                registers.write(*into, [Cell::unknown(); 4]);
+                Step::Go
+            }
+            Expression::Objref { kind, name, .. } => match kind {
+                1 | 3 | 7 | 8 | 9 => Step::Go,
+                2 | 4 | 5 => matched(self.perhaps(format!("limit {name}"))),
+                other => return Err(End::Unknown(format!("object {name} of kind {other}"))),
+            },
+            Expression::PayloadSet { source, base, offset, len } => {
+                let cells = registers.read(*source, usize::try_from(*len).unwrap_or(0));
+                self.payload_set(skb, *base, *offset, &cells)?;
+                Step::Go
+            }
+            Expression::Fwd { .. } => return Err(End::Unknown("a rule forwards the frame to another link".to_owned())),
+            Expression::Queue => return Err(End::Unknown("a program decides (queue)".to_owned())),
+            Expression::Tproxy { .. } => return Err(End::Unknown("a transparent proxy may take it".to_owned())),
+            Expression::Opaque { name, .. } => return Err(End::Unknown(format!("instruction {name} is not understood"))),
+        })
+    }
+
+    /// Compares bytes with a constant.
+    fn compare(&mut self, skb: &Skb, cells: &[Cell], operation: CmpOperation, value: &[u8]) -> bool {
+        match operation {
+            CmpOperation::Eq => self.equal(skb, cells, value),
+            CmpOperation::Neq => !self.equal(skb, cells, value),
+            CmpOperation::Lt => self.order(skb, cells, value) == Ordering::Less,
+            CmpOperation::Gte => self.order(skb, cells, value) != Ordering::Less,
+            CmpOperation::Gt => self.order(skb, cells, value) == Ordering::Greater,
+            CmpOperation::Lte => self.order(skb, cells, value) != Ordering::Greater,
+        }
+    }
+
+    /// Whether bytes have these values.
+    pub(super) fn equal(&mut self, skb: &Skb, cells: &[Cell], value: &[u8]) -> bool {
+        let mut unknown = false;
+        for (cell, want) in cells.iter().zip(value) {
+            match cell.origin {
+                Origin::Fixed if cell.value != *want => return false,
+                Origin::Unknown { mask } if (cell.value ^ want) & !mask != 0 => return false,
+                Origin::Of { mask, xor, .. } if (want ^ xor) & !mask != 0 => return false,
+                Origin::Unknown { .. } => unknown = true,
+                Origin::Fixed | Origin::Of { .. } => {}
+            }
+        }
+        let mut conditions: Vec<(Field, u128, u128)> = Vec::new();
+        let mut differs = None;
+        for (cell, want) in cells.iter().zip(value) {
+            let Origin::Of { field, byte, mask, xor } = cell.origin else { continue };
+            if cell.value != *want {
+                differs = differs.or(Some(field));
+            }
+            let shift = u32::from(byte) * 8;
+            let (mask, bits) = (u128::from(mask) << shift, u128::from(want ^ xor) << shift);
+            match conditions.iter_mut().find(|(known, ..)| *known == field) {
+                Some((_, masks, wanted)) => {
+                    *masks |= mask;
+                    *wanted |= bits;
+                }
+                None => conditions.push((field, mask, bits)),
+            }
+        }
+        if let Some((field, mask, wanted)) = conditions.iter().find(|(field, ..)| Some(*field) == differs) {
+            match masked(*field, *mask, *wanted, skb.header.bits()) {
+                Some(ranges) => self.space.exclude(*field, &ranges),
+                None => self.pin_field(*field, sent(skb, *field)),
+            }
+            return false;
+        }
+        if unknown && !self.perhaps("bytes that the sender chooses and that are not followed") {
+            return false;
+        }
+        for (field, mask, wanted) in conditions {
+            match masked(field, mask, wanted, skb.header.bits()) {
+                Some(ranges) => self.space.narrow(field, &ranges),
+                None => self.pin_field(field, sent(skb, field)),
+            }
+        }
+        true
+    }
+
+    /// How bytes compare with a constant, as `memcmp`.
+    fn order(&mut self, skb: &Skb, cells: &[Cell], value: &[u8]) -> Ordering {
+        if let Some(field) = whole_field(cells, skb.header.bits()) {
+            let (own, bound) = (value_of(cells), big_endian(value));
+            let order = own.cmp(&bound);
+            let same = match order {
+                Ordering::Less => bound.checked_sub(1).map_or_else(Ranges::empty, |below| Ranges::between(0, below)),
+                Ordering::Equal => Ranges::one(bound),
+                Ordering::Greater => bound.checked_add(1).map_or_else(Ranges::empty, |above| Ranges::between(above, u128::MAX)),
+            };
+            self.space.narrow(field, &same);
+            return order;
+        }
+        self.pin_cells(skb, cells);
+        for (cell, want) in cells.iter().zip(value) {
+            if matches!(cell.origin, Origin::Unknown { .. }) {
+                return match self.choose(3, "bytes that the sender chooses and that are not followed") {
+                    0 => Ordering::Less,
+                    1 => Ordering::Equal,
+                    _ => Ordering::Greater,
+                };
+            }
+            match cell.value.cmp(want) {
+                Ordering::Equal => {}
+                other => return other,
+            }
+        }
+        Ordering::Equal
+    }
+
+    /// Whether bytes lie between two constants, both included.
+    fn within(&mut self, skb: &Skb, cells: &[Cell], from: &[u8], to: &[u8]) -> bool {
+        if let Some(field) = whole_field(cells, skb.header.bits()) {
+            let ranges = Ranges::between(big_endian(from), big_endian(to));
+            let inside = ranges.contains(value_of(cells));
+            if inside {
+                self.space.narrow(field, &ranges);
+            } else {
+                self.space.exclude(field, &ranges);
+            }
+            return inside;
+        }
+        if from == to {
+            return self.equal(skb, cells, from);
+        }
+        self.order(skb, cells, from) != Ordering::Less && self.order(skb, cells, to) != Ordering::Greater
+    }
+
+    pub(super) fn pin_cells(&mut self, skb: &Skb, cells: &[Cell]) {
+        for cell in cells {
+            if let Origin::Of { field, .. } = cell.origin {
+                self.pin_field(field, sent(skb, field));
+            }
+        }
+    }
+
+    fn bitwise(&mut self, skb: &Skb, registers: &Registers, source: Register, len: u32, operation: &BitOperation) -> Vec<Cell> {
+        let len = usize::try_from(len).unwrap_or(0);
+        let cells = registers.read(source, len);
+        let both = |walker: &mut Self, other: Register, combine: fn(u8, u8) -> u8| {
+            let others = registers.read(other, len);
+            walker.pin_cells(skb, &cells);
+            walker.pin_cells(skb, &others);
+            let unknown = |cell: &Cell| matches!(cell.origin, Origin::Unknown { .. });
+            let one = |(left, right): (&Cell, &Cell)| {
+                if unknown(left) || unknown(right) { Cell::unknown() } else { Cell::fixed(combine(left.value, right.value)) }
+            };
+            cells.iter().zip(&others).map(one).collect()
+        };
+        match operation {
+            BitOperation::Mask { mask, xor } => {
+                let masks = mask.as_slice().iter().zip(xor.as_slice());
+                cells.iter().zip(masks).map(|(cell, (mask, xor))| cell.masked(*mask, *xor)).collect()
+            }
+            BitOperation::And(other) => both(self, *other, |left, right| left & right),
+            BitOperation::Or(other) => both(self, *other, |left, right| left | right),
+            BitOperation::Xor(other) => both(self, *other, |left, right| left ^ right),
+            BitOperation::ShiftLeft(bits) | BitOperation::ShiftRight(bits) => {
+                self.pin_cells(skb, &cells);
+                if cells.iter().any(|cell| matches!(cell.origin, Origin::Unknown { .. })) {
+                    return vec![Cell::unknown(); len];
+                }
+                let bytes: Vec<u8> = cells.iter().map(|cell| cell.value).collect();
+                let left = matches!(operation, BitOperation::ShiftLeft(_));
+                shift_words(&bytes, *bits, left, self.model.little_endian).into_iter().map(Cell::fixed).collect()
+            }
+        }
+    }
+
+    /// Finds the element for a key. `nft_lookup_eval`.
+    fn lookup(&mut self, at: &At<'m>, skb: &mut Skb, search: &'m SearchSet, key: &[Cell]) -> Result<Option<&'m Element>, End> {
+        let found = self.search(skb, search, key);
+        let Some(element) = found else {
+            if search.changes() && self.perhaps(format!("set {} is filled by earlier packets", search.set.name)) {
+                return if search.set.flags.map { Err(End::Unknown(format!("map {} is filled by earlier packets", search.set.name))) } else { Ok(None) };
+            } else if search.changes() && !search.set.flags.map {
+                static FILLED: Element = Element {
+                    from: crate::snapshot::Bytes(Vec::new()),
+                    to: crate::snapshot::Bytes(Vec::new()),
+                    catch_all: false,
+                    data: None,
+                    object: None,
+                    expires_ms: None,
+                    expressions: Vec::new(),
+                };
+                return Ok(Some(&FILLED));
+            }
+            return Ok(None);
+        };
+        if element.expires_ms.is_some() && !self.perhaps(format!("an element of set {} that expires", search.set.name)) {
+            return Ok(None);
+        }
+        let mut registers = Registers::new();
+        let Some(table) = at.content.rules.table(at.chain.table) else { return Ok(Some(element)) };
+        for expression in &element.expressions {
+            if let Step::Break = self.expression(at, table, expression, &mut registers, skb)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(element))
+    }
+
+    fn search(&mut self, skb: &Skb, search: &'m SearchSet, key: &[Cell]) -> Option<&'m Element> {
+        let fields: Vec<u32> = if search.set.fields.is_empty() { vec![search.set.key_len] } else { search.set.fields.clone() };
+        if let (Some(field), Some(keys)) = (whole_field(key, skb.header.bits()), &search.keys) {
+            let value = value_of(key);
+            let bytes: Vec<u8> = key.iter().map(|cell| cell.value).collect();
+            if keys.contains(value) {
+                let element = element_for(&search.set.elements, &bytes)?;
+                self.space.narrow(field, &Ranges::between(big_endian(element.from.as_slice()), big_endian(element.to.as_slice())));
+                return Some(element);
+            }
+            self.space.exclude(field, keys);
+            return search.catch_all.as_ref();
+        }
+        if key.iter().all(|cell| cell.origin == Origin::Fixed) && fields.len() == 1 {
+            let bytes: Vec<u8> = key.iter().map(|cell| cell.value).collect();
+            return element_for(&search.set.elements, &bytes).or(search.catch_all.as_ref());
+        }
+        for element in &search.set.elements {
+            if self.element_matches(skb, &fields, key, element) {
+                return Some(element);
+            }
+        }
+        search.catch_all.as_ref()
+    }
+
+    fn element_matches(&mut self, skb: &Skb, fields: &[u32], key: &[Cell], element: &Element) -> bool {
+        let mut start = 0;
+        let parts: Vec<(usize, usize)> = fields
+            .iter()
+            .map(|len| {
+                let len = usize::try_from(*len).unwrap_or(0);
+                let part = (start, len);
+                start += len.next_multiple_of(4);
+                part
+            })
+            .collect();
+        let slice = |bytes: &[u8], (start, len): (usize, usize)| -> Vec<u8> { bytes.iter().skip(start).take(len).copied().collect() };
+        // First what needs no condition on the packet, so that a miss narrows as little as can be.
+        let fixed = |part: (usize, usize)| key.iter().skip(part.0).take(part.1).all(|cell| cell.origin == Origin::Fixed);
+        let (sure, open): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| fixed(*part));
+        for part in sure.into_iter().chain(open) {
+            let cells: Vec<Cell> = key.iter().skip(part.0).take(part.1).copied().collect();
+            if !self.within(skb, &cells, &slice(element.from.as_slice(), part), &slice(element.to.as_slice(), part)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Bytes of a header; none: the expression breaks. `nft_payload_eval`.
+    fn payload(&mut self, at: &At<'m>, skb: &Skb, base: PayloadBase, offset: u32, len: u32) -> Result<Option<Vec<Cell>>, End> {
+        let (offset, len) = (usize::try_from(offset).unwrap_or(0), usize::try_from(len).unwrap_or(0));
+        let bytes: Vec<Cell> = match base {
+            PayloadBase::Network if at.layer == Layer::Arp => return Ok(None),
+            PayloadBase::Network => {
+                let mut all = self.network_header(skb, offset);
+                all.extend(transport_header(skb));
+                all
+            }
+            PayloadBase::Transport => transport_header(skb),
+            PayloadBase::Link => match skb.frame {
+                Some(frame) if at.hook != Hook::Output => link_header(frame, skb.header.ipv4),
+                _ => return Ok(None),
+            },
+            PayloadBase::Inner | PayloadBase::Tunnel => vec![Cell::unknown(); offset + len],
+            PayloadBase::Other(number) => return Err(End::Unknown(format!("payload base {number}"))),
+        };
+        let length = usize::from(skb.header.length.port());
+        let network = if skb.header.ipv4 { 20 } else { 40 };
+        let available = match base {
+            PayloadBase::Network => length,
+            PayloadBase::Transport => length.saturating_sub(network),
+            _ => usize::MAX,
+        };
+        if offset + len > available {
+            self.pin(skb.header.length);
+            return Ok(None);
+        }
+        let rest = std::iter::repeat(Cell::unknown());
+        Ok(Some(bytes.into_iter().chain(rest).skip(offset).take(len).collect()))
+    }
+
+    fn network_header(&mut self, skb: &Skb, from: usize) -> Vec<Cell> {
+        let header = &skb.header;
+        let mut bytes = Vec::with_capacity(60);
+        if header.ipv4 {
+            bytes.push(Cell::fixed(0x45));
+            bytes.extend(Cell::of_number(header.tos, 1));
+            bytes.extend(Cell::of_number(header.length, 2));
+            bytes.extend([Cell::unknown(), Cell::unknown()]);
+            // Don't-fragment is the sender's choice; the rest says that this is a whole packet.
+            bytes.extend([Cell { value: 0, origin: Origin::Unknown { mask: 0x40 } }, Cell::fixed(0)]);
+            bytes.extend([Cell::unknown(), Cell::fixed(header.protocol), Cell::unknown(), Cell::unknown()]);
+            bytes.extend(Cell::of_number(header.source, 4));
+            bytes.extend(Cell::of_number(header.destination, 4));
+        } else {
+            // The class straddles two bytes: whoever reads them keeps to this one.
+            if from < 2 {
+                self.pin(header.tos);
+            }
+            let tos = header.tos.byte();
+            bytes.push(Cell::fixed(0x60 | tos >> 4));
+            bytes.push(Cell { value: tos << 4, origin: Origin::Unknown { mask: 0x0f } });
+            bytes.extend([Cell::unknown(); 4]);
+            bytes.push(Cell::fixed(header.protocol));
+            bytes.push(Cell::unknown());
+            bytes.extend(Cell::of_number(header.source, 16));
+            bytes.extend(Cell::of_number(header.destination, 16));
+        }
+        bytes
+    }
+
+    fn payload_set(&mut self, skb: &mut Skb, base: PayloadBase, offset: u32, cells: &[Cell]) -> Result<(), End> {
+        let (source, destination, size) = if skb.header.ipv4 { (12, 16, 4) } else { (8, 24, 16) };
+        let len = u32::try_from(cells.len()).unwrap_or(0);
+        let whole = |start: u32, size: u32| offset == start && len == size;
+        let touches = |start: u32, size: u32| offset < start + size && start < offset + len;
+        let fixed = cells.iter().all(|cell| cell.origin == Origin::Fixed);
+        let value = Number::fixed(big_endian(&cells.iter().map(|cell| cell.value).collect::<Vec<u8>>()));
+        match base {
+            PayloadBase::Network if fixed && whole(source, size) => skb.header.source = value,
+            PayloadBase::Network if fixed && whole(destination, size) => skb.header.destination = value,
+            PayloadBase::Transport if fixed && whole(0, 2) => skb.header.source_port = value,
+            PayloadBase::Transport if fixed && whole(2, 2) => skb.header.destination_port = value,
+            PayloadBase::Network if touches(source, size) || touches(destination, size) || touches(0, 8) => {
+                return Err(End::Unknown("a rule rewrites the IP header".to_owned()));
+            }
+            PayloadBase::Network | PayloadBase::Inner => {}
+            PayloadBase::Transport if offset >= 16 => {}
+            PayloadBase::Link | PayloadBase::Transport | PayloadBase::Tunnel | PayloadBase::Other(_) => {
+                return Err(End::Unknown("a rule rewrites the packet".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// `nft_meta_get_eval`; none: the expression breaks.
+    #[expect(clippy::too_many_lines, reason = "one arm a key")]
+    fn meta(&mut self, at: &At<'m>, skb: &Skb, key: MetaKey) -> Result<Option<Vec<Cell>>, End> {
+        let little = self.model.little_endian;
+        let word = |value: u32| Some(host_order(value, little));
+        let byte = |value: u8| Some(vec![Cell::fixed(value)]);
+        let name = |link: Option<&Link>| Some(padded_name(link.map_or("", |link| &link.name)));
+        let kind = |link: Option<&Link>| Some(padded_name(link.map_or("", link_kind)));
+        Ok(match key {
+            MetaKey::Len => {
+                let mut cells: Vec<Cell> = Cell::of_number(skb.header.length, 4).collect();
+                if little {
+                    cells.reverse();
+                }
+                Some(cells)
+            }
+            MetaKey::Protocol => Some(ether_type(skb.header.ipv4).map(Cell::fixed).to_vec()),
+            MetaKey::Mark => Some(skb.mark.to_vec()),
+            MetaKey::Iif => at.iif.and_then(|link| word(link.index)),
+            MetaKey::Oif => at.oif.and_then(|link| word(link.index)),
+            MetaKey::IifName => name(at.iif),
+            MetaKey::OifName => name(at.oif),
+            MetaKey::IifType => at.iif.map(|link| host_order_short(arphrd(link), little)),
+            MetaKey::OifType => at.oif.map(|link| host_order_short(arphrd(link), little)),
+            MetaKey::IifGroup => at.iif.and_then(|link| word(link.group)),
+            MetaKey::OifGroup => at.oif.and_then(|link| word(link.group)),
+            MetaKey::IifKind => at.iif.and_then(|link| kind(Some(link))),
+            MetaKey::OifKind => at.oif.and_then(|link| kind(Some(link))),
+            MetaKey::SdifName => name(at.iif),
+            MetaKey::Sdif => at.iif.and_then(|link| word(link.index)),
+            MetaKey::NfProto => byte(if skb.header.ipv4 { 2 } else { 10 }),
+            MetaKey::L4Proto => byte(skb.header.protocol),
+            MetaKey::PktType => byte(0),
+            MetaKey::NfTrace => byte(0),
+            MetaKey::SecPath => byte(0),
+            MetaKey::BriIifName => name(at.iif.and_then(|link| link.master).and_then(|master| at.content.links.get(&master))),
+            MetaKey::BriOifName => name(at.oif.and_then(|link| link.master).and_then(|master| at.content.links.get(&master))),
+            MetaKey::RtClassId => word(0),
+            MetaKey::SkUid | MetaKey::SkGid | MetaKey::Cgroup if matches!(at.hook, Hook::Output | Hook::Postrouting) && at.iif.is_none() => {
+                Some(vec![Cell::unknown(); 4])
+            }
+            MetaKey::SkUid | MetaKey::SkGid => None,
+            MetaKey::Cgroup | MetaKey::Priority | MetaKey::SecMark | MetaKey::Cpu | MetaKey::PRandom | MetaKey::TimeHour => {
+                Some(vec![Cell::unknown(); 4])
+            }
+            MetaKey::TimeNs => Some(vec![Cell::unknown(); 8]),
+            MetaKey::TimeDay => Some(vec![Cell::unknown()]),
+            MetaKey::BriIifPvid | MetaKey::BriIifVproto | MetaKey::BriBroute | MetaKey::BriIifHwAddr | MetaKey::Other(_) => {
+                return Err(End::Unknown(format!("meta key {key:?}")));
+            }
+        })
+    }
+
+    pub(super) fn meta_set(&mut self, skb: &mut Skb, key: MetaKey, cells: &[Cell]) -> Result<(), End> {
+        match key {
+            MetaKey::Mark => {
+                for (slot, cell) in skb.mark.iter_mut().zip(cells) {
+                    *slot = *cell;
+                }
+                Ok(())
+            }
+            MetaKey::Priority | MetaKey::NfTrace | MetaKey::SecMark => Ok(()),
+            other => Err(End::Unknown(format!("a rule sets meta {other:?}"))),
+        }
+    }
+
+    /// `nft_fib*_eval`.
+    fn fib_expression(&mut self, at: &At<'m>, skb: &mut Skb, result: FibResult, flags: u32) -> Result<Option<Vec<Cell>>, End> {
+        const SADDR: u32 = 1;
+        const DADDR: u32 = 2;
+        const MARK: u32 = 4;
+        const IIF: u32 = 8;
+        const OIF: u32 = 16;
+        const PRESENT: u32 = 32;
+        let number = if flags & SADDR != 0 { skb.header.source } else { skb.header.destination };
+        let device = if flags & IIF != 0 { at.iif } else if flags & OIF != 0 { at.oif } else { None };
+        if flags & (SADDR | DADDR) == 0 {
+            return Err(End::Unknown("fib without an address".to_owned()));
+        }
+        let little = self.model.little_endian;
+        if result == FibResult::AddressType {
+            let kind = self.address_type(at.namespace, skb, number, device)?;
+            return Ok(Some(host_order(u32::from(kind), little)));
+        }
+        // For the reverse path, source and destination are exchanged; the link is only a hint to compare with.
+        let mark = if flags & MARK != 0 { self.mark_value(skb)? } else { 0 };
+        let ipv4 = skb.header.ipv4;
+        let fib = if ipv4 { &at.content.fib4 } else { &at.content.fib6 };
+        let other = if flags & SADDR != 0 { skb.header.destination } else { skb.header.source };
+        let key = Key {
+            destination: number.value,
+            source: other.value,
+            iif: "lo",
+            oif: None,
+            mark,
+            ..Key::default()
+        };
+        let found = self.fib(fib, &key, number, other, skb);
+        let looped = matches!(at.hook, Hook::Prerouting | Hook::Input | Hook::Ingress) && at.iif.is_some_and(|link| link.name == "lo");
+        let oif = match found {
+            // `nft_fib_can_skip`: what came by loopback is always found there.
+            _ if looped => at.iif.map(|link| link.index),
+            Found::Route { route, next_hops } if route.kind == crate::snapshot::RouteKind::Unicast => {
+                let wanted = device.map(|link| link.index);
+                match wanted {
+                    Some(index) if next_hops.iter().any(|hop| hop.oif == Some(index)) => Some(index),
+                    Some(_) => None,
+                    None => next_hops.first().and_then(|hop| hop.oif),
+                }
+            }
+            Found::Unknown(why) => return Err(End::Unknown(why)),
+            Found::Route { .. } | Found::Refused(_) | Found::Nothing => None,
+        };
+        if flags & PRESENT != 0 {
+            return Ok(Some(vec![Cell::fixed(u8::from(oif.is_some()))]));
+        }
+        Ok(Some(match result {
+            FibResult::OifName => padded_name(oif.and_then(|index| at.content.links.get(&index)).map_or("", |link| &link.name)),
+            FibResult::Oif | FibResult::AddressType => host_order(oif.unwrap_or(0), little),
+        }))
+    }
+
+    pub(super) fn mark_value(&mut self, skb: &Skb) -> Result<u32, End> {
+        let mark = skb.mark;
+        self.pin_cells(skb, &mark);
+        if mark.iter().any(|cell| matches!(cell.origin, Origin::Unknown { .. })) {
+            return Err(End::Unknown("a mark that is not known".to_owned()));
+        }
+        let bytes = mark.map(|cell| cell.value);
+        Ok(if self.model.little_endian { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) })
+    }
+
+    pub(super) fn mark_cells(&self, mark: u32) -> [Cell; 4] {
+        (if self.model.little_endian { mark.to_le_bytes() } else { mark.to_be_bytes() }).map(Cell::fixed)
+    }
+
+    /// `nft_ct_get_eval`; none: the expression breaks.
+    fn ct(&mut self, at: &At<'m>, skb: &Skb, key: CtKey, direction: Option<Direction>) -> Result<Option<Vec<Cell>>, End> {
+        let little = self.model.little_endian;
+        let word = |value: u32| Some(host_order(value, little));
+        if key == CtKey::State {
+            return Ok(word(u32::from(self.state_bits(at.namespace, skb))));
+        }
+        let Some((connection, reply)) = self.connection(at.namespace, skb) else {
+            return Ok(None);
+        };
+        let reply_direction = match direction {
+            Some(Direction::Original) | None => false,
+            Some(Direction::Reply) => true,
+        };
+        let tuple = if reply_direction { connection.reply } else { connection.original };
+        let address = if skb.header.ipv4 { 4 } else { 16 };
+        Ok(match key {
+            CtKey::State => None,
+            CtKey::Direction => Some(vec![Cell::fixed(u8::from(reply))]),
+            CtKey::Status => word(connection.status()),
+            CtKey::Mark => Some(connection.mark.to_vec()),
+            CtKey::L3Protocol => Some(vec![Cell::fixed(if skb.header.ipv4 { 2 } else { 10 })]),
+            CtKey::Protocol => Some(vec![Cell::fixed(skb.header.protocol)]),
+            CtKey::Src | CtKey::SrcIp | CtKey::SrcIp6 => Some(Cell::of_number(tuple.source, address).collect()),
+            CtKey::Dst | CtKey::DstIp | CtKey::DstIp6 => Some(Cell::of_number(tuple.destination, address).collect()),
+            CtKey::ProtoSrc => Some(Cell::of_number(tuple.source_port, 2).collect()),
+            CtKey::ProtoDst => Some(Cell::of_number(tuple.destination_port, 2).collect()),
+            CtKey::Helper => None,
+            CtKey::Labels => Some(vec![Cell::fixed(0); IFNAMSIZ]),
+            CtKey::Zone => Some(host_order_short(0, little)),
+            CtKey::SecMark | CtKey::Expiration | CtKey::Pkts | CtKey::Bytes | CtKey::AvgPkt | CtKey::EventMask | CtKey::Id => {
+                Some(vec![Cell::unknown(); 8])
+            }
+            CtKey::Other(number) => return Err(End::Unknown(format!("ct key {number}"))),
+        })
+    }
+}
+
+/// The value that the sender gave to a field.
+fn sent(skb: &Skb, field: Field) -> u128 {
+    skb.sent.get(field.index()).copied().unwrap_or(0)
+}
+
+fn value_of(cells: &[Cell]) -> u128 {
+    cells.iter().fold(0, |sum, cell| sum << 8 | u128::from(cell.value))
+}
+
+/// The field that these bytes are all of, in order and unchanged.
+fn whole_field(cells: &[Cell], bits: u32) -> Option<Field> {
+    let Origin::Of { field, .. } = cells.first()?.origin else { return None };
+    let bytes = match field {
+        Field::Source | Field::Destination => bits / 8,
+        Field::SourcePort | Field::DestinationPort | Field::Length => 2,
+        Field::Tos | Field::Ttl => 1,
+    };
+    let in_order = cells.iter().zip((0..bytes).rev()).all(|(cell, want)| {
+        matches!(cell.origin, Origin::Of { field: own, byte, mask: 0xff, xor: 0 } if own == field && u32::from(byte) == want)
+    });
+    (in_order && u32::try_from(cells.len()) == Ok(bytes)).then_some(field)
+}
+
+/// The values of a field that have these bits under a mask; none when they are not one range.
+fn masked(field: Field, mask: u128, wanted: u128, bits: u32) -> Option<Ranges> {
+    let width = match field {
+        Field::Source | Field::Destination => bits,
+        Field::SourcePort | Field::DestinationPort | Field::Length => 16,
+        Field::Tos | Field::Ttl => 8,
+    };
+    let full = if width == 128 { u128::MAX } else { (1 << width) - 1 };
+    let free = full & !mask;
+    // A prefix: the free bits are the lowest.
+    (free & free.wrapping_add(1) == 0).then(|| Ranges::between(wanted, wanted | free))
+}
+
+pub(super) fn big_endian(bytes: &[u8]) -> u128 {
+    bytes.iter().fold(0, |sum, byte| sum << 8 | u128::from(*byte))
+}
+
+fn element_for<'a>(elements: &'a [Element], key: &[u8]) -> Option<&'a Element> {
+    let after = elements.partition_point(|element| element.from.as_slice() <= key);
+    elements.get(after.checked_sub(1)?).filter(|element| key <= element.to.as_slice())
+}
+
+fn shift_words(bytes: &[u8], bits: u32, left: bool, little: bool) -> Vec<u8> {
+    // Words are in host order; the carry runs from the last word to the first (left), or the other way.
+    let read = |word: &[u8]| word.try_into().map_or(0, |word: [u8; 4]| if little { u32::from_le_bytes(word) } else { u32::from_be_bytes(word) });
+    let mut words: Vec<u32> = bytes.chunks(4).map(read).collect();
+    let mut carry = 0;
+    if left {
+        for word in words.iter_mut().rev() {
+            let next = word.checked_shr(32 - bits).unwrap_or(0);
+            *word = word.checked_shl(bits).unwrap_or(0) | carry;
+            carry = next;
+        }
+    } else {
+        for word in &mut words {
+            let next = word.checked_shl(32 - bits).unwrap_or(0);
+            *word = carry | word.checked_shr(bits).unwrap_or(0);
+            carry = next;
+        }
+    }
+    words.into_iter().flat_map(|word| if little { word.to_le_bytes() } else { word.to_be_bytes() }).collect()
+}
+
+fn address_in(registers: &Registers, register: Register, skb: &Skb) -> u128 {
+    let len = if skb.header.ipv4 { 4 } else { 16 };
+    big_endian(&registers.read(register, len).iter().map(|cell| cell.value).collect::<Vec<u8>>())
+}
+
+fn port_in(registers: &Registers, register: Register) -> u16 {
+    let bytes: Vec<u8> = registers.read(register, 2).iter().map(|cell| cell.value).collect();
+    u16::try_from(big_endian(&bytes)).unwrap_or(0)
+}
+
+fn transport_header(skb: &Skb) -> Vec<Cell> {
+    let header = &skb.header;
+    let ports = || Cell::of_number(header.source_port, 2).chain(Cell::of_number(header.destination_port, 2));
+    match header.transport {
+        Transport::Tcp { flags, .. } => {
+            let mut bytes: Vec<Cell> = ports().collect();
+            bytes.extend([Cell::unknown(); 9]);
+            bytes.push(Cell::fixed(flags));
+            bytes
+        }
+        Transport::Udp { .. } => ports().collect(),
+        Transport::Icmp { kind, code, id } | Transport::Icmpv6 { kind, code, id } => {
+            let mut bytes = vec![Cell::fixed(kind), Cell::fixed(code), Cell::unknown(), Cell::unknown()];
+            bytes.extend(id.to_be_bytes().map(|byte| Cell { value: byte, origin: Origin::Unknown { mask: 0xff } }));
+            bytes
+        }
+    }
+}
+
+fn link_header(frame: Frame, ipv4: bool) -> Vec<Cell> {
+    let mut bytes = Vec::with_capacity(14);
+    for address in [frame.destination, frame.source] {
+        match address {
+            Some(mac) => bytes.extend(mac.0.map(Cell::fixed)),
+            None => bytes.extend([Cell::unknown(); 6]),
+        }
+    }
+    bytes.extend(ether_type(ipv4).map(Cell::fixed));
+    bytes
+}
+
+const fn ether_type(ipv4: bool) -> [u8; 2] {
+    if ipv4 { [0x08, 0x00] } else { [0x86, 0xdd] }
+}
+
+pub(super) fn host_order(value: u32, little: bool) -> Vec<Cell> {
+    (if little { value.to_le_bytes() } else { value.to_be_bytes() }).map(Cell::fixed).to_vec()
+}
+
+fn host_order_short(value: u16, little: bool) -> Vec<Cell> {
+    (if little { value.to_le_bytes() } else { value.to_be_bytes() }).map(Cell::fixed).to_vec()
+}
+
+fn padded_name(name: &str) -> Vec<Cell> {
+    let zeros = std::iter::repeat(0);
+    name.bytes().chain(zeros).take(IFNAMSIZ).map(Cell::fixed).collect()
+}
+
+const fn arphrd(link: &Link) -> u16 {
+    match link.kind {
+        crate::snapshot::LinkKind::Loopback => 772,
+        crate::snapshot::LinkKind::Tun => 65534,
+        _ => 1,
+    }
+}
+
+fn link_kind(link: &Link) -> &str {
+    use crate::snapshot::LinkKind;
+    match &link.kind {
+        LinkKind::Bridge(_) => "bridge",
+        LinkKind::Dummy => "dummy",
+        LinkKind::Ipvlan { .. } => "ipvlan",
+        LinkKind::Macvlan { .. } => "macvlan",
+        LinkKind::Tun => "tun",
+        LinkKind::Veth => "veth",
+        LinkKind::Vlan { .. } => "vlan",
+        LinkKind::Vrf { .. } => "vrf",
+        LinkKind::Vxlan { .. } => "vxlan",
+        LinkKind::Loopback | LinkKind::Physical => "",
+        LinkKind::Other(name) => name,
+    }
+}

@@ -1,0 +1,530 @@
+//! Which flows between containers, the host and outside are allowed, and which must be there.
+//!
+//! ```yaml
+//! version: 1
+//! preset: docker-default          # docker-default | strict | none
+//! attacker: net-raw               # process | net-raw | net-admin
+//! groups:
+//!   web: { project: shop, service: web }
+//!   db:  { label: tier=db }
+//!   lan: { cidr: 192.168.0.0/16 }
+//! allow:
+//!   - { from: web, to: db, tcp: [5432] }
+//!   - { from: outside, to: web, tcp: [443, 8000-8999], icmp: true }
+//! require:
+//!   - { from: web, to: db, tcp: [5432] }
+//! exceptions:
+//!   - { from: web, to: host, tcp: [9100], until: 2027-01-01, reason: node exporter }
+//! unknown: fail                   # fail | warn
+//! ```
+//!
+//! Like the policies of the proxy it only ever adds: a preset and `allow` are sets of flows, their union is allowed, order means nothing,
+//! and there is no rule that denies. `require` is the other bound: flows that must be there. An exception is an allowed flow that ends.
+//!
+//! `from` and `to` name a group, a container, or one of `host`, `outside`, `metadata`, `containers` and `any`; or they are a selector as in
+//! `groups`. A flow rule without protocols allows all of them.
+
+mod party;
+mod ports;
+mod preset;
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use thiserror::Error;
+
+pub use party::{Membership, Party, PartyKind, Publication};
+pub use ports::{Flows, Ports, Protocol};
+pub use preset::Preset;
+
+/// What a policy says of isolation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Isolation {
+    /// What it is called: a preset, or its file.
+    pub name: String,
+    /// What is allowed without being listed.
+    pub preset: Preset,
+    /// What senders are supposed to be able to do, if the policy says.
+    pub attacker: Option<Attacker>,
+    /// Whether what is not known counts as a violation.
+    pub unknown: Unknown,
+    allow: Vec<Rule>,
+    require: Vec<Rule>,
+    exceptions: Vec<Exception>,
+}
+
+/// What senders are supposed to be able to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Attacker {
+    /// Its own addresses, routes and rules: CAP_NET_ADMIN.
+    NetAdmin,
+    /// Any packet: CAP_NET_RAW.
+    NetRaw,
+    /// Sockets.
+    Process,
+}
+
+/// What follows from not knowing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unknown {
+    /// It is treated as a violation.
+    #[default]
+    Fail,
+    /// It is only reported.
+    Warn,
+}
+
+/// Flows from some parties to others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    from: Vec<Selector>,
+    to: Vec<Selector>,
+    /// Which flows.
+    pub flows: Flows,
+    /// Where it is written.
+    pub line: u64,
+}
+
+/// An allowed flow that ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exception {
+    /// Which flows.
+    pub rule: Rule,
+    /// The first day on which it is not allowed any more, as `2027-01-01`.
+    pub until: String,
+    /// Why it is needed.
+    pub reason: String,
+}
+
+/// A policy that cannot be read. Its text points at the place.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum IsolationError {
+    /// The file is not a policy. The text shows the line.
+    #[error("{file}: {text}")]
+    Syntax {
+        /// The file.
+        file: String,
+        /// The message, with the lines around the place.
+        text: String,
+    },
+    /// A value is none.
+    #[error("{file}:{line}: {why}\n  {line} | {excerpt}\n{help}")]
+    Value {
+        /// The file.
+        file: String,
+        /// The line.
+        line: u64,
+        /// The line's text.
+        excerpt: String,
+        /// What is wrong.
+        why: String,
+        /// What to do.
+        help: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: Spanned<u32>,
+    #[serde(default)]
+    preset: Preset,
+    #[serde(default)]
+    attacker: Option<Attacker>,
+    #[serde(default)]
+    groups: BTreeMap<String, OneOrMany<SelectorFile>>,
+    #[serde(default)]
+    allow: Vec<Spanned<RuleFile>>,
+    #[serde(default)]
+    require: Vec<Spanned<RuleFile>>,
+    #[serde(default)]
+    exceptions: Vec<Spanned<RuleFile>>,
+    #[serde(default)]
+    unknown: Unknown,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleFile {
+    from: Side,
+    to: Side,
+    #[serde(default)]
+    tcp: Option<Vec<PortText>>,
+    #[serde(default)]
+    udp: Option<Vec<PortText>>,
+    #[serde(default)]
+    icmp: bool,
+    #[serde(default)]
+    until: Option<String>,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    fn into_vec(self) -> Vec<T> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Many(many) => many,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Side {
+    Name(String),
+    Names(Vec<String>),
+    Selector(SelectorFile),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum PortText {
+    Number(u32),
+    Text(String),
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SelectorFile {
+    name: Option<String>,
+    label: Option<String>,
+    network: Option<String>,
+    project: Option<String>,
+    service: Option<String>,
+    cidr: Option<IpNet>,
+}
+
+/// Which parties are meant: all conditions that are there must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Selector {
+    Any,
+    Containers,
+    Host,
+    Metadata,
+    Outside,
+    Where { name: Option<String>, label: Option<(String, Option<String>)>, network: Option<String>, project: Option<String>, service: Option<String>, cidr: Option<IpNet> },
+}
+
+impl Isolation {
+    /// A policy that is nothing but a preset.
+    #[must_use]
+    pub fn preset(preset: Preset) -> Self {
+        let name = preset.name().to_owned();
+        Self { name, preset, attacker: None, unknown: Unknown::Fail, allow: Vec::new(), require: Vec::new(), exceptions: Vec::new() }
+    }
+
+    /// Reads a policy.
+    ///
+    /// # Errors
+    /// With the line, when it is not one.
+    pub fn parse(name: &str, text: &str) -> Result<Self, IsolationError> {
+        let syntax = |text: String| IsolationError::Syntax { file: name.to_owned(), text };
+        if text.trim().is_empty() {
+            return Err(syntax("the file is empty; the policy that is used without one is `{version: 1, preset: docker-default}`".to_owned()));
+        }
+        let file: File = serde_saphyr::from_str(text).map_err(|error| syntax(error.render()))?;
+        let reader = Reader { name, text, groups: groups(name, text, file.groups)? };
+        if file.version.value != 1 {
+            let why = format!("version {} of the language is not known", file.version.value);
+            return Err(reader.wrong(file.version.referenced.line(), why, "write `version: 1`"));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            preset: file.preset,
+            attacker: file.attacker,
+            unknown: file.unknown,
+            allow: reader.rules(file.allow)?,
+            require: reader.rules(file.require)?,
+            exceptions: file.exceptions.into_iter().map(|rule| reader.exception(rule)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Flows that are allowed from one party to another.
+    #[must_use]
+    pub fn allowed(&self, from: &Party, to: &Party) -> Flows {
+        if from.namespace.is_some() && from.namespace == to.namespace {
+            return Flows::all();
+        }
+        let listed = self.allow.iter().chain(&self.require).filter(|rule| rule.is_about(from, to));
+        listed.fold(self.preset.allowed(from, to), |all, rule| all.union(&rule.flows))
+    }
+
+    /// Flows that are excepted on a day, as `2026-11-24`, with why and until when.
+    pub fn excepted<'a>(&'a self, from: &'a Party, to: &'a Party, today: &'a str) -> impl Iterator<Item = &'a Exception> {
+        self.exceptions.iter().filter(move |exception| today < exception.until.as_str() && exception.rule.is_about(from, to))
+    }
+
+    /// Exceptions that have ended on a day.
+    pub fn ended<'a>(&'a self, today: &'a str) -> impl Iterator<Item = &'a Exception> {
+        self.exceptions.iter().filter(move |exception| today >= exception.until.as_str())
+    }
+
+    /// Flows that must be there from one party to another.
+    #[must_use]
+    pub fn required(&self, from: &Party, to: &Party) -> Flows {
+        let about = self.require.iter().filter(|rule| rule.is_about(from, to));
+        about.fold(Flows::default(), |all, rule| all.union(&rule.flows))
+    }
+
+    /// Rules that are about nobody: a name that is misspelt, or a container that is gone.
+    pub fn about_nobody<'a>(&'a self, parties: &'a [Party]) -> impl Iterator<Item = &'a Rule> {
+        let empty = move |selectors: &[Selector]| !parties.iter().any(|party| selects(selectors, party));
+        let rules = self.allow.iter().chain(&self.require).chain(self.exceptions.iter().map(|exception| &exception.rule));
+        rules.filter(move |rule| empty(&rule.from) || empty(&rule.to))
+    }
+}
+
+impl Rule {
+    fn is_about(&self, from: &Party, to: &Party) -> bool {
+        from.name != to.name && selects(&self.from, from) && selects(&self.to, to)
+    }
+}
+
+fn selects(selectors: &[Selector], party: &Party) -> bool {
+    selectors.iter().any(|selector| selector.selects(party))
+}
+
+impl Selector {
+    fn selects(&self, party: &Party) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Containers => party.kind == PartyKind::Container,
+            Self::Host => party.kind == PartyKind::Host,
+            Self::Metadata => party.kind == PartyKind::Metadata,
+            Self::Outside => party.kind == PartyKind::Outside,
+            Self::Where { name, label, network, project, service, cidr } => {
+                let same = |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|wanted| found.is_some_and(|found| glob(wanted, found)));
+                let labelled = |(key, value): &(String, Option<String>)| {
+                    party.labels.get(key).is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
+                };
+                same(name, Some(&party.name))
+                    && same(project, party.project.as_deref())
+                    && same(service, party.service.as_deref())
+                    && label.as_ref().is_none_or(labelled)
+                    && network.as_ref().is_none_or(|network| party.networks.keys().any(|found| glob(network, found)))
+                    && cidr.is_none_or(|cidr| party.addresses.iter().any(|address| cidr.contains(address)))
+            }
+        }
+    }
+}
+
+/// `*` stands for any characters.
+fn glob(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((before, after)) => text.strip_prefix(before).is_some_and(|rest| {
+            // A star takes as little as it can, and more if the rest does not match.
+            rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| rest.get(at..).is_some_and(|rest| glob(after, rest)))
+        }),
+    }
+}
+
+/// Where values come from, for messages.
+struct Reader<'a> {
+    name: &'a str,
+    text: &'a str,
+    groups: BTreeMap<String, Vec<Selector>>,
+}
+
+fn groups(name: &str, text: &str, file: BTreeMap<String, OneOrMany<SelectorFile>>) -> Result<BTreeMap<String, Vec<Selector>>, IsolationError> {
+    let reader = Reader { name, text, groups: BTreeMap::new() };
+    let mut groups = BTreeMap::new();
+    for (group, selectors) in file {
+        let line = text.lines().position(|line| line.trim_start().starts_with(&group)).map_or(1, |index| index + 1);
+        let line = u64::try_from(line).unwrap_or(1);
+        if builtin(&group).is_some() {
+            return Err(reader.wrong(line, format!("`{group}` has a meaning of its own and cannot be a group"), "choose another name"));
+        }
+        let selectors = selectors.into_vec().into_iter().map(|one| reader.selector(one, line)).collect::<Result<_, _>>()?;
+        groups.insert(group, selectors);
+    }
+    Ok(groups)
+}
+
+fn builtin(name: &str) -> Option<Selector> {
+    match name {
+        "any" => Some(Selector::Any),
+        "containers" => Some(Selector::Containers),
+        "host" => Some(Selector::Host),
+        "metadata" => Some(Selector::Metadata),
+        "outside" => Some(Selector::Outside),
+        _ => None,
+    }
+}
+
+impl Reader<'_> {
+    fn wrong(&self, line: u64, why: String, help: &str) -> IsolationError {
+        let index = usize::try_from(line.saturating_sub(1)).unwrap_or(0);
+        let excerpt = self.text.lines().nth(index).unwrap_or_default().to_owned();
+        IsolationError::Value { file: self.name.to_owned(), line, excerpt, why, help: format!("  help: {help}") }
+    }
+
+    fn rules(&self, rules: Vec<Spanned<RuleFile>>) -> Result<Vec<Rule>, IsolationError> {
+        rules.into_iter().map(|rule| self.plain_rule(rule)).collect()
+    }
+
+    fn plain_rule(&self, file: Spanned<RuleFile>) -> Result<Rule, IsolationError> {
+        let line = file.referenced.line();
+        if file.value.until.is_some() {
+            return Err(self.wrong(line, "`until` is only for exceptions".to_owned(), "move the rule to `exceptions`"));
+        }
+        self.rule(file.value, line)
+    }
+
+    fn rule(&self, file: RuleFile, line: u64) -> Result<Rule, IsolationError> {
+        let ports = |list: Option<Vec<PortText>>| match list {
+            None => Ok(Ports::default()),
+            Some(list) => list.iter().try_fold(Ports::default(), |all, text| Ok(all.union(&self.ports(text, line)?))),
+        };
+        let everything = file.tcp.is_none() && file.udp.is_none() && !file.icmp;
+        let flows = if everything {
+            Flows::all()
+        } else {
+            Flows { tcp: ports(file.tcp)?, udp: ports(file.udp)?, icmp: file.icmp, icmpv6: file.icmp }
+        };
+        Ok(Rule { from: self.side(file.from, line)?, to: self.side(file.to, line)?, flows, line })
+    }
+
+    fn exception(&self, file: Spanned<RuleFile>) -> Result<Exception, IsolationError> {
+        let line = file.referenced.line();
+        let (until, reason) = (file.value.until.clone(), file.value.reason.clone());
+        let help = "as in `{ from: web, to: host, tcp: [9100], until: 2027-01-01, reason: node exporter }`";
+        let until = until.filter(|until| is_date(until)).ok_or_else(|| self.wrong(line, "an exception ends: `until` needs a date like 2027-01-01".to_owned(), help))?;
+        let reason = reason.filter(|reason| !reason.trim().is_empty()).ok_or_else(|| self.wrong(line, "an exception needs a `reason`".to_owned(), help))?;
+        Ok(Exception { rule: self.rule(file.value, line)?, until, reason })
+    }
+
+    fn ports(&self, text: &PortText, line: u64) -> Result<Ports, IsolationError> {
+        let text = match text {
+            PortText::Number(number) => number.to_string(),
+            PortText::Text(text) => text.clone(),
+        };
+        Ports::parse(&text).ok_or_else(|| self.wrong(line, format!("`{text}` is not a port or a range of ports"), "write 443, or 8000-8999"))
+    }
+
+    fn side(&self, side: Side, line: u64) -> Result<Vec<Selector>, IsolationError> {
+        match side {
+            Side::Name(name) => self.named(&name, line),
+            Side::Names(names) => names.iter().try_fold(Vec::new(), |mut all, name| {
+                all.extend(self.named(name, line)?);
+                Ok(all)
+            }),
+            Side::Selector(selector) => Ok(vec![self.selector(selector, line)?]),
+        }
+    }
+
+    /// A group, something built in, or else a container.
+    fn named(&self, name: &str, line: u64) -> Result<Vec<Selector>, IsolationError> {
+        if let Some(group) = self.groups.get(name) {
+            return Ok(group.clone());
+        }
+        if let Some(selector) = builtin(name) {
+            return Ok(vec![selector]);
+        }
+        self.selector(SelectorFile { name: Some(name.to_owned()), ..SelectorFile::default() }, line).map(|selector| vec![selector])
+    }
+
+    fn selector(&self, file: SelectorFile, line: u64) -> Result<Selector, IsolationError> {
+        let SelectorFile { name, label, network, project, service, cidr } = file;
+        if name.is_none() && label.is_none() && network.is_none() && project.is_none() && service.is_none() && cidr.is_none() {
+            return Err(self.wrong(line, "a selector without conditions selects nobody".to_owned(), "use one of name, label, network, project, service, cidr; or `any`"));
+        }
+        let label = label.map(|label| match label.split_once('=') {
+            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+            None => (label, None),
+        });
+        Ok(Selector::Where { name, label, network, project, service, cidr })
+    }
+}
+
+/// `2027-01-01`, so that dates compare as text.
+fn is_date(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [year, month, day] = parts.as_slice() else { return false };
+    let number = |part: &str, length: usize, low: u32, high: u32| {
+        part.len() == length && part.parse::<u32>().is_ok_and(|number| (low..=high).contains(&number))
+    };
+    number(year, 4, 1970, 9999) && number(month, 2, 1, 12) && number(day, 2, 1, 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = "version: 1
+preset: none
+attacker: net-raw
+groups:
+  web: { project: shop, service: web }
+  db: [{ label: tier=db }, { name: 'pg-*' }]
+allow:
+  - { from: web, to: db, tcp: [5432, 8000-8999] }
+  - { from: outside, to: web, icmp: true }
+require:
+  - { from: web, to: db, tcp: [5432] }
+exceptions:
+  - { from: web, to: host, tcp: [9100], until: 2027-01-01, reason: node exporter }
+unknown: warn
+";
+
+    fn party(name: &str, kind: PartyKind) -> Party {
+        Party { name: name.to_owned(), kind, ..Party::default() }
+    }
+
+    #[test]
+    fn the_example_means_what_it_says() {
+        let policy = Isolation::parse("example.yaml", EXAMPLE).unwrap();
+        let web = Party { project: Some("shop".to_owned()), service: Some("web".to_owned()), ..party("shop-web-1", PartyKind::Container) };
+        let db = party("pg-1", PartyKind::Container);
+        let (host, outside) = (party("host", PartyKind::Host), party("outside", PartyKind::Outside));
+        let allowed = policy.allowed(&web, &db);
+        assert!(allowed.tcp.contains(5432) && allowed.tcp.contains(8500) && !allowed.tcp.contains(80));
+        assert!(!allowed.icmp && allowed.udp.is_empty());
+        assert!(policy.allowed(&db, &web).is_empty());
+        assert!(policy.allowed(&outside, &web).icmp);
+        assert!(policy.required(&web, &db).tcp.contains(5432));
+        assert_eq!(policy.excepted(&web, &host, "2026-11-24").count(), 1);
+        assert_eq!(policy.excepted(&web, &host, "2027-01-01").count(), 0);
+        assert_eq!(policy.ended("2027-01-01").count(), 1);
+        assert_eq!(policy.unknown, Unknown::Warn);
+    }
+
+    #[test]
+    fn a_wrong_policy_is_refused_with_its_line() {
+        let cases = [
+            ("version: 2", "1", "version 2"),
+            ("version: 1\nallow:\n  - { from: a, to: b, tcp: [0] }", "3", "not a port"),
+            ("version: 1\nallow:\n  - { from: a, to: b, tcp: [9-1] }", "3", "not a port"),
+            ("version: 1\nexceptions:\n  - { from: a, to: b, reason: x }", "3", "ends"),
+            ("version: 1\nexceptions:\n  - { from: a, to: b, until: 2027-01-01 }", "3", "reason"),
+            ("version: 1\nallow:\n  - { from: {}, to: b }", "3", "selects nobody"),
+            ("version: 1\ngroups:\n  host: { name: x }", "3", "meaning of its own"),
+            ("version: 1\ndeny: []", "2", "deny"),
+            ("version: 1\npreset: docker", "2", "docker"),
+        ];
+        for (text, line, message) in cases {
+            let error = Isolation::parse("p.yaml", text).unwrap_err().to_string();
+            assert!(error.contains(message), "{text}: {error}");
+            assert!(error.contains(line), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_star_stands_for_any_characters() {
+        for (pattern, text, expected) in [("a*", "abc", true), ("*c", "abc", true), ("a*c*", "abcd", true), ("a*d", "abc", false), ("", "", true), ("*", "", true)] {
+            assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The harness itself holds: an engine starts in its own namespaces, runs a container, and leaves nothing behind.
+
+use tests::cli::Docker;
+use tests::engine::{Engine, leftovers};
+use tests::image;
+use tests::packages::Suite;
+use tests::registry::{ADDRESS, Registry};
+
+#[test]
+fn private_engines_run_containers_and_leave_nothing() {
+    for (suite, version) in [(Suite::Bookworm, "20.10"), (Suite::Trixie, "26.1")] {
+        let engine = Engine::start(suite);
+        let found = engine.json("/version").unwrap()["Version"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        assert!(found.starts_with(version), "{suite:?}: {found}");
+        let image = image::import(&engine, "cifixture", "1", "good");
+        let docker = Docker::at(&engine.address());
+        assert_eq!(
+            docker.ok(&["run", "--rm", "cifixture:1", "echo", "hello"]),
+            "hello",
+            "{suite:?}"
+        );
+        let registry = Registry::start(&engine);
+        registry.publish(&engine, &image, "team/app", "1");
+        docker.ok(&["pull", &format!("{ADDRESS}/team/app:1")]);
+        docker.ok(&["run", "--detach", "cifixture:1", "sleep", "100000"]);
+        assert!(
+            !leftovers(std::process::id()).is_empty(),
+            "the engine is somewhere"
+        );
+        drop((registry, engine));
+        assert_eq!(
+            leftovers(std::process::id()),
+            Vec::<String>::new(),
+            "{suite:?}"
+        );
+    }
+}
+
+#[test]
+fn engine_of_a_test_that_panics_is_stopped() {
+    let home = std::thread::spawn(|| {
+        let engine = Engine::start(Suite::Trixie);
+        std::panic::panic_any(engine.socket());
+    })
+    .join()
+    .expect_err("it panics");
+    let socket = home.downcast::<std::path::PathBuf>().unwrap();
+    assert!(!socket.parent().unwrap().exists(), "{}", socket.display());
+}

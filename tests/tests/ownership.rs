@@ -1,0 +1,476 @@
+//! Two tenants on one engine cannot see or touch each other's objects, whatever they call them by.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails where something does not hold"
+)]
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tests::cli::Docker;
+use tests::engine::Engine;
+use tests::image;
+use tests::packages::Suite;
+use tests::pki::{Pki, Tls, free_port};
+use tests::proxy::{CORPUS_POLICY, Seawall};
+use tests::scratch::Scratch;
+use tests::world::LABEL;
+
+const IMAGE: &str = "cifixture:1";
+
+/// An engine behind a proxy, with a client for each of two certificates, and one for a unix user.
+struct Town {
+    engine: Engine,
+    proxy: Seawall,
+    alice: Docker,
+    alice_raw: Tls,
+    bob: Docker,
+    bob_raw: Tls,
+    _pki: Pki,
+}
+
+impl Town {
+    fn new(suite: Suite) -> Self {
+        let engine = Engine::start(suite);
+        image::import(&engine, "cifixture", "1", "good");
+        let (pki, port) = (Pki::new(), free_port());
+        let policy = pki.path().join("policy.yaml");
+        std::fs::write(&policy, CORPUS_POLICY).unwrap();
+        let proxy = Seawall::configured(&format!(
+            "engine: {}\nlisten:\n  - unix://${{HOME}}/docker.sock\n{}clients:\n  - name: people\n    match: {{ uri: \"seawall:client/*\" }}\n    policy: {policy}\n  \
+             - name: job\n    match: {{ uid: 0 }}\n    policy: {policy}\n    tenant: job\n",
+            engine.address(),
+            pki.listener(port),
+            policy = policy.display(),
+        ));
+        let client = |folder: &PathBuf| {
+            (
+                Docker::over_tls(&format!("tcp://127.0.0.1:{port}"), folder),
+                Tls::new(port, &pki, Some(folder)),
+            )
+        };
+        let (alice, alice_raw) = client(&pki.issue("alice", &[]));
+        let (bob, bob_raw) = client(&pki.issue("bob", &[]));
+        Self {
+            engine,
+            proxy,
+            alice,
+            alice_raw,
+            bob,
+            bob_raw,
+            _pki: pki,
+        }
+    }
+
+    fn bob_gets(&self, method: &str, target: &str, body: Option<&Value>) -> (u16, String) {
+        let answer = self
+            .bob_raw
+            .call(method, &format!("/v1.41{target}"), body)
+            .unwrap_or_else(|e| panic!("{method} {target}: {e}"));
+        (answer.status, answer.text())
+    }
+
+    /// Alice's network, volume, image, running container and exec; gives the ids of the container and the exec.
+    fn furnish(&self) -> (String, String) {
+        let docker = &self.alice;
+        docker.ok(&["network", "create", "alice-net"]);
+        docker.ok(&["volume", "create", "alice-vol"]);
+        build(docker, "alice-app", "");
+        let id = docker.ok(&[
+            "run",
+            "--detach",
+            "--name",
+            "alice-web",
+            "--network",
+            "alice-net",
+            "--volume",
+            "alice-vol:/v",
+            "--env",
+            "SECRET=alice-secret",
+            IMAGE,
+            "sleep",
+            "100000",
+        ]);
+        let exec = self
+            .alice_raw
+            .call(
+                "POST",
+                &format!("/v1.41/containers/{id}/exec"),
+                Some(&json!({ "Cmd": ["id"], "AttachStdout": true })),
+            )
+            .unwrap();
+        assert_eq!(exec.status, 201, "{}", exec.text());
+        (id, exec.json()["Id"].as_str().unwrap().to_owned())
+    }
+}
+
+fn build(docker: &Docker, tag: &str, extra: &str) {
+    let context = Scratch::new("context");
+    context.write(
+        "Dockerfile",
+        format!("FROM {IMAGE}\nRUN echo {tag} > /tag\n{extra}\n"),
+    );
+    docker.ok(&["build", "--tag", tag, context.path().to_str().unwrap()]);
+}
+
+#[test]
+fn objects_of_another_tenant_do_not_exist_on_docker_20_10() {
+    objects_of_another_tenant_do_not_exist(Suite::Bookworm);
+}
+
+#[test]
+fn objects_of_another_tenant_do_not_exist_on_docker_26_1() {
+    objects_of_another_tenant_do_not_exist(Suite::Trixie);
+}
+
+fn objects_of_another_tenant_do_not_exist(suite: Suite) {
+    let town = Town::new(suite);
+    let (id, exec) = town.furnish();
+    let names = [
+        "alice-web".to_owned(),
+        id.clone(),
+        id.chars().take(12).collect(),
+        id.chars().take(5).collect(),
+    ];
+    for name in &names {
+        assert_eq!(
+            town.alice.ok(&[
+                "inspect",
+                "--type",
+                "container",
+                "--format",
+                "{{.Id}}",
+                name
+            ]),
+            id,
+            "alice finds hers by {name}"
+        );
+    }
+    let mut allowed = Vec::new();
+    for (method, target, body) in attempts(&names, &exec) {
+        let (status, text) = town.bob_gets(method, &target, body.as_ref());
+        // as an engine says it of what is not there
+        if status != 404 || text.contains("alice-secret") {
+            allowed.push(format!("{method} {target}: {status} {text}"));
+        }
+    }
+    assert!(
+        allowed.is_empty(),
+        "bob gets something else than 404:\n{}",
+        allowed.join("\n")
+    );
+    let state = town.engine.json(&format!("/containers/{id}/json")).unwrap();
+    assert_eq!(
+        (&state["State"]["Status"], &state["Name"]),
+        (&json!("running"), &json!("/alice-web")),
+        "nothing has happened to alice's"
+    );
+}
+
+/// What bob tries on alice's objects by reference.
+fn attempts(containers: &[String], exec: &str) -> Vec<(&'static str, String, Option<Value>)> {
+    let empty = Some(json!({}));
+    let mut all = Vec::new();
+    for name in containers {
+        for tail in [
+            "json",
+            "logs?stdout=1",
+            "top",
+            "stats?stream=0&one-shot=1",
+            "changes",
+            "archive?path=/etc",
+        ] {
+            all.push(("GET", format!("/containers/{name}/{tail}"), None));
+        }
+        for tail in [
+            "start",
+            "stop",
+            "restart",
+            "kill",
+            "pause",
+            "wait",
+            "rename?name=bobs",
+            "resize?h=1&w=1",
+            "attach?stream=1&stdout=1",
+        ] {
+            all.push(("POST", format!("/containers/{name}/{tail}"), None));
+        }
+        all.push((
+            "HEAD",
+            format!("/containers/{name}/archive?path=/etc"),
+            None,
+        ));
+        all.push((
+            "POST",
+            format!("/containers/{name}/update"),
+            Some(json!({ "CpuShares": 2 })),
+        ));
+        all.push((
+            "POST",
+            format!("/containers/{name}/exec"),
+            Some(json!({ "Cmd": ["id"], "AttachStdout": true })),
+        ));
+        all.push(("DELETE", format!("/containers/{name}?force=1"), None));
+    }
+    all.push(("GET", format!("/exec/{exec}/json"), None));
+    all.push((
+        "POST",
+        format!("/exec/{exec}/start"),
+        Some(json!({ "Detach": true })),
+    ));
+    all.push(("POST", format!("/exec/{exec}/resize?h=1&w=1"), empty));
+    all.push(("GET", "/networks/alice-net".to_owned(), None));
+    all.push(("DELETE", "/networks/alice-net".to_owned(), None));
+    all.push(("GET", "/volumes/alice-vol".to_owned(), None));
+    all.push(("DELETE", "/volumes/alice-vol".to_owned(), None));
+    all.push(("GET", "/images/alice-app/json".to_owned(), None));
+    all.push(("GET", "/images/alice-app/history".to_owned(), None));
+    all.push(("DELETE", "/images/alice-app".to_owned(), None));
+    all
+}
+
+#[test]
+fn objects_of_another_tenant_cannot_be_used() {
+    let town = Town::new(Suite::Trixie);
+    let (id, _) = town.furnish();
+    let uses: [&[&str]; 9] = [
+        &["--network", "alice-net"],
+        &["--volume", "alice-vol:/stolen"],
+        &["--mount", "type=volume,source=alice-vol,target=/stolen"],
+        &["--volumes-from", "alice-web"],
+        &["--network", "container:alice-web"],
+        &["--pid", "container:alice-web"],
+        &["--ipc", "container:alice-web"],
+        &["--link", "alice-web:web"],
+        &["--network", &format!("container:{id}")],
+    ];
+    for arguments in uses {
+        let run = [&["run", "--rm"], arguments, &[IMAGE, "true"]].concat();
+        town.bob.fails(&run);
+    }
+    town.bob.fails(&["run", "--rm", "alice-app"]);
+    town.bob
+        .fails(&["network", "connect", "alice-net", "alice-web"]);
+    town.bob.ok(&["create", "--name", "bob-web", IMAGE]);
+    town.bob
+        .fails(&["network", "connect", "alice-net", "bob-web"]);
+    town.bob.ok(&["network", "create", "bob-net"]);
+    town.bob
+        .fails(&["network", "connect", "bob-net", "alice-web"]);
+    let context = Scratch::new("context");
+    context.write("Dockerfile", "FROM alice-app\nRUN cat /tag\n");
+    town.bob.fails(&["build", context.path().to_str().unwrap()]);
+    context.write("Dockerfile", format!("FROM {IMAGE}\n"));
+    town.bob.fails(&[
+        "build",
+        "--tag",
+        "alice-app",
+        context.path().to_str().unwrap(),
+    ]);
+    assert_eq!(
+        town.alice.ok(&["run", "--rm", "alice-app", "cat", "/tag"]),
+        "alice-app",
+        "alice's tag is still hers"
+    );
+    let left = town.engine.json("/containers/json?all=1").unwrap();
+    let names: Vec<&str> = left
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["Names"][0].as_str().unwrap())
+        .collect();
+    assert!(
+        names
+            .iter()
+            .all(|name| ["/alice-web", "/bob-web"].contains(name)),
+        "something was made: {names:?}"
+    );
+}
+
+#[test]
+fn lists_and_events_show_only_the_own_tenant() {
+    let town = Town::new(Suite::Trixie);
+    let mut events = town.bob.spawn(&["events", "--since", "1h"]);
+    town.furnish();
+    town.bob.ok(&["create", "--name", "bob-web", IMAGE]);
+    events.wait_for("name=bob-web");
+    events.interrupt();
+    assert!(
+        !events.output().contains("alice"),
+        "bob hears of alice's objects:\n{}",
+        events.output()
+    );
+    let lists: [&[&str]; 6] = [
+        &["ps", "--all", "--no-trunc"],
+        &["ps", "--all", "--filter", "label=seawall.tenant"],
+        &["ps", "--all", "--filter", "name=alice"],
+        &["network", "ls"],
+        &["volume", "ls"],
+        &["images", "--all"],
+    ];
+    for list in lists {
+        let shown = town.bob.ok(list);
+        assert!(
+            !shown.contains("alice"),
+            "docker {}:\n{shown}",
+            list.join(" ")
+        );
+    }
+    assert!(town.bob.ok(&["ps", "--all"]).contains("bob-web"));
+    assert!(town.alice.ok(&["ps"]).contains("alice-web"));
+    assert!(town.alice.ok(&["network", "ls"]).contains("alice-net"));
+    assert!(town.alice.ok(&["volume", "ls"]).contains("alice-vol"));
+    assert!(town.alice.ok(&["images"]).contains("alice-app"));
+    let unix = Docker::at(&town.proxy.address());
+    assert_eq!(
+        unix.ok(&["ps", "--all", "--quiet"]),
+        "",
+        "the unix user is a third tenant"
+    );
+}
+
+#[test]
+fn owner_label_is_always_set_by_the_proxy() {
+    let town = Town::new(Suite::Trixie);
+    let honest = town.alice.ok(&["create", IMAGE]);
+    let owner = |id: &str| {
+        town.engine.json(&format!("/containers/{id}/json")).unwrap()["Config"]["Labels"][LABEL]
+            .clone()
+    };
+    let alice = owner(&honest);
+    assert!(
+        alice.is_string(),
+        "a created container has an owner: {alice}"
+    );
+    let forged = format!("{LABEL}=forged");
+    for arguments in [
+        ["create", "--label", forged.as_str(), IMAGE].as_slice(),
+        &["volume", "create", "--label", &forged, "v"],
+        &["network", "create", "--label", &forged, "n"],
+    ] {
+        town.alice.run(arguments);
+    }
+    // an image's labels are inherited by its containers
+    let context = Scratch::new("context");
+    context.write(
+        "Dockerfile",
+        format!("FROM {IMAGE}\nLABEL {LABEL}=forged\n"),
+    );
+    if town
+        .alice
+        .run(&[
+            "build",
+            "--tag",
+            "labelled",
+            context.path().to_str().unwrap(),
+        ])
+        .code
+        == 0
+    {
+        town.alice.run(&["create", "labelled"]);
+    }
+    every_owner_is(&town.engine, &alice);
+}
+
+/// Nothing on the engine has another owner, or, of containers, none.
+fn every_owner_is(engine: &Engine, tenant: &Value) {
+    let containers = engine.json("/containers/json?all=1").unwrap();
+    for container in containers.as_array().unwrap() {
+        assert_eq!(container["Labels"][LABEL], *tenant, "{container}");
+    }
+    let (volumes, networks) = (
+        engine.json("/volumes").unwrap(),
+        engine.json("/networks").unwrap(),
+    );
+    let others = [&volumes["Volumes"], &networks].map(|list| list.as_array().cloned());
+    for object in others.into_iter().flatten().flatten() {
+        let owner = &object["Labels"][LABEL];
+        assert!(owner.is_null() || owner == tenant, "{object}");
+    }
+}
+
+#[test]
+fn implicit_volumes_belong_to_the_tenant_or_are_not_made() {
+    let town = Town::new(Suite::Trixie);
+    let outcome = town.alice.run(&[
+        "run",
+        "--rm",
+        "--volume",
+        "implicit:/v",
+        IMAGE,
+        "touch",
+        "/v/f",
+    ]);
+    if outcome.code == 0 {
+        assert_eq!(
+            town.alice
+                .ok(&["volume", "inspect", "--format", "{{.Name}}", "implicit"]),
+            "implicit"
+        );
+    }
+    assert!(
+        !town
+            .bob
+            .ok(&["volume", "ls", "--quiet"])
+            .contains("implicit")
+    );
+    town.bob
+        .fails(&["run", "--rm", "--volume", "implicit:/v", IMAGE, "ls", "/v"]);
+}
+
+#[test]
+fn start_is_decided_again_on_what_is_there_now() {
+    let town = Town::new(Suite::Trixie);
+    town.alice.ok(&["network", "create", "shared-name"]);
+    town.alice.ok(&[
+        "create",
+        "--name",
+        "late",
+        "--network",
+        "shared-name",
+        IMAGE,
+        "sleep",
+        "1000",
+    ]);
+    town.alice.ok(&["network", "rm", "shared-name"]);
+    let foreign = town.engine.call(
+        "POST",
+        "/networks/create",
+        Some(&json!({ "Name": "shared-name", "Labels": { LABEL: "victim" } })),
+    );
+    assert_eq!(foreign.status, 201, "{}", foreign.text());
+    town.alice.fails(&["start", "late"]);
+    town.alice.fails(&["restart", "late"]);
+    let late = town.engine.json("/containers/late/json").unwrap();
+    assert_eq!(
+        late["State"]["Running"], false,
+        "a container was started in a victim's network"
+    );
+}
+
+#[test]
+fn name_like_the_beginning_of_anothers_id_never_reaches_it() {
+    let town = Town::new(Suite::Trixie);
+    let (id, _) = town.furnish();
+    let name: String = id.chars().take(12).collect();
+    let made = town.bob.run(&["create", "--name", &name, IMAGE]);
+    // such a name may be refused; if it is not, it is bob's
+    if made.code == 0 {
+        let found = town.bob.ok(&[
+            "inspect",
+            "--type",
+            "container",
+            "--format",
+            "{{.Id}}",
+            &name,
+        ]);
+        assert_eq!(found, made.stdout.trim());
+        town.bob.ok(&["rm", &name]);
+    } else {
+        town.bob.fails(&["rm", &name]);
+    }
+    let alices = town.engine.json(&format!("/containers/{id}/json")).unwrap();
+    assert_eq!(alices["State"]["Running"], true, "alice's is still there");
+}
