@@ -119,16 +119,21 @@ async fn measure(bed: &Bed, kind: Kind, way: Way, load: Load) -> anyhow::Result<
             let used = (target.cpu()? - cpu) * 10_000.0 / f64::from(times);
             return Ok(Ok(Measured { value: p50.as_secs_f64() * 1e6, beside: format!("{used:.3} s/10k") }));
         }
-        Load::Download | Load::Upload => {
-            match load {
-                Load::Download => download(&target, way).await?,
-                _ => upload(&target, way).await?,
-            }
-            let took = began.elapsed().as_secs_f64();
-            Measured { value: target.cpu()? - cpu, beside: format!("{:.0} MiB/s", 1024.0 / took) }
+        Load::Download => {
+            download(&target, way).await?;
+            Measured { value: target.cpu()? - cpu, beside: format!("{:.0} MiB/s", 1024.0 / began.elapsed().as_secs_f64()) }
         }
-        Load::NewConnections(times) | Load::Requests(_, times) => {
-            requests(&target, way, load, times).await?;
+        Load::Upload => {
+            upload(&target, way).await?;
+            Measured { value: target.cpu()? - cpu, beside: format!("{:.0} MiB/s", 1024.0 / began.elapsed().as_secs_f64()) }
+        }
+        Load::NewConnections(times) => {
+            requests(&target, way, None, times).await?;
+            let took = began.elapsed().as_secs_f64();
+            Measured { value: (target.cpu()? - cpu) * 10_000.0 / f64::from(times), beside: format!("{:.0}/s", f64::from(times) / took) }
+        }
+        Load::Requests(what, times) => {
+            requests(&target, way, Some(what), times).await?;
             let took = began.elapsed().as_secs_f64();
             Measured { value: (target.cpu()? - cpu) * 10_000.0 / f64::from(times), beside: format!("{:.0}/s", f64::from(times) / took) }
         }
@@ -150,19 +155,19 @@ async fn start(bed: &Bed, kind: Kind, times: u32) -> anyhow::Result<Result<Measu
     Ok(Ok(Measured { value: median, beside: format!("fastest {fastest:.1}") }))
 }
 
-/// Requests in a closed loop on 32 connections, or on a new one each.
-async fn requests(target: &Shared, way: Way, load: Load, times: u32) -> anyhow::Result<()> {
+/// Requests in a closed loop on 32 connections that stay; or, when it is not said what, pings on a new connection each.
+async fn requests(target: &Shared, way: Way, what: Option<What>, times: u32) -> anyhow::Result<()> {
     let left = Rc::new(Cell::new(times));
     let mut tasks = JoinSet::new();
     for _ in 0..CONNECTIONS {
         let (target, left) = (Rc::clone(target), Rc::clone(&left));
         tasks.spawn_local(async move {
-            let (bytes, status) = match load {
-                Load::Requests(What::Create, _) => (create(), "201"),
-                Load::Requests(What::List, _) => (get("/containers/json"), "200"),
-                _ => (get("/_ping"), "200"),
+            let (bytes, status) = match what {
+                Some(What::Create) => (create(), "201"),
+                Some(What::List) => (get("/containers/json"), "200"),
+                Some(What::Ping) | None => (get("/_ping"), "200"),
             };
-            let keep = matches!(load, Load::Requests(..));
+            let keep = what.is_some();
             let mut wire = None;
             while left.get() > 0 {
                 left.set(left.get() - 1);
