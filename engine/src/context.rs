@@ -1,23 +1,24 @@
-//! A build context: a tar archive that streams by, looked through for its Dockerfile.
+//! An archive that streams by: read, judged, and written anew.
 //!
-//! Formats: POSIX ustar and pax (IEEE Std 1003.1-2017, pax), GNU long names. What two readers of tar could take differently is refused: entries
-//! that are given twice where it matters, sizes that contradict each other, links on the way to the Dockerfile.
+//! Formats that are read: POSIX ustar and pax (IEEE Std 1003.1-2017, pax), GNU long names. What is sent is written here, entry by entry, in one form
+//! (ustar, with a pax header where a name or number does not fit), so that there is nothing for a second reader of tar to read otherwise.
+//! Extended attributes, owners' names and everything else beside type, name, link, mode, owner, time and content is left out.
 
 use std::collections::BTreeSet;
 
 use crate::types::strings::clean_path;
 
-/// Looks through an archive.
+/// Reads an archive, looks for a Dockerfile in it, and writes it anew.
 #[derive(Debug)]
 pub struct Context {
-    /// Paths that the engine may read the Dockerfile from, clean, with a leading slash.
+    /// Paths that the engine may read the Dockerfile from, clean, with a leading slash. None: nothing is looked for.
     wanted: Vec<String>,
     state: State,
     block: Vec<u8>,
-    /// A name from a pax header or a GNU long name, for the next entry.
-    name: Option<String>,
+    extended: Extended,
     links: BTreeSet<String>,
     found: Option<Vec<u8>>,
+    entries: u64,
     ended: bool,
 }
 
@@ -40,9 +41,27 @@ enum Keep {
     PaxGlobal,
 }
 
-/// An archive that is not understood, or that engines could read differently.
+/// What headers before an entry say about it.
+#[derive(Debug, Default)]
+struct Extended {
+    name: Option<String>,
+    link: Option<String>,
+}
+
+/// An entry as it is written.
+struct Entry<'e> {
+    kind: u8,
+    name: &'e str,
+    link: &'e str,
+    size: u64,
+    mode: u64,
+    owner: (u64, u64),
+    time: u64,
+}
+
+/// An archive that is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("build context: {0}")]
+#[error("archive: {0}")]
 pub struct ContextError(pub String);
 
 const BLOCK: usize = 512;
@@ -50,6 +69,10 @@ const BLOCK: usize = 512;
 const MOST: u64 = 1 << 20;
 /// Most symbolic links that are remembered.
 const MOST_LINKS: usize = 100_000;
+/// Most bytes of a path (linux/limits.h, PATH_MAX).
+const MOST_PATH: usize = 4096;
+/// The largest number that eleven octal digits hold.
+const MOST_SIZE: u64 = 0o777_7777_7777;
 
 impl Context {
     /// Looks for the Dockerfile of this name; empty: `Dockerfile`, or `dockerfile` where there is none.
@@ -59,73 +82,101 @@ impl Context {
             "" | "Dockerfile" => vec!["/Dockerfile".to_owned(), "/dockerfile".to_owned()],
             other => clean_path(&format!("/{other}")).into_iter().collect(),
         };
-        Self { wanted, state: State::Header, block: Vec::new(), name: None, links: BTreeSet::new(), found: None, ended: false }
+        Self { wanted, ..Self::any() }
+    }
+
+    /// Looks for nothing.
+    #[must_use]
+    pub fn any() -> Self {
+        Self {
+            wanted: Vec::new(),
+            state: State::Header,
+            block: Vec::new(),
+            extended: Extended::default(),
+            links: BTreeSet::new(),
+            found: None,
+            entries: 0,
+            ended: false,
+        }
     }
 
     /// The Dockerfile, once it has passed.
     #[must_use]
     pub fn dockerfile(&self) -> Option<&[u8]> {
-        let passing = matches!(self.state, State::Content { keep: Keep::Dockerfile, .. });
+        let passing = matches!(self.state, State::Content { keep: Keep::Dockerfile, left: 1.., .. });
         self.found.as_deref().filter(|_| !passing)
     }
 
-    /// Whether the archive has ended: what follows is read by nobody.
+    /// Whether there was an entry, or the end.
     #[must_use]
-    pub fn is_ended(&self) -> bool {
-        self.ended
+    pub fn is_begun(&self) -> bool {
+        self.entries > 0 || self.ended
     }
 
-    /// Takes the next bytes of the archive.
+    /// Takes the next bytes of the archive; adds what is to be sent.
     ///
     /// # Errors
     /// [`ContextError`].
-    pub fn push(&mut self, bytes: &[u8]) -> Result<(), ContextError> {
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), ContextError> {
         let mut rest = bytes;
         while !rest.is_empty() && !self.ended {
             rest = match self.state {
-                State::Header => self.header(rest)?,
-                State::Content { .. } => self.content(rest)?,
+                State::Header => self.header(rest, out)?,
+                State::Content { .. } => self.content(rest, out)?,
             };
         }
         Ok(())
     }
 
-    fn header<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], ContextError> {
+    /// Ends the archive; adds what is to be sent.
+    ///
+    /// # Errors
+    /// It ends in the middle of an entry.
+    pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), ContextError> {
+        if !self.block.is_empty() || !matches!(self.state, State::Header) {
+            return Err(ContextError("it is cut off".to_owned()));
+        }
+        self.ended = true;
+        out.resize(out.len() + 2 * BLOCK, 0);
+        Ok(())
+    }
+
+    fn header<'b>(&mut self, bytes: &'b [u8], out: &mut Vec<u8>) -> Result<&'b [u8], ContextError> {
         let (taken, rest) = bytes.split_at(bytes.len().min(BLOCK - self.block.len()));
         self.block.extend_from_slice(taken);
         if self.block.len() == BLOCK {
             let block = std::mem::take(&mut self.block);
             if block.iter().all(|b| *b == 0) {
-                // One empty block ends an archive for some readers, two for others.
                 self.ended = true;
             } else {
-                self.entry(&block)?;
+                self.entry(&block, out)?;
             }
         }
         Ok(rest)
     }
 
-    fn content<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], ContextError> {
+    fn content<'b>(&mut self, bytes: &'b [u8], out: &mut Vec<u8>) -> Result<&'b [u8], ContextError> {
         let State::Content { left, padding, keep } = &mut self.state else { return Ok(bytes) };
         let take = |most: u64| usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
+        let (content, rest) = bytes.split_at(take(if *left > 0 { *left } else { *padding }));
+        let length = u64::try_from(content.len()).unwrap_or_default();
         if *left > 0 {
-            let (content, rest) = bytes.split_at(take(*left));
-            *left -= u64::try_from(content.len()).unwrap_or_default();
+            *left -= length;
             match keep {
-                Keep::Nothing => {}
-                Keep::Dockerfile => self.found.get_or_insert_default().extend_from_slice(content),
+                Keep::Nothing => out.extend_from_slice(content),
+                Keep::Dockerfile => {
+                    self.found.get_or_insert_default().extend_from_slice(content);
+                    out.extend_from_slice(content);
+                }
                 Keep::LongLink | Keep::LongName | Keep::Pax | Keep::PaxGlobal => self.block.extend_from_slice(content),
             }
-            if *left > 0 || *padding > 0 {
-                return Ok(rest);
+            if *left == 0 && matches!(keep, Keep::Dockerfile | Keep::Nothing) {
+                out.resize(out.len() + usize::try_from(*padding).unwrap_or_default(), 0);
             }
-            let keep = *keep;
-            self.finish(keep)?;
-            return Ok(rest);
+        } else {
+            *padding -= length;
         }
-        let (_, rest) = bytes.split_at(take(*padding));
-        *padding -= u64::try_from(bytes.len() - rest.len()).unwrap_or_default();
-        if *padding == 0 {
+        if *left == 0 && *padding == 0 {
             let keep = *keep;
             self.finish(keep)?;
         }
@@ -136,25 +187,18 @@ impl Context {
     fn finish(&mut self, keep: Keep) -> Result<(), ContextError> {
         self.state = State::Header;
         let extension = std::mem::take(&mut self.block);
+        let line = || text(extension.split(|b| *b == 0).next().unwrap_or_default());
         match keep {
-            Keep::Dockerfile | Keep::LongLink | Keep::Nothing => {}
-            Keep::LongName => {
-                let name = extension.split(|b| *b == 0).next().unwrap_or_default();
-                self.name = Some(text(name)?);
-            }
-            Keep::Pax => {
-                if let Some(name) = pax(&extension, false)? {
-                    self.name = Some(name);
-                }
-            }
-            Keep::PaxGlobal => {
-                pax(&extension, true)?;
-            }
+            Keep::Dockerfile | Keep::Nothing => {}
+            Keep::LongLink => self.extended.link = Some(line()?),
+            Keep::LongName => self.extended.name = Some(line()?),
+            Keep::Pax => self.extended = pax(&extension, false)?,
+            Keep::PaxGlobal => drop(pax(&extension, true)?),
         }
         Ok(())
     }
 
-    fn entry(&mut self, block: &[u8]) -> Result<(), ContextError> {
+    fn entry(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<(), ContextError> {
         let field = |from: usize, length: usize| block.get(from..from + length).unwrap_or_default();
         check_sum(block, field(148, 8))?;
         let size = number(field(124, 12))?;
@@ -169,41 +213,58 @@ impl Context {
         if keep != Keep::Nothing {
             return self.enter(size, keep);
         }
-        let short = name_in(field(0, 100), field(345, 155), field(257, 6))?;
-        let name = self.name.take().unwrap_or(short);
+        let extended = std::mem::take(&mut self.extended);
+        let name = match extended.name {
+            Some(name) => name,
+            None => name_in(field(0, 100), field(345, 155), field(257, 6))?,
+        };
+        let link = match extended.link {
+            Some(link) => link,
+            None => text(until_zero(field(157, 100)))?,
+        };
+        let shown = name.escape_debug().take(100).collect::<String>();
         if name.split('/').any(|part| part == "..") {
-            return Err(ContextError(format!("`{}` leads out of it", name.escape_debug())));
+            return Err(ContextError(format!("`{shown}` leads out of it")));
         }
-        let path = clean_path(&format!("/{name}")).ok_or_else(|| ContextError(format!("the name `{}`", name.escape_debug())))?;
-        self.place(&path, kind)?;
-        match kind {
-            0 | b'0' | b'7' if self.wanted.contains(&path) => {
-                if self.found.is_some() {
-                    return Err(ContextError(format!("`{name}` is there twice, or in two spellings: engines would take the one or the other")));
-                }
-                self.found = Some(Vec::new());
-                self.enter(size, Keep::Dockerfile)
-            }
-            0 | b'0' | b'7' => self.enter(size, Keep::Nothing),
-            // Links and directories have no content, whatever the size says.
-            b'1' | b'2' | b'5' if size == 0 => Ok(()),
-            b'1' | b'2' | b'5' => Err(ContextError(format!("`{}` is no file and has a size", name.escape_debug()))),
-            b'3' | b'4' | b'6' => Err(ContextError(format!("`{}` is a device or a pipe", name.escape_debug()))),
-            other => Err(ContextError(format!("an entry of type `{}`", char::from(other).escape_debug()))),
+        let path = clean_path(&format!("/{name}")).filter(|path| path.len() <= MOST_PATH).ok_or_else(|| ContextError(format!("the name `{shown}`")))?;
+        if link.len() > MOST_PATH || link.chars().any(char::is_control) {
+            return Err(ContextError(format!("the target of the link `{shown}`")));
         }
+        let (kind, size) = match kind {
+            0 | b'0' | b'7' if !name.ends_with('/') && path != "/" => (b'0', size),
+            b'1' | b'2' if size == 0 && path != "/" => (kind, 0),
+            b'5' if size == 0 => (kind, 0),
+            b'3' | b'4' | b'6' => return Err(ContextError(format!("`{shown}` is a device or a pipe"))),
+            other => return Err(ContextError(format!("`{shown}` is an entry of type `{}` that is not understood", char::from(other).escape_debug()))),
+        };
+        self.place(&path, kind, &link)?;
+        let is_wanted = kind == b'0' && self.wanted.contains(&path);
+        if is_wanted && self.found.replace(Vec::new()).is_some() {
+            return Err(ContextError(format!("`{shown}` is there twice, or in two spellings: engines would take the one or the other")));
+        }
+        let loose = |from, length| number(field(from, length)).unwrap_or_default();
+        let entry = Entry { kind, name: path.trim_start_matches('/'), link: &link, size, mode: loose(100, 8) & 0o7777, owner: (loose(108, 8), loose(116, 8)), time: loose(136, 12).min(MOST_SIZE) };
+        entry.write(out)?;
+        self.entries += 1;
+        self.enter(size, if is_wanted { Keep::Dockerfile } else { Keep::Nothing })
     }
 
     /// Whether an entry may be where it is: not behind a link, and not in the place of the Dockerfile or of a directory above it.
-    fn place(&mut self, path: &str, kind: u8) -> Result<(), ContextError> {
-        let is_directory = kind == b'5';
-        let is_file = matches!(kind, 0 | b'0' | b'7');
-        let above = |link: &str| path.strip_prefix(link).is_some_and(|rest| rest.starts_with('/'));
-        if path.match_indices('/').skip(1).any(|(at, _)| path.get(..at).is_some_and(|parent| self.links.contains(parent) && above(parent))) {
-            return Err(ContextError(format!("`{path}` is behind a symbolic link")));
+    fn place(&mut self, path: &str, kind: u8, link: &str) -> Result<(), ContextError> {
+        let shown = || path.chars().take(100).collect::<String>();
+        let behind = |path: &str| path.match_indices('/').skip(1).any(|(at, _)| path.get(..at).is_some_and(|parent| self.links.contains(parent)));
+        if behind(path) {
+            return Err(ContextError(format!("`{}` is behind a symbolic link", shown())));
         }
         let leads_to_dockerfile = self.wanted.iter().any(|wanted| wanted.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')));
-        if (leads_to_dockerfile && !is_directory) || (self.wanted.iter().any(|wanted| wanted == path) && !is_file) {
-            return Err(ContextError(format!("`{path}` is a link, or something else in the place of the Dockerfile")));
+        if (leads_to_dockerfile && kind != b'5') || (self.wanted.iter().any(|wanted| wanted == path) && kind != b'0') {
+            return Err(ContextError(format!("`{}` is a link, or something else in the place of the Dockerfile", shown())));
+        }
+        if kind == b'1' {
+            let target = clean_path(&format!("/{link}")).unwrap_or_default();
+            if behind(&target) || self.links.contains(&target) || self.wanted.contains(&target) || link.split('/').any(|part| part == "..") {
+                return Err(ContextError(format!("`{}` is a hard link to a symbolic link, or to the Dockerfile", shown())));
+            }
         }
         if kind == b'2' {
             if self.links.len() >= MOST_LINKS {
@@ -224,13 +285,76 @@ impl Context {
     }
 }
 
-/// Whether bytes begin as a plain tar archive does: with a header whose checksum is right, or with an empty block.
-#[must_use]
-pub fn is_archive(bytes: &[u8]) -> bool {
-    match bytes.get(..BLOCK) {
-        Some(block) => block.iter().all(|b| *b == 0) || check_sum(block, block.get(148..156).unwrap_or_default()).is_ok(),
-        None => false,
+impl Entry<'_> {
+    /// Writes the header, and a pax header before it where something does not fit.
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), ContextError> {
+        if self.size > MOST_SIZE {
+            return Err(ContextError("a file of 8 GiB or more".to_owned()));
+        }
+        let mut name = if self.name.is_empty() { "./".to_owned() } else { self.name.to_owned() };
+        if self.kind == b'5' && !name.ends_with('/') {
+            name.push('/');
+        }
+        let mut records = Vec::new();
+        for (key, value, fits) in [("path", name.as_str(), fits(&name)), ("linkpath", self.link, fits(self.link))] {
+            if !fits {
+                record(key, value, &mut records);
+            }
+        }
+        let (uid, gid) = self.owner;
+        for (key, number) in [("uid", uid), ("gid", gid)].into_iter().filter(|(_, number)| *number > 0o777_7777) {
+            record(key, &number.to_string(), &mut records);
+        }
+        if !records.is_empty() {
+            let extension = Entry { kind: b'x', name: "pax", link: "", size: u64::try_from(records.len()).unwrap_or_default(), mode: 0o644, owner: (0, 0), time: 0 };
+            extension.write_header("pax", out);
+            out.extend_from_slice(&records);
+            out.resize(out.len().next_multiple_of(BLOCK), 0);
+        }
+        self.write_header(&name, out);
+        Ok(())
     }
+
+    fn write_header(&self, name: &str, out: &mut Vec<u8>) {
+        let mut block = Vec::with_capacity(BLOCK);
+        let mut put = |bytes: &[u8], length: usize| {
+            block.extend(bytes.iter().copied().chain(std::iter::repeat(0)).take(length));
+        };
+        let ascii = |text: &str| if fits(text) { text.as_bytes().to_vec() } else { b"pax".to_vec() };
+        let (uid, gid) = self.owner;
+        put(&ascii(name), 100);
+        put(format!("{:07o}", self.mode).as_bytes(), 8);
+        put(format!("{:07o}", if uid > 0o777_7777 { 0 } else { uid }).as_bytes(), 8);
+        put(format!("{:07o}", if gid > 0o777_7777 { 0 } else { gid }).as_bytes(), 8);
+        put(format!("{:011o}", self.size).as_bytes(), 12);
+        put(format!("{:011o}", self.time).as_bytes(), 12);
+        put(b"        ", 8);
+        put(&[self.kind], 1);
+        put(&ascii(self.link), 100);
+        put(b"ustar\x0000", 8);
+        put(b"", 247);
+        let sum: u64 = block.iter().map(|b| u64::from(*b)).sum();
+        let sum = format!("{sum:06o}\0 ");
+        for (place, b) in block.iter_mut().skip(148).zip(sum.bytes()) {
+            *place = b;
+        }
+        out.extend_from_slice(&block);
+    }
+}
+
+/// Whether a name fits into a header's field as it is.
+fn fits(text: &str) -> bool {
+    text.len() <= 100 && text.is_ascii()
+}
+
+/// A record of a pax header: its length counts itself.
+fn record(key: &str, value: &str, out: &mut Vec<u8>) {
+    let rest = key.len() + value.len() + 3;
+    let mut length = rest + 1;
+    while length != rest + length.to_string().len() {
+        length = rest + length.to_string().len();
+    }
+    out.extend_from_slice(format!("{length} {key}={value}\n").as_bytes());
 }
 
 fn text(bytes: &[u8]) -> Result<String, ContextError> {
@@ -278,10 +402,10 @@ fn check_sum(block: &[u8], field: &[u8]) -> Result<(), ContextError> {
     }
 }
 
-/// Reads a pax header. Gives the path that it sets; refuses a size, which would contradict the header's own.
-fn pax(bytes: &[u8], global: bool) -> Result<Option<String>, ContextError> {
+/// Reads a pax header: the names that it sets. Refuses a size, which would contradict the header's own.
+fn pax(bytes: &[u8], global: bool) -> Result<Extended, ContextError> {
     let bad = || ContextError("a malformed pax header".to_owned());
-    let (mut rest, mut path) = (bytes, None);
+    let (mut rest, mut extended) = (bytes, Extended::default());
     while !rest.is_empty() {
         let space = rest.iter().position(|b| *b == b' ').ok_or_else(bad)?;
         let length: usize = std::str::from_utf8(rest.get(..space).unwrap_or_default()).ok().and_then(|digits| digits.parse().ok()).ok_or_else(bad)?;
@@ -294,14 +418,15 @@ fn pax(bytes: &[u8], global: bool) -> Result<Option<String>, ContextError> {
         let (key, value) = record.split_at(equals);
         let value = value.get(1..).unwrap_or_default();
         match key {
-            b"path" if !global && path.is_none() => path = Some(text(value)?),
-            b"path" | b"size" => return Err(ContextError("a pax header with a second path, or with a size".to_owned())),
+            b"path" if !global && extended.name.is_none() && !value.is_empty() => extended.name = Some(text(value)?),
+            b"linkpath" if !global && extended.link.is_none() => extended.link = Some(text(value)?),
+            b"path" | b"linkpath" | b"size" => return Err(ContextError("a pax header with a second path, or with a size".to_owned())),
             key if key.starts_with(b"GNU.sparse") => return Err(ContextError("a sparse file".to_owned())),
             _ => {}
         }
         rest = after;
     }
-    Ok(path)
+    Ok(extended)
 }
 
 #[cfg(test)]
@@ -323,16 +448,32 @@ mod tests {
         block
     }
 
+    fn linked(name: &str, kind: u8, target: &str) -> Vec<u8> {
+        let mut block = entry(name, kind, "");
+        block[157..157 + target.len()].copy_from_slice(target.as_bytes());
+        block[148..156].copy_from_slice(b"        ");
+        let sum: u64 = block.iter().map(|b| u64::from(*b)).sum();
+        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        block
+    }
+
     fn read(name: &str, entries: &[Vec<u8>]) -> Result<Option<String>, ContextError> {
         let mut bytes = entries.concat();
         bytes.resize(bytes.len() + 2 * BLOCK, 0);
         // In odd pieces, so that nothing depends on where they end.
-        let mut context = Context::new(name);
+        let (mut context, mut sent) = (Context::new(name), Vec::new());
         for piece in bytes.chunks(77) {
-            context.push(piece)?;
+            context.push(piece, &mut sent)?;
         }
-        assert!(context.is_ended());
-        Ok(context.dockerfile().map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+        context.end(&mut sent)?;
+        let found = context.dockerfile().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        // What is sent is read as it was judged, and written once more as it is.
+        let (mut again, mut twice) = (Context::new(name), Vec::new());
+        again.push(&sent, &mut twice)?;
+        again.end(&mut twice)?;
+        assert_eq!(again.dockerfile().map(|bytes| String::from_utf8_lossy(bytes).into_owned()), found);
+        assert_eq!(twice, sent);
+        Ok(found)
     }
 
     #[test]
@@ -347,9 +488,33 @@ mod tests {
     }
 
     #[test]
+    fn long_names_survive() {
+        let long = format!("{}/Dockerfile", "d".repeat(200));
+        let pax = format!("path={long}\n");
+        let length = pax.len() + 4;
+        let entries = [entry("x", b'x', &format!("{length} {pax}")), entry("other", b'0', "FROM long")];
+        assert_eq!(read(&long, &entries), Ok(Some("FROM long".to_owned())));
+    }
+
+    #[test]
+    fn an_archive_that_is_cut_off_is_refused() {
+        let (mut context, mut sent) = (Context::new(""), Vec::new());
+        let whole = entry("Dockerfile", b'0', "FROM evil");
+        context.push(&whole[..BLOCK + 9], &mut sent).unwrap();
+        assert!(context.end(&mut sent).is_err());
+    }
+
+    #[test]
     fn what_could_be_read_in_two_ways_is_refused() {
         let good = || entry("Dockerfile", b'0', "FROM a");
+        let mut leading = entry("Dockerfile", b'0', "FROM a");
+        leading[124] = 0;
         for (name, entries) in [
+            ("size behind a zero", vec![leading]),
+            ("directory with content", vec![entry("d/", 0, "x")]),
+            ("hard link to a link", vec![entry("s", b'2', ""), linked("h", b'1', "s")]),
+            ("hard link to the Dockerfile", vec![good(), linked("h", b'1', "Dockerfile")]),
+            ("control character", vec![entry("P*M\u{18}", b'0', "")]),
             ("twice", vec![good(), entry("./Dockerfile", b'0', "FROM evil")]),
             ("two cases", vec![good(), entry("dockerfile", b'0', "FROM evil")]),
             ("then a link", vec![good(), entry("Dockerfile", b'2', "")]),

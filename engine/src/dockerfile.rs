@@ -3,7 +3,7 @@
 //! Read as the classic builder reads it (buildkit `frontend/dockerfile/parser` and moby `daemon/builder/dockerfile`). Where two versions of it read
 //! a line differently, or one of them knows a feature that another does not, the line is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::demand::{Demand, Demands, Name};
 use crate::facts::{Facts, ObjectKind, Reference};
@@ -38,9 +38,14 @@ impl Dockerfile {
     /// Something in it is not understood, or is understood differently by different engines.
     pub fn parse(bytes: &[u8], args: &BTreeMap<String, Option<String>>) -> Result<Self, DockerfileError> {
         let text = std::str::from_utf8(bytes).map_err(|_| DockerfileError { line: 1, why: "not UTF-8".to_owned() })?;
-        let mut reader = Reader { found: Self::default(), variables: BTreeMap::new(), stages: Vec::new(), args };
+        // moby cuts lines at spaces and tabs alone; any other blank is a character to it, and a blank to people.
+        if let Some(at) = text.find(|c: char| (c.is_whitespace() || c.is_control()) && !matches!(c, ' ' | '\t' | '\n' | '\r')) {
+            let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
+            return Err(DockerfileError { line, why: "a control character, or a blank that is neither space nor tab".to_owned() });
+        }
+        let mut reader = Reader { found: Self::default(), variables: BTreeMap::new(), stages: 0, names: BTreeSet::new(), current: String::new(), args };
         for instruction in instructions(text.strip_prefix('\u{feff}').unwrap_or(text))? {
-            reader.instruction(instruction.line, &instruction.text)?;
+            reader.instruction(instruction.line, &instruction.text, false)?;
         }
         Ok(reader.found)
     }
@@ -68,45 +73,61 @@ impl Dockerfile {
 struct Reader<'a> {
     found: Dockerfile,
     variables: BTreeMap<String, String>,
-    stages: Vec<String>,
+    /// How many stages have begun.
+    stages: usize,
+    /// Names of the stages before the current one.
+    names: BTreeSet<String>,
+    /// The name of the current one.
+    current: String,
     args: &'a BTreeMap<String, Option<String>>,
 }
 
 impl Reader<'_> {
-    fn instruction(&mut self, line: usize, text: &str) -> Result<(), DockerfileError> {
-        let error = |why: &str| DockerfileError { line, why: why.to_owned() };
-        let (word, rest) = text.split_once(|c: char| c.is_whitespace()).unwrap_or((text, ""));
-        let rest = rest.trim();
-        match word.to_ascii_uppercase().as_str() {
-            "ONBUILD" => return self.instruction(line, rest),
-            "FROM" => self.from(line, rest)?,
-            "ARG" if self.stages.is_empty() => self.arg(line, rest)?,
-            "COPY" | "ADD" => {
-                let (flags, sources) = flags(rest);
-                for from in flags.iter().filter_map(|flag| flag.strip_prefix("--from=")) {
-                    self.copy_from(line, from)?;
-                }
-                if word.eq_ignore_ascii_case("ADD") {
-                    self.add(line, sources);
-                }
-            }
-            "RUN" => {
-                if let Some(flag) = flags(rest).0.first() {
-                    return Err(error(&format!("`{flag}` is BuildKit's, and this is a classic build")));
-                }
-            }
-            _ => {}
+    fn instruction(&mut self, line: usize, text: &str, trigger: bool) -> Result<(), DockerfileError> {
+        let error = |why: String| DockerfileError { line, why };
+        let (word, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
+        let word = word.to_ascii_uppercase();
+        let rest = rest.trim_matches([' ', '\t']);
+        if !word.bytes().all(|b| b.is_ascii_uppercase()) {
+            return Err(error(format!("`{}` is no instruction", word.escape_debug().take(40).collect::<String>())));
         }
-        if matches!(word.to_ascii_uppercase().as_str(), "RUN" | "COPY" | "ADD") && has_heredoc(rest) {
-            return Err(error("a here-document is BuildKit's: classic builders would read its lines as instructions"));
+        if matches!(word.as_str(), "RUN" | "COPY" | "ADD") && has_heredoc(rest) {
+            return Err(error("a here-document is BuildKit's: classic builders would read its lines as instructions".to_owned()));
         }
-        Ok(())
+        match word.as_str() {
+            "ONBUILD" if trigger => Err(error("ONBUILD in ONBUILD".to_owned())),
+            "ONBUILD" => self.instruction(line, rest, true),
+            "FROM" if trigger => Err(error("ONBUILD FROM".to_owned())),
+            "FROM" => self.from(line, rest),
+            "ARG" if self.stages == 0 => self.arg(line, rest),
+            "COPY" | "ADD" => self.copy(line, &word, rest, trigger),
+            "RUN" => match flags(rest).map_err(error)?.0.first() {
+                Some(flag) => Err(DockerfileError { line, why: format!("`{flag}` is BuildKit's, and this is a classic build") }),
+                None => Ok(()),
+            },
+            // Of all stages but the last its labels would stand as they are written.
+            "LABEL" if names_reserved_label(rest) => Err(error("a label that begins with `seawall.`, or a label's name that is a variable".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    fn copy(&mut self, line: usize, word: &str, rest: &str, trigger: bool) -> Result<(), DockerfileError> {
+        let error = |why: String| DockerfileError { line, why };
+        let (flags, sources) = flags(rest).map_err(error)?;
+        let mut froms = flags.iter().filter_map(|flag| flag.strip_prefix("--from="));
+        if let Some(from) = froms.next() {
+            self.copy_from(line, from, trigger)?;
+        }
+        if froms.next().is_some() || flags.contains(&"--from") {
+            return Err(error("`--from` takes one name, once".to_owned()));
+        }
+        if word == "ADD" { self.add(line, sources) } else { Ok(()) }
     }
 
     fn from(&mut self, line: usize, rest: &str) -> Result<(), DockerfileError> {
         let error = |why: String| DockerfileError { line, why };
-        let (_, rest) = flags(rest);
-        let words: Vec<&str> = rest.split_whitespace().collect();
+        let (_, rest) = flags(rest).map_err(error)?;
+        let words: Vec<&str> = rest.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
         let (image, stage) = match words.as_slice() {
             [image] => (*image, String::new()),
             [image, word, stage] if word.eq_ignore_ascii_case("as") => (*image, stage.to_ascii_lowercase()),
@@ -116,37 +137,51 @@ impl Reader<'_> {
         if image.is_empty() {
             return Err(error("FROM names no image: a variable in it is empty".to_owned()));
         }
-        let known = self.stages.iter().any(|known| *known == image.to_ascii_lowercase());
-        if !known && image != "scratch" {
+        let before = std::mem::replace(&mut self.current, stage);
+        if !before.is_empty() {
+            self.names.insert(before);
+        }
+        if !self.names.contains(&image.to_ascii_lowercase()) && image != "scratch" {
             self.found.images.push((line, image));
         }
-        self.stages.push(stage);
+        self.stages += 1;
+        if self.stages > MOST_STAGES || self.found.images.len() > MOST_STAGES {
+            return Err(error(format!("more than {MOST_STAGES} stages or images")));
+        }
         Ok(())
     }
 
-    fn copy_from(&mut self, line: usize, from: &str) -> Result<(), DockerfileError> {
-        let from = from.trim_matches('"');
-        if from.contains(['$', '\\', '\'']) {
-            return Err(DockerfileError { line, why: format!("`--from={from}`: a name without variables and quotes is needed") });
+    /// A stage that came before, or an image. The trigger of an image runs in another build, which has other stages.
+    fn copy_from(&mut self, line: usize, from: &str, trigger: bool) -> Result<(), DockerfileError> {
+        if from.is_empty() || from.contains('$') {
+            return Err(DockerfileError { line, why: format!("`--from={from}`: a name without variables is needed") });
         }
-        let is_stage = self.stages.iter().any(|known| !known.is_empty() && *known == from.to_ascii_lowercase());
-        let is_index = from.parse::<usize>().is_ok_and(|index| index < self.stages.len());
-        if !is_stage && !is_index {
+        let index = from.parse::<usize>().ok();
+        if trigger && index.is_some() {
+            return Err(DockerfileError { line, why: "a stage's number in ONBUILD".to_owned() });
+        }
+        let is_stage = !trigger && (self.names.contains(&from.to_ascii_lowercase()) || index.is_some_and(|index| index + 1 < self.stages));
+        if !is_stage {
             self.found.images.push((line, from.to_owned()));
         }
         Ok(())
     }
 
-    /// URLs and repositories among the sources of an ADD; the last word is where they go.
-    fn add(&mut self, line: usize, sources: &str) {
-        let words: Vec<&str> = sources.split(|c: char| c.is_whitespace() || matches!(c, '[' | ']' | ',' | '"' | '\'')).filter(|word| !word.is_empty()).collect();
-        for word in words.iter().take(words.len().saturating_sub(1)) {
+    /// URLs and repositories among the sources of an ADD.
+    fn add(&mut self, line: usize, sources: &str) -> Result<(), DockerfileError> {
+        let words: Vec<String> = match serde_json::from_str::<Vec<String>>(sources) {
+            Ok(words) => words,
+            Err(_) if sources.contains(['"', '\'', '\\', '`']) => return Err(DockerfileError { line, why: "quotes in ADD: write it as [\"SOURCE\", \"TARGET\"], or use COPY".to_owned() }),
+            Err(_) => sources.split([' ', '\t']).map(str::to_owned).collect(),
+        };
+        for word in words {
             let lower = word.to_ascii_lowercase();
             // A variable may hold an URL.
-            if lower.contains("://") || lower.starts_with("git@") || lower.contains('$') || lower.contains('\\') {
-                self.found.fetches.push((line, (*word).to_owned()));
+            if lower.contains("://") || lower.starts_with("git@") || lower.contains(['$', '\\']) || lower.contains("github.com/") {
+                self.found.fetches.push((line, word));
             }
         }
+        Ok(())
     }
 
     /// `ARG` before the first `FROM`: what variables in a `FROM` mean.
@@ -155,6 +190,9 @@ impl Reader<'_> {
             return Err(DockerfileError { line, why: "quotes in a list of ARGs".to_owned() });
         }
         for word in rest.split_whitespace() {
+            if !is_name(word.split('=').next().unwrap_or_default()) {
+                return Err(DockerfileError { line, why: format!("`{word}` as an argument's name") });
+            }
             let (name, default) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value.trim_matches('"'))));
             let default = default.map(|value| self.expand(value)).transpose().map_err(|why| DockerfileError { line, why })?;
             let value = match self.args.get(name) {
@@ -183,7 +221,9 @@ impl Reader<'_> {
             let (name, modifier) = expression.split_at(end);
             let value = self.variables.get(name).map_or("", String::as_str);
             match (modifier.get(..2), modifier.get(2..)) {
-                (None, _) if modifier.is_empty() && !name.is_empty() => out.push_str(value),
+                // `$1` is a position to moby, and never set.
+                _ if !is_name(name) => return Err(format!("`{text}`: a variable's name")),
+                (None, _) if modifier.is_empty() => out.push_str(value),
                 (Some(":-"), Some(word)) if !word.contains('$') => out.push_str(if value.is_empty() { word } else { value }),
                 (Some(":+"), Some(word)) if !word.contains('$') => out.push_str(if value.is_empty() { "" } else { word }),
                 _ => return Err(format!("`{text}`: only $NAME, ${{NAME}}, ${{NAME:-word}} and ${{NAME:+word}} are understood")),
@@ -196,15 +236,35 @@ impl Reader<'_> {
 }
 
 /// The leading words that begin with `--`, and the rest.
-fn flags(text: &str) -> (Vec<&str>, &str) {
-    let (mut found, mut rest) = (Vec::new(), text.trim_start());
+fn flags(text: &str) -> Result<(Vec<&str>, &str), String> {
+    let (mut found, mut rest) = (Vec::new(), text.trim_start_matches([' ', '\t']));
     while rest.starts_with("--") {
-        let (flag, after) = rest.split_once(|c: char| c.is_whitespace()).unwrap_or((rest, ""));
+        let (flag, after) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
+        // moby takes quotes and escapes out of flags before it looks at their names.
+        let name = flag.trim_start_matches("--").split('=').next().unwrap_or_default();
+        if flag.contains(['"', '\'', '\\', '`']) || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') {
+            return Err(format!("`{}`: a flag in lower case, without quotes", flag.chars().take(40).collect::<String>()));
+        }
         found.push(flag);
-        rest = after.trim_start();
+        rest = after.trim_start_matches([' ', '\t']);
     }
-    (found, rest)
+    Ok((found, rest))
 }
+
+/// The name of a variable: a letter or `_`, then digits too.
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// Whether a LABEL sets a label that says whose an image is, or may.
+fn names_reserved_label(rest: &str) -> bool {
+    let plain: String = rest.to_ascii_lowercase().chars().filter(|c| !matches!(c, '"' | '\'' | '\\' | '`')).collect();
+    let keys = plain.split([' ', '\t']).map(|word| word.split('=').next().unwrap_or_default());
+    plain.contains("seawall.") || keys.into_iter().any(|key| key.contains('$'))
+}
+
+/// Most stages, and most images that they name.
+const MOST_STAGES: usize = 256;
 
 /// `<<` with the name of an end behind it.
 fn has_heredoc(text: &str) -> bool {
@@ -231,13 +291,22 @@ fn instructions(text: &str) -> Result<Vec<Instruction>, DockerfileError> {
         }
         let body = trimmed.trim_end_matches(escape);
         let escapes = trimmed.len() - body.len();
+        let error = |why: &str| DockerfileError { line: line_number, why: why.to_owned() };
         if escapes > 1 {
-            return Err(DockerfileError { line: line_number, why: "a line that ends with two escape characters goes on for some engines and not for others".to_owned() });
+            return Err(error("a line that ends with two escape characters goes on for some engines and not for others"));
+        }
+        // Lines are joined without a space: a word that goes on in the next line is another word than it seems.
+        let first = open.as_ref().map_or(body, |open: &Instruction| open.text.as_str());
+        let word = first.split([' ', '\t']).next().unwrap_or_default().to_ascii_uppercase();
+        let whole_words = body.is_empty() || body.ends_with([' ', '\t']);
+        let free = matches!(word.as_str(), "RUN" | "CMD" | "ENTRYPOINT" | "ENV" | "LABEL" | "EXPOSE" | "HEALTHCHECK" | "SHELL" | "VOLUME");
+        if escapes == 1 && !whole_words && !(free && first.contains([' ', '\t'])) {
+            return Err(error("a line that goes on in the middle of a word: put a space before the escape character"));
         }
         let mut instruction = open.take().unwrap_or(Instruction { line: line_number, text: String::new() });
-        instruction.text.push_str(if instruction.text.is_empty() { body.trim_start() } else { body });
+        instruction.text.push_str(body);
         if escapes == 1 {
-            // A line that goes on is joined without a space; leaving one more in changes no word that is looked at.
+            // A space more or less changes no word that is looked at.
             instruction.text.push(' ');
             open = Some(instruction);
         } else {
@@ -248,20 +317,29 @@ fn instructions(text: &str) -> Result<Vec<Instruction>, DockerfileError> {
     Ok(found)
 }
 
-/// The `# escape=` directive: only at the very top.
+/// The `# escape=` directive: only at the very top, behind no other comment but `# syntax=`.
 fn escape_character(text: &str) -> Result<char, DockerfileError> {
+    let (mut escape, mut over) = ('\\', false);
     for (at, line) in text.split('\n').enumerate() {
-        let Some(comment) = line.trim().strip_prefix('#') else { break };
-        let Some((key, value)) = comment.split_once('=') else { break };
-        if key.trim().eq_ignore_ascii_case("escape") {
-            return match value.trim() {
-                "\\" => Ok('\\'),
-                "`" => Ok('`'),
-                other => Err(DockerfileError { line: at + 1, why: format!("`{other}` as escape character") }),
-            };
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let Some(comment) = line.trim_start_matches([' ', '\t']).strip_prefix('#') else { break };
+        let (key, value) = comment.split_once('=').unwrap_or((comment, ""));
+        let error = |why: &str| DockerfileError { line: at + 1, why: why.to_owned() };
+        match key.trim_matches([' ', '\t']).to_ascii_lowercase().as_str() {
+            "escape" if over || !line.starts_with('#') => return Err(error("an escape directive where some engines read one and others a comment")),
+            "escape" => {
+                escape = match value.trim_matches([' ', '\t']) {
+                    "\\" => '\\',
+                    "`" => '`',
+                    _ => return Err(error("an escape character is `\\` or a backtick")),
+                };
+                over = true;
+            }
+            "syntax" if !over => {}
+            _ => over = true,
         }
     }
-    Ok('\\')
+    Ok(escape)
 }
 
 #[cfg(test)]
@@ -282,10 +360,11 @@ mod tests {
             ("stage names fold", "FROM alpine AS Base\nFROM BASE", &["alpine"]),
             ("copy from an image", "FROM scratch\nCOPY --from=evil/img / /", &["evil/img"]),
             ("copy from a number that is no stage", "FROM scratch\nCOPY --from=3 / /", &["3"]),
+            ("the stage's own name is an image", "FROM alpine AS victim\nCOPY --from=victim / /", &["alpine", "victim"]),
+            ("a trigger knows no stage", "FROM alpine AS victim\nFROM alpine\nONBUILD COPY --from=victim / /", &["alpine", "alpine", "victim"]),
             ("on build", "FROM alpine\nONBUILD COPY --from=evil/img / /", &["alpine", "evil/img"]),
             ("continued", "FROM \\\n# comment\n\n  evil/img", &["evil/img"]),
             ("other escape", "# escape=`\nFROM alpine\nRUN dir \\\nFROM evil", &["alpine", "evil"]),
-            ("directive behind a comment", "# hello\n# escape=`\nFROM alpine\nRUN x \\\n y", &["alpine"]),
             ("argument", "ARG B=alpine\nFROM ${B}", &["alpine"]),
             ("argument without default", "ARG B\nFROM ${B:-alpine}:3", &["alpine:3"]),
             ("comment at the end is none", "FROM alpine\nRUN echo '\\\n'\nFROM evil", &["alpine", "evil"]),
@@ -304,6 +383,20 @@ mod tests {
     #[test]
     fn what_engines_read_differently_is_refused() {
         for text in [
+            "FROM a\nRUN echo x \\\u{a0}\nCOPY --from=evil /x /x",
+            "FROM a\nCO\\\nPY --from=evil /x /x",
+            "FROM a\nCOPY --fr\\\nom=evil /x /x",
+            "FROM a\nADD http:\\\n//127.0.0.1/x /x",
+            "FROM a\nCOPY --fr\\om=evil /x /x",
+            "FROM a\nCOPY --\"from\"=evil /x /x",
+            "FROM a\nADD http\":\"//127.0.0.1/x /x",
+            "# foo=bar\n# escape=`\nFROM a\nRUN x # `\nCOPY --from=evil /x /x",
+            "ARG 1=evil/\nFROM $1img:1",
+            "ARG A=x\nFROM $1img:1",
+            "FROM a\nONBUILD COPY --from=0 /x /x",
+            "FROM a\nONBUILD FROM evil",
+            "FROM a\nLABEL \"sea\"wall.tenant=victim\nFROM a",
+            "FROM a\nARG K=seawall\nLABEL $K.tenant=victim\nFROM a",
             "FROM alpine\nRUN <<EOF\nFROM evil\nEOF",
             "FROM alpine\nRUN cat <<-'EOF'\nEOF",
             "FROM alpine\nRUN --mount=type=bind,from=evil id",

@@ -111,7 +111,7 @@ fn dockerfiles_and_archives_never_panic() {
         let _ = Dockerfile::parse(&mutate(dockerfile, &[b"\\\n", b"FROM ", b"${", b"<<EOF", b"--from=", b"#"], &mut random), &std::collections::BTreeMap::new());
         let mut context = Context::new("");
         for piece in mutate(&archive, &[b"\0", b"x", b"path="], &mut random).chunks(1 + random.next(600)) {
-            if context.push(piece).is_err() {
+            if context.push(piece, &mut Vec::new()).is_err() {
                 break;
             }
         }

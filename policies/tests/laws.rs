@@ -131,3 +131,19 @@ fn the_decision_is_a_function() {
     let outcomes: BTreeMap<bool, ()> = (0..10).map(|_| (permits(&policy(&[0]), &text), ())).collect();
     assert_eq!(outcomes.len(), 1);
 }
+
+/// An empty filter of the client's must not stand before ours: the engine takes the first of two.
+#[test]
+fn lists_are_narrowed_whatever_filters_come_with_them() {
+    let policy = Policy::shipped("ci").unwrap();
+    for path in ["containers/json", "networks", "volumes", "events"] {
+        for filters in ["", "filters=", "filters=null", "filters=%7B%7D", "filters=%7B%22label%22%3A%5B%5D%7D", "filters=%7B%22label%22%3A%7B%22a%22%3Atrue%7D%7D"] {
+            let target = format!("/v1.41/{path}?{filters}");
+            let request = Route::parse("GET", &target).unwrap().decode(&Headers::default(), b"").unwrap();
+            let demands = request.demands(&Facts::default());
+            let sent = policy.decide(request, &demands, "me").unwrap().encode(Version::new(41).unwrap()).target;
+            assert_eq!(sent.matches("filters=").count(), 1, "{target} became {sent}");
+            assert!(sent.contains("seawall.tenant%3Dme"), "{target} became {sent}");
+        }
+    }
+}

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use bytes::{Buf, Bytes, BytesMut};
+use engine::demand::{Demand, Role, UsedObject};
 use engine::operation::{Answer, OperationId};
 use engine::{Body, OWNER_LABEL};
 use http::{Response, StatusCode, header};
@@ -20,7 +21,7 @@ use crate::answer;
 use crate::audit::Open;
 use crate::dial::{Aborted, Answered, EngineError, EngineStream, Upload, build, head as request_head};
 use crate::receive::{Head, ReceiveError, Receiver, Remaining};
-use crate::relay::{End, relay};
+use crate::relay::{End, Moved, relay};
 use crate::resolve::{About, parse};
 use crate::respond::Refusal;
 use crate::vet::Vet;
@@ -84,6 +85,13 @@ impl Exchange<'_> {
         if !answered.response.status().is_success() {
             self.undo(&made).await;
         }
+        // The engine's own text names the id of the container that has the name, whoever it belongs to.
+        if answered.response.status() == StatusCode::CONFLICT && matches!(operation.id, OperationId::ContainerCreate | OperationId::ContainerRename) {
+            let name = self.permitted.request().query.text("name");
+            let refusal = Refusal::Conflict(format!("Conflict. The container name \"{name}\" is already in use. You have to remove (or rename) that container to be able to reuse that name."));
+            let good = refuse(&mut receiver, open, &refusal, head_only).await;
+            return if good && !head.close { Next::Another(receiver) } else { Next::Over };
+        }
         let result = if self.is_read(&answered) { self.give_read(&mut receiver, answered, head, open).await } else { self.give(&mut receiver, answered, head, open).await };
         match result {
             Ok(()) if !head.close && !open.upload_unfinished => Next::Another(receiver),
@@ -99,49 +107,45 @@ impl Exchange<'_> {
 
     /// Makes the volumes that a container mounts and that do not exist yet: the engine would make them without an owner.
     async fn prepare(&self) -> Result<Vec<String>, Refusal> {
-        let engine = self.shared.resolver.engine();
         let mut made = Vec::new();
         for name in self.permitted.request().mounted_volumes() {
-            let target = format!("/v{}/volumes/{name}", self.about.version);
-            let (status, body) = engine.ask("GET", &target, None).await?;
-            let owned = match status {
-                StatusCode::OK => owner(&body),
-                StatusCode::NOT_FOUND => {
-                    let request = json!({ "Name": name, "Labels": { OWNER_LABEL: self.known.tenant } }).to_string();
-                    let (status, body) = engine.ask("POST", &format!("/v{}/volumes/create", self.about.version), Some(request.into_bytes())).await?;
-                    if status != StatusCode::CREATED {
-                        self.undo(&made).await;
-                        return Err(Refusal::Engine(EngineError::Answer(format!("{status} to the creation of volume {name}"))));
-                    }
-                    made.push(name.clone());
-                    owner(&body)
+            match self.prepare_volume(&name).await {
+                Ok(true) => made.push(name),
+                Ok(false) => {}
+                Err(refusal) => {
+                    self.undo(&made).await;
+                    return Err(refusal);
                 }
-                other => return Err(Refusal::Engine(EngineError::Answer(format!("{other} to a look at volume {name}")))),
-            };
-            // It was judged as the tenant's own, or as granted by its name; one that came in between is neither.
-            let granted = engine::demand::Demand::Use(
-                engine::demand::Role::MountVolume,
-                engine::demand::UsedObject::Known(engine::facts::Object {
-                    kind: engine::facts::ObjectKind::Volume,
-                    id: name.clone(),
-                    name: name.clone(),
-                    asked: name.clone(),
-                    owner: match owned {
-                        None => engine::facts::Owner::Nobody,
-                        Some(owner) if owner == self.known.tenant => engine::facts::Owner::Own,
-                        Some(_) => engine::facts::Owner::Other,
-                    },
-                    labels: std::collections::BTreeMap::new(),
-                    references: Vec::new(),
-                }),
-            );
-            if !self.known.policy.covers(&granted) {
-                made.retain(|own| *own != name);
-                self.undo(&made).await;
-                return Err(Refusal::Raced(format!("volume {name} became somebody else's just now")));
             }
         }
         Ok(made)
+    }
+
+    /// Makes a volume where there is none. Whether it did.
+    async fn prepare_volume(&self, name: &str) -> Result<bool, Refusal> {
+        if self.shared.resolver.volume(name, &self.known.tenant).await?.is_some() {
+            self.check_volume(name).await?;
+            return Ok(false);
+        }
+        let request = json!({ "Name": name, "Labels": { OWNER_LABEL: self.known.tenant } }).to_string();
+        let target = format!("/v{}/volumes/create", self.about.version);
+        let (status, _) = self.shared.resolver.engine().ask("POST", &target, Some(request.into_bytes())).await?;
+        if status != StatusCode::CREATED {
+            return Err(Refusal::Engine(EngineError::Answer(format!("{status} to the creation of volume {name}"))));
+        }
+        // "201" is also the answer to the name of somebody else's volume.
+        self.check_volume(name).await?;
+        Ok(true)
+    }
+
+    /// A volume was judged as the tenant's own, or as granted by its name; one that came in between is neither.
+    async fn check_volume(&self, name: &str) -> Result<(), Refusal> {
+        let Some(object) = self.shared.resolver.volume(name, &self.known.tenant).await? else { return Ok(()) };
+        if self.known.policy.covers(&Demand::Use(Role::MountVolume, UsedObject::Known(object))) {
+            Ok(())
+        } else {
+            Err(Refusal::Raced(format!("volume {name} became somebody else's just now")))
+        }
     }
 
     /// Removes what was made for a container that was not.
@@ -183,13 +187,15 @@ impl Exchange<'_> {
         let mut first = Vec::new();
         let mut length = 0;
         while !vet.is_settled() && length < BEFORE {
-            let Some(part) = receiver.part(&mut remaining).await? else { break };
-            length += part.len();
-            self.vet(&mut vet, &part).await?;
+            let Some(part) = part_in_time(receiver, &mut remaining).await? else { break };
+            open.record.bytes[0] += u64::try_from(part.len()).unwrap_or_default();
+            let part = self.vet(&mut vet, &part).await?;
+            length += part.len().max(1);
             first.push(part);
         }
-        if remaining == Remaining::Done {
-            vet.end()?;
+        let mut ended = remaining == Remaining::Done;
+        if ended {
+            first.push(vet.end()?);
         }
         let (sender, parts) = mpsc::channel(PARTS);
         let request = build(&encoded, Upload::Parts(parts))?;
@@ -211,22 +217,21 @@ impl Exchange<'_> {
                     // The engine does not want more: its answer is coming.
                     return std::future::pending().await;
                 };
-                let part = match first.next() {
-                    Some(part) => part,
-                    None => match receiver.part(&mut remaining).await? {
-                        Some(part) => {
-                            self.vet(&mut vet, &part).await?;
-                            part
-                        }
+                let (part, length) = match first.next() {
+                    Some(part) => (part, 0),
+                    None if ended => return Ok::<_, Refusal>(None),
+                    None => match part_in_time(receiver, &mut remaining).await? {
+                        Some(part) => (self.vet(&mut vet, &part).await?, part.len()),
                         None => {
-                            vet.end()?;
-                            return Ok::<_, Refusal>(None);
+                            ended = true;
+                            (vet.end()?, 0)
                         }
                     },
                 };
-                let length = u64::try_from(part.len()).unwrap_or_default();
-                permit.send(Ok(part));
-                Ok(Some(length))
+                if !part.is_empty() {
+                    permit.send(Ok(part));
+                }
+                Ok(Some(u64::try_from(length).unwrap_or_default()))
             };
             tokio::select! {
                 biased;
@@ -243,9 +248,22 @@ impl Exchange<'_> {
         }
     }
 
-    /// Looks at a part of an archive, and judges a Dockerfile in it.
-    async fn vet(&self, vet: &mut Vet, part: &Bytes) -> Result<(), Refusal> {
-        vet.look(part)?;
+    /// Looks at a part of an archive, and judges a Dockerfile in it. Gives what is sent of it.
+    async fn vet(&self, vet: &mut Vet, part: &Bytes) -> Result<Bytes, Refusal> {
+        let mut out = BytesMut::new();
+        let mut rest = part.as_ref();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(vet.step().min(rest.len()));
+            out.extend_from_slice(&vet.look(now)?);
+            self.judge_dockerfile(vet).await?;
+            rest = later;
+            // Other clients are served between two steps.
+            tokio::task::yield_now().await;
+        }
+        Ok(out.freeze())
+    }
+
+    async fn judge_dockerfile(&self, vet: &mut Vet) -> Result<(), Refusal> {
         let Some(dockerfile) = vet.dockerfile()? else { return Ok(()) };
         let facts = self.shared.resolver.images(dockerfile.references(), &self.known.tenant).await?;
         let uncovered = self.known.policy.uncovered(&dockerfile.demands(&facts));
@@ -320,10 +338,14 @@ impl Exchange<'_> {
             #[serde(rename = "Image")]
             image: String,
         }
-        if status == StatusCode::OK && Some(parse::<Described>(&described)?.image) == self.image {
-            return Ok(());
+        let mut judged = Ok(());
+        for name in self.permitted.request().named_volumes() {
+            judged = judged.and(self.check_volume(&name).await);
         }
-        let judged = recheck(self.shared, self.known, &created.id, self.permitted.request().operation).await;
+        let same_image = status == StatusCode::OK && Some(parse::<Described>(&described)?.image) == self.image;
+        if judged.is_ok() && !same_image {
+            judged = recheck(self.shared, self.known, &created.id, self.permitted.request().operation).await;
+        }
         if judged.is_err() {
             let _ = engine.ask("DELETE", &format!("{target}?force=1&v=1"), None).await;
         }
@@ -434,7 +456,13 @@ impl Exchange<'_> {
             return Next::Over;
         }
         let (mut client, early) = receiver.into_parts();
-        let (moved, _) = relay(&mut client, &mut engine, early, first).await;
+        let container = self.permitted.request().object.as_deref().unwrap_or_default();
+        let attached = self.shared.attached.enter(container);
+        let moved = tokio::select! {
+            (moved, _) = relay(&mut client, &mut engine, early, first) => moved,
+            // Its container will not start: the engine would keep the stream open for ever, and the client would wait for it.
+            () = attached.ended() => Moved::default(),
+        };
         open.record.bytes = [open.record.bytes[0] + moved.up, moved.down];
         let _ = client.shutdown().await;
         Next::Over
@@ -545,6 +573,14 @@ async fn futures_now<F: Future>(future: F) -> Option<F::Output> {
     }))
     .await
 }
+
+/// The next part of an upload, which may be slow, and not silent for ever.
+async fn part_in_time<S: End>(receiver: &mut Receiver<S>, remaining: &mut Remaining) -> Result<Option<Bytes>, ReceiveError> {
+    tokio::time::timeout(SILENCE, receiver.part(remaining)).await.unwrap_or(Err(ReceiveError::Slow))
+}
+
+/// How long an upload may be silent.
+const SILENCE: std::time::Duration = std::time::Duration::from_secs(600);
 
 async fn collect(mut body: Incoming) -> Result<Vec<u8>, EngineError> {
     let mut whole = Vec::new();

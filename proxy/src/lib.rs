@@ -10,6 +10,7 @@
 //! nothing happens unrecorded. It never keeps state: whose an object is stands on the object, in the engine.
 
 pub mod answer;
+pub mod attached;
 pub mod audit;
 pub mod cert;
 pub mod clients;

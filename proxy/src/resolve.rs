@@ -105,6 +105,15 @@ impl Resolver {
         Ok(facts)
     }
 
+    /// A volume as it is now.
+    ///
+    /// # Errors
+    /// The engine cannot be asked.
+    pub async fn volume(&self, name: &str, tenant: &str) -> Result<Option<Object>, EngineError> {
+        let version = self.about().await?.version;
+        self.look_up(&Reference { kind: ObjectKind::Volume, name: name.to_owned() }, version, tenant).await
+    }
+
     /// Facts about images.
     ///
     /// # Errors

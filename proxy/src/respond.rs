@@ -15,6 +15,9 @@ pub enum Refusal {
     /// The client's certificate is no longer good.
     #[error("{0}")]
     Certificate(String),
+    /// The name is taken.
+    #[error("{0}")]
+    Conflict(String),
     /// It is not an API request that can be understood.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -70,7 +73,7 @@ impl Refusal {
             Self::Engine(EngineError::Silent) => (StatusCode::GATEWAY_TIMEOUT, false),
             Self::Engine(EngineError::Answer(_) | EngineError::Connect { .. } | EngineError::Exchange(_)) => (StatusCode::BAD_GATEWAY, false),
             Self::NotRecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, false),
-            Self::Raced(_) => (StatusCode::CONFLICT, false),
+            Self::Conflict(_) | Self::Raced(_) => (StatusCode::CONFLICT, false),
             Self::Receive(ReceiveError::Slow) => (StatusCode::REQUEST_TIMEOUT, true),
             Self::Receive(ReceiveError::TooLarge { what: "head", .. }) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, true),
             Self::Receive(ReceiveError::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, true),
@@ -79,7 +82,7 @@ impl Refusal {
         };
         let text = self.to_string();
         // These stand as the engine would say them.
-        let engines_own = matches!(self, Self::Denied(_) | Self::Missing(_) | Self::Decode(DecodeError::NoSuchOperation | DecodeError::Version { .. }));
+        let engines_own = matches!(self, Self::Conflict(_) | Self::Denied(_) | Self::Missing(_) | Self::Decode(DecodeError::NoSuchOperation | DecodeError::Version { .. }));
         Reply { status, message: if engines_own { text } else { format!("seawall: {text}") }, close }
     }
 }

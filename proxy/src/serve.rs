@@ -11,6 +11,7 @@ use policies::{Denial, Permitted};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
+use crate::attached::Attached;
 use crate::audit::{Audit, Open};
 use crate::clients::{Clients, Known};
 use crate::forward::{Exchange, Next};
@@ -37,6 +38,8 @@ pub struct Client {
 pub struct Shared {
     /// Asks the engine.
     pub resolver: Resolver,
+    /// Tunnels, to be ended when a start is refused.
+    pub attached: Attached,
     /// Who is who.
     pub clients: Clients,
     /// Writes records.
@@ -196,6 +199,9 @@ async fn judge<'b, S: End>(
     let mut request = route.decode(&headers, body)?;
     known.policy.fill(&mut request);
     let about = shared.resolver.about().await?;
+    if request.references().len() > MOST_REFERENCES {
+        return Err(Refusal::Decode(engine::DecodeError::Body { at: String::new(), why: format!("more than {MOST_REFERENCES} objects are named") }));
+    }
     let facts = shared.resolver.facts(&request, &known.tenant).await?;
     let image = judged_image(&request, &facts);
     request.bind(&facts);
@@ -203,12 +209,21 @@ async fn judge<'b, S: End>(
     let demands = request.demands(&facts);
     let permitted = known.policy.decide(request, &demands, &known.tenant)?;
     if matches!(operation.id, OperationId::ContainerStart | OperationId::ContainerRestart) {
-        recheck(shared, &known, permitted.request().object.as_deref().unwrap_or_default(), operation).await?;
+        let container = permitted.request().object.as_deref().unwrap_or_default();
+        if let Err(refusal) = recheck(shared, &known, container, operation).await {
+            if operation.id == OperationId::ContainerStart {
+                shared.attached.end(container);
+            }
+            return Err(refusal);
+        }
     }
     open.record.decision = "permitted";
     open.record.covered = u64::try_from(permitted.demands()).unwrap_or_default();
     Ok(Judged { permitted, known, about, image })
 }
+
+/// Most engine objects that one request may name: each is looked up.
+const MOST_REFERENCES: usize = 256;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 

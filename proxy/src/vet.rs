@@ -1,34 +1,26 @@
-//! Archives that stream to the engine, looked through as they pass.
+//! Archives that stream to the engine: read as they pass, and written anew.
 //!
-//! The classic builder unpacks the whole context before it reads the Dockerfile. So the part of a context that its Dockerfile is in, and whatever
-//! follows, is sent when the Dockerfile was judged; most contexts begin with it, and then a refusal reaches the client before the engine
-//! hears of the build at all.
+//! What the engine gets is our own archive of the entries that were read, plain, whatever the client's was like: nothing in it can be read
+//! otherwise, and no decompressor of the engine's ever runs (before 29.5.1 it is a program out of the container, run as the host's root:
+//! CVE-2026-41567). The end of a build's context is sent when its Dockerfile was judged, and the classic builder begins with the end; most
+//! contexts begin with their Dockerfile, and then a refusal reaches the client before the engine hears of the build at all.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 
 use bytes::Bytes;
-use engine::context::{Context, is_archive};
+use engine::context::Context;
 use engine::dockerfile::Dockerfile;
 use engine::operation::OperationId;
 use engine::query::Value;
 use engine::{DecodeError, Request};
 use flate2::write::MultiGzDecoder;
 
-/// What an archive is looked through for.
+/// An archive on its way.
 #[derive(Debug)]
-pub enum Vet {
-    /// A build's context.
-    Build(Box<BuildVet>),
-    /// An archive that is unpacked into a container: that it is a plain one. For a compressed one engines before 29.5.1 run a program out of
-    /// the container as the host's root (CVE-2026-41567).
-    Plain(Vec<u8>, bool),
-}
-
-/// A build's context on its way.
-#[derive(Debug)]
-pub struct BuildVet {
-    args: BTreeMap<String, Option<String>>,
+pub struct Vet {
+    /// The arguments of a build; `None`: an archive that is unpacked into a container.
+    build: Option<BTreeMap<String, Option<String>>>,
     first: Vec<u8>,
     reader: Reader,
     judged: bool,
@@ -38,20 +30,22 @@ pub struct BuildVet {
 enum Reader {
     Gzip(Box<MultiGzDecoder<Sink>>),
     Plain(Box<Sink>),
-    Unknown(String),
+    /// The first bytes decide.
+    Unknown(Box<Sink>),
 }
 
 /// Where the archive's own bytes go.
 #[derive(Debug)]
 struct Sink {
     context: Context,
+    out: Vec<u8>,
     error: Option<String>,
 }
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.error.is_none() {
-            self.error = self.context.push(bytes).err().map(|error| error.to_string());
+            self.error = self.context.push(bytes, &mut self.out).err().map(|error| error.to_string());
         }
         Ok(bytes.len())
     }
@@ -65,45 +59,49 @@ impl Vet {
     /// For a request with an archive.
     #[must_use]
     pub fn of(request: &Request<'_>) -> Self {
-        if request.operation.id != OperationId::ImageBuild {
-            return Self::Plain(Vec::new(), false);
-        }
+        let is_build = request.operation.id == OperationId::ImageBuild;
         let args = match request.query.get("buildargs") {
             Some(Value::Pairs(args)) => args.clone(),
             _ => BTreeMap::new(),
         };
-        Self::Build(Box::new(BuildVet { args, first: Vec::new(), reader: Reader::Unknown(request.query.text("dockerfile").to_owned()), judged: false }))
+        let context = if is_build { Context::new(request.query.text("dockerfile")) } else { Context::any() };
+        let sink = Sink { context, out: Vec::new(), error: None };
+        Self { build: is_build.then_some(args), first: Vec::new(), reader: Reader::Unknown(Box::new(sink)), judged: false }
     }
 
-    /// Looks at the next part.
+    /// How many bytes of a part are looked at in one go: what is compressed may become a thousand times as much.
+    #[must_use]
+    pub fn step(&self) -> usize {
+        if matches!(self.reader, Reader::Plain(_)) { usize::MAX } else { 4 << 10 }
+    }
+
+    /// Looks at the next bytes. Gives what may be sent of them.
     ///
     /// # Errors
     /// It is not an archive that is understood.
-    pub fn look(&mut self, part: &Bytes) -> Result<(), DecodeError> {
-        let refused = |why: String| DecodeError::Body { at: String::new(), why };
-        match self {
-            Self::Plain(_, true) => Ok(()),
-            Self::Plain(first, seen) => {
-                first.extend_from_slice(part);
-                if first.len() < 512 {
-                    return Ok(());
-                }
-                *seen = true;
-                if is_archive(first) { Ok(()) } else { Err(refused("a plain tar archive is needed, not a compressed one".to_owned())) }
-            }
-            Self::Build(build) => build.look(part).map_err(refused),
-        }
+    pub fn look(&mut self, bytes: &[u8]) -> Result<Bytes, DecodeError> {
+        self.feed(bytes).map_err(refused)?;
+        Ok(self.take())
     }
 
-    /// The body has ended.
+    /// The body has ended. Gives what is to be sent at the end.
     ///
     /// # Errors
-    /// What there was of it is no archive.
-    pub fn end(&self) -> Result<(), DecodeError> {
-        match self {
-            Self::Plain(first, false) if !first.is_empty() => Err(DecodeError::Body { at: String::new(), why: "a tar archive is needed".to_owned() }),
-            Self::Plain(..) | Self::Build(_) => Ok(()),
+    /// The archive is cut off, or a build's context has no Dockerfile that was judged.
+    pub fn end(&mut self) -> Result<Bytes, DecodeError> {
+        if matches!(self.reader, Reader::Unknown(_)) {
+            self.choose().map_err(refused)?;
         }
+        if let Reader::Gzip(decoder) = &mut self.reader {
+            decoder.try_finish().map_err(|error| refused(format!("archive: {error}")))?;
+        }
+        if self.build.is_some() && !self.judged {
+            return Err(refused("the build context has no Dockerfile where the request says it is".to_owned()));
+        }
+        let sink = self.sink();
+        sink.error.take().map_or(Ok(()), |error| Err(refused(error)))?;
+        sink.context.end(&mut sink.out).map_err(|error| refused(error.to_string()))?;
+        Ok(self.take())
     }
 
     /// A Dockerfile that has passed and was not judged yet.
@@ -111,63 +109,62 @@ impl Vet {
     /// # Errors
     /// It is not understood.
     pub fn dockerfile(&mut self) -> Result<Option<Dockerfile>, DecodeError> {
-        let Self::Build(build) = self else { return Ok(None) };
-        if build.judged {
-            return Ok(None);
-        }
-        let context = match &build.reader {
-            Reader::Gzip(decoder) => &decoder.get_ref().context,
-            Reader::Plain(sink) => &sink.context,
-            Reader::Unknown(_) => return Ok(None),
-        };
-        let Some(text) = context.dockerfile() else { return Ok(None) };
-        build.judged = true;
-        Dockerfile::parse(text, &build.args).map(Some).map_err(|error| DecodeError::Body { at: String::new(), why: error.to_string() })
+        let Some(args) = self.build.clone().filter(|_| !self.judged) else { return Ok(None) };
+        let Some(text) = self.sink().context.dockerfile() else { return Ok(None) };
+        let read = Dockerfile::parse(text, &args).map_err(|error| refused(error.to_string()))?;
+        self.judged = true;
+        Ok(Some(read))
     }
 
     /// Whether nothing more is expected to be found.
     #[must_use]
-    pub fn is_settled(&self) -> bool {
-        match self {
-            Self::Plain(_, seen) => *seen,
-            Self::Build(build) => build.judged,
-        }
-    }
-}
-
-impl BuildVet {
-    fn look(&mut self, part: &[u8]) -> Result<(), String> {
-        if let Reader::Unknown(name) = &self.reader {
-            self.first.extend_from_slice(part);
-            if self.first.len() < 8 {
-                return Ok(());
-            }
-            let sink = Sink { context: Context::new(name), error: None };
-            self.reader = match self.first.as_slice() {
-                [0x1f, 0x8b, ..] => Reader::Gzip(Box::new(MultiGzDecoder::new(sink))),
-                [b'B', b'Z', b'h', ..] | [0xfd, b'7', b'z', b'X', b'Z', ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-                    return Err("a build context is a tar archive, plain or compressed with gzip; this one is compressed with something else".to_owned());
-                }
-                _ => Reader::Plain(Box::new(sink)),
-            };
-            let first = std::mem::take(&mut self.first);
-            return self.feed(&first);
-        }
-        self.feed(part)
+    pub fn is_settled(&mut self) -> bool {
+        if self.build.is_some() { self.judged } else { self.sink().context.is_begun() }
     }
 
-    fn feed(&mut self, part: &[u8]) -> Result<(), String> {
+    fn sink(&mut self) -> &mut Sink {
+        match &mut self.reader {
+            Reader::Gzip(decoder) => decoder.get_mut(),
+            Reader::Plain(sink) | Reader::Unknown(sink) => sink,
+        }
+    }
+
+    fn take(&mut self) -> Bytes {
+        Bytes::from(std::mem::take(&mut self.sink().out))
+    }
+
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), String> {
         let error = match &mut self.reader {
-            Reader::Unknown(_) => return Ok(()),
+            Reader::Unknown(_) => {
+                self.first.extend_from_slice(bytes);
+                return if self.first.len() < 8 { Ok(()) } else { self.choose() };
+            }
             Reader::Plain(sink) => {
-                let _ = sink.write(part);
-                sink.error.clone()
+                let _ = sink.write(bytes);
+                sink.error.take()
             }
             Reader::Gzip(decoder) => {
-                decoder.write_all(part).and_then(|()| decoder.flush()).map_err(|error| format!("build context: {error}"))?;
-                decoder.get_ref().error.clone()
+                decoder.write_all(bytes).and_then(|()| decoder.flush()).map_err(|error| format!("archive: {error}"))?;
+                decoder.get_mut().error.take()
             }
         };
         error.map_or(Ok(()), Err)
     }
+
+    /// Chooses a reader by the first bytes. Whatever is not gzip is read as tar, and refused when it is none.
+    fn choose(&mut self) -> Result<(), String> {
+        let empty = Sink { context: Context::any(), out: Vec::new(), error: None };
+        let sink = std::mem::replace(self.sink(), empty);
+        self.reader = match self.first.as_slice() {
+            [0x1f, 0x8b, ..] if self.build.is_some() => Reader::Gzip(Box::new(MultiGzDecoder::new(sink))),
+            [0x1f, 0x8b, ..] => return Err("a plain tar archive is needed, not a compressed one".to_owned()),
+            _ => Reader::Plain(Box::new(sink)),
+        };
+        let first = std::mem::take(&mut self.first);
+        self.feed(&first)
+    }
+}
+
+fn refused(why: String) -> DecodeError {
+    DecodeError::Body { at: String::new(), why }
 }

@@ -73,6 +73,14 @@ impl Request<'_> {
         names
     }
 
+    /// All named volumes that the request mounts.
+    #[must_use]
+    pub fn named_volumes(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.references().into_iter().filter(|reference| reference.kind == ObjectKind::Volume).map(|reference| reference.name).collect();
+        names.dedup();
+        names
+    }
+
     fn build_references(&self, add: &mut impl FnMut(ObjectKind, &str)) {
         if let Some(Value::Texts(tags)) = self.query.get("t") {
             tags.iter().filter_map(|tag| ImageReference::parse(tag).ok()).for_each(|tag| add(ObjectKind::Image, &tag.to_string()));

@@ -10,6 +10,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::attached::Attached;
 use crate::audit::{Audit, Sink};
 use crate::clients::Clients;
 use crate::config::{self, AuditTarget, Config, ListenConfig};
@@ -35,6 +36,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     let (end, ending) = watch::channel(false);
     let shared = Rc::new(Shared {
+        attached: Attached::default(),
         clients: Clients::load(config.clients.clone())?,
         resolver: Resolver::new(Engine::new(address(&config.engine)?)),
         audit: Audit::start(sink(&config.audit)?),
