@@ -144,47 +144,32 @@ impl Operation {
         self.body != BodyKind::Untyped
     }
 
-    /// Finds the operation for a method and raw path segments. Gives the part of the path that names an object, still encoded.
-    pub(crate) fn find(method: &str, segments: &[&str]) -> Option<(&'static Self, String)> {
-        OPERATIONS.iter().filter(|operation| operation.method == method).find_map(|operation| {
-            let mut object = String::new();
-            operation.matches(segments, &mut object).then_some((operation, object))
-        })
+    /// Finds the operation for a method and raw path segments. Gives the segments of the path that name an object, still encoded.
+    pub(crate) fn find<'s, 'a>(method: &str, segments: &'s [&'a str]) -> Option<(&'static Self, &'s [&'a str])> {
+        let mut candidates = OPERATIONS.iter().filter(|operation| operation.method == method);
+        candidates.find_map(|operation| operation.matches(segments).map(|object| (operation, object)))
     }
 
-    fn matches(&self, segments: &[&str], object: &mut String) -> bool {
-        let template = self.path.split('/').skip(1);
-        let (mut before, mut after) = (Vec::with_capacity(2), Vec::with_capacity(3));
-        let mut name = None;
-        for part in template {
-            if part.starts_with('{') && name.is_none() {
-                name = Some(part);
-            } else if name.is_none() {
-                before.push(part);
-            } else {
-                after.push(part);
+    /// The segments that name the object, none of them where the template names none; or `None` when it does not fit.
+    fn matches<'s, 'a>(&self, segments: &'s [&'a str]) -> Option<&'s [&'a str]> {
+        let mut template = self.path.split('/').skip(1);
+        let mut rest = segments;
+        while let Some(part) = template.next() {
+            if part.starts_with('{') {
+                let (name, tail) = rest.split_at_checked(rest.len().checked_sub(template.clone().count())?)?;
+                // `{name...}` spans segments, as image names do; any other name is one segment.
+                let fits = if part.ends_with("...}") { !name.is_empty() } else { name.len() == 1 };
+                let ends = tail.iter().zip(template).all(|(segment, part)| *segment == part || part.starts_with('{'));
+                return (fits && ends).then_some(name);
             }
+            let (first, others) = rest.split_first()?;
+            if *first != part {
+                return None;
+            }
+            rest = others;
         }
-        let Some(rest) = strip_start(segments, &before) else { return false };
-        let Some(name) = name else { return rest.is_empty() && after.is_empty() };
-        let Some(middle) = strip_end(rest, &after) else { return false };
-        // `{name...}` spans segments, as image names do; any other name is one segment.
-        let fits = if name.ends_with("...}") { !middle.is_empty() } else { middle.len() == 1 };
-        if fits {
-            *object = middle.join("/");
-        }
-        fits
+        rest.is_empty().then_some(rest)
     }
-}
-
-fn strip_start<'s, 'a>(segments: &'s [&'a str], fixed: &[&str]) -> Option<&'s [&'a str]> {
-    let (head, rest) = segments.split_at_checked(fixed.len())?;
-    (head == fixed).then_some(rest)
-}
-
-fn strip_end<'s, 'a>(segments: &'s [&'a str], fixed: &[&str]) -> Option<&'s [&'a str]> {
-    let (rest, tail) = segments.split_at_checked(segments.len().checked_sub(fixed.len())?)?;
-    tail.iter().zip(fixed).all(|(segment, part)| segment == part || part.starts_with('{')).then_some(rest)
 }
 
 impl fmt::Display for OperationId {

@@ -126,9 +126,9 @@ impl<'a> Route<'a> {
             return Err(DecodeError::OperationVersion { operation: operation.id.name(), version, since: operation.since, until: operation.until });
         }
         // Escapes belong into the object's name alone; a literal segment that needed one was not found above.
-        let object = match object.as_str() {
-            "" => None,
-            raw => Some(parse_object(operation, &decode_segment(raw)?)?),
+        let object = match object {
+            [] => None,
+            raw => Some(parse_object(operation, &decode_segment(&raw.join("/"))?)?),
         };
         Ok(Self { operation, version: target.version, object, query: target.query })
     }

@@ -2,7 +2,9 @@
 //!
 //! Only a [`Permitted`] can be forwarded. A tunnel begins when the engine has said 101, and not before.
 
-use bytes::{Bytes, BytesMut};
+use std::fmt::Write as _;
+
+use bytes::{Buf, Bytes, BytesMut};
 use engine::demand::{Demand, Role, UsedObject};
 use engine::operation::{Answer, OperationId};
 use engine::{Body, OWNER_LABEL};
@@ -195,7 +197,7 @@ impl Exchange<'_> {
         if ended {
             first.push(vet.end()?);
         }
-        let (sender, parts) = mpsc::channel(1);
+        let (sender, parts) = mpsc::channel(PARTS);
         let request = build(&encoded, Upload::Parts(parts))?;
         let engine = self.shared.resolver.engine();
         let mut answer = std::pin::pin!(engine.exchange_alone(request));
@@ -360,41 +362,33 @@ impl Exchange<'_> {
             Some(length) => Length::Known(usize::try_from(length).unwrap_or(usize::MAX)),
             None => Length::Chunked,
         };
-        let mut out = BytesMut::with_capacity(1024);
-        self.write_head(&mut out, &Response::from_parts(parts, ()), length, head.close);
+        let mut out = Outgoing::new(length);
+        self.write_head(&mut out.text, &Response::from_parts(parts, ()), length, head.close);
         // What has come with the head goes with it; what has not is not waited for.
         let mut ended = bodyless || body.is_end_stream();
         if !ended {
             match futures_now(body.frame()).await {
-                Some(frame) => ended = add(&mut out, frame, length, &mut open.record.bytes[1])?,
-                None => {
-                    send(receiver, &out).await?;
-                    out.clear();
-                }
+                Some(frame) => ended = out.add(frame, &mut open.record.bytes[1])?,
+                None => out.send(receiver).await?,
             }
         }
         while !ended {
-            if !out.is_empty() {
-                send(receiver, &out).await?;
-                out.clear();
-            }
+            out.send(receiver).await?;
             tokio::select! {
                 biased;
-                frame = body.frame() => ended = add(&mut out, frame, length, &mut open.record.bytes[1])?,
+                frame = body.frame() => ended = out.add(frame, &mut open.record.bytes[1])?,
                 () = receiver.gone() => return Err(()),
             }
         }
-        if length == Length::Chunked {
-            out.extend_from_slice(b"0\r\n\r\n");
-        }
-        send(receiver, &out).await?;
+        out.end();
+        out.send(receiver).await?;
         self.shared.resolver.engine().give_back(connection);
         Ok(())
     }
 
     fn write_head(&self, out: &mut BytesMut, response: &Response<()>, length: Length, close: bool) {
         let status = response.status();
-        push(out, &format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("Unknown")));
+        write(out, format_args!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("Unknown")));
         for (name, value) in response.headers() {
             if HOP_BY_HOP.contains(name) {
                 continue;
@@ -411,10 +405,10 @@ impl Exchange<'_> {
         }
         match length {
             Length::Chunked => push(out, "Transfer-Encoding: chunked\r\n"),
-            Length::Known(length) => push(out, &format!("Content-Length: {length}\r\n")),
+            Length::Known(length) => write(out, format_args!("Content-Length: {length}\r\n")),
             Length::None => {
                 if let Some(length) = response.headers().get(header::CONTENT_LENGTH).filter(|_| status == StatusCode::OK) {
-                    push(out, &format!("Content-Length: {}\r\n", length.to_str().unwrap_or("0")));
+                    write(out, format_args!("Content-Length: {}\r\n", length.to_str().unwrap_or("0")));
                 }
             }
         }
@@ -475,6 +469,9 @@ impl Exchange<'_> {
     }
 }
 
+/// Parts of an upload that may wait for the engine: written together, they cost one call.
+const PARTS: usize = 4;
+
 /// Bytes of an archive that are looked at before the engine hears of the request.
 const BEFORE: usize = 1 << 20;
 
@@ -501,27 +498,66 @@ fn push(out: &mut BytesMut, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Adds a part of a body to what is written next. Says whether it was the last.
-fn add(out: &mut BytesMut, frame: Option<Result<hyper::body::Frame<Bytes>, hyper::Error>>, length: Length, count: &mut u64) -> Result<bool, ()> {
-    match frame {
-        None => Ok(true),
+fn write(out: &mut BytesMut, text: std::fmt::Arguments<'_>) {
+    // Memory takes all that is written to it.
+    let _ = out.write_fmt(text);
+}
+
+/// What is written to the client next: text, then a part of a body that is too large to be copied behind it.
+struct Outgoing {
+    text: BytesMut,
+    part: Bytes,
+    length: Length,
+}
+
+impl Outgoing {
+    fn new(length: Length) -> Self {
+        Self { text: BytesMut::with_capacity(1024), part: Bytes::new(), length }
+    }
+
+    /// Adds a part; what was added before has been sent. Says whether it was the last.
+    fn add(&mut self, frame: Option<Result<hyper::body::Frame<Bytes>, hyper::Error>>, count: &mut u64) -> Result<bool, ()> {
         // The engine broke off: the client must not take this for the end.
-        Some(Err(_)) => Err(()),
-        Some(Ok(frame)) => {
-            if let Some(part) = frame.data_ref().filter(|part| !part.is_empty()) {
-                *count += u64::try_from(part.len()).unwrap_or_default();
-                if length == Length::Chunked {
-                    push(out, &format!("{:x}\r\n", part.len()));
-                }
-                out.extend_from_slice(part);
-                if length == Length::Chunked {
-                    out.extend_from_slice(b"\r\n");
-                }
-            }
-            Ok(false)
+        let Some(frame) = frame.transpose().map_err(drop)? else { return Ok(true) };
+        let Some(part) = frame.into_data().ok().filter(|part| !part.is_empty()) else { return Ok(false) };
+        *count += u64::try_from(part.len()).unwrap_or_default();
+        if self.length == Length::Chunked {
+            write(&mut self.text, format_args!("{:x}\r\n", part.len()));
+        }
+        if part.len() >= COPIED {
+            self.part = part;
+            return Ok(false);
+        }
+        self.text.extend_from_slice(&part);
+        if self.length == Length::Chunked {
+            self.text.extend_from_slice(LINE_END);
+        }
+        Ok(false)
+    }
+
+    /// The body is complete.
+    fn end(&mut self) {
+        if self.length == Length::Chunked {
+            self.text.extend_from_slice(b"0\r\n\r\n");
         }
     }
+
+    /// Writes all of it, in one call where the socket takes it.
+    async fn send<S: End>(&mut self, receiver: &mut Receiver<S>) -> Result<(), ()> {
+        let part = std::mem::take(&mut self.part);
+        if part.is_empty() && self.text.is_empty() {
+            return Ok(());
+        }
+        let end = if part.is_empty() || self.length != Length::Chunked { b"" } else { LINE_END };
+        receiver.stream.write_all_buf(&mut self.text.as_ref().chain(part).chain(end)).await.map_err(drop)?;
+        self.text.clear();
+        receiver.stream.flush().await.map_err(drop)
+    }
 }
+
+/// Parts of a body that are smaller are copied behind the text before them.
+const COPIED: usize = 4 << 10;
+const LINE_END: &[u8] = b"\r\n";
 
 async fn send<S: End>(receiver: &mut Receiver<S>, bytes: &[u8]) -> Result<(), ()> {
     receiver.stream.write_all(bytes).await.map_err(drop)?;

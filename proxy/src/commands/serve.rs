@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::runtime::LocalOptions;
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use crate::attached::Attached;
@@ -26,8 +26,8 @@ use crate::tls::EngineConnector;
 /// # Errors
 /// The configuration, a policy, the audit or a listener cannot be used.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    LocalSet::new().block_on(&runtime, serve(config))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).context("cannot start")?;
+    runtime.block_on(serve(config))
 }
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
