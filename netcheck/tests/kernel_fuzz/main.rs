@@ -3,6 +3,7 @@
 //! `NETCHECK_FUZZ_CASES` says how many rule sets (default: a short run), `NETCHECK_FUZZ_SEED` where to begin. A difference is printed
 //! with everything that is needed to see it again: seed, topology, rules, packet, and what the walker says it met. Needs root.
 
+mod bridges;
 mod lab;
 mod random;
 mod rules;
