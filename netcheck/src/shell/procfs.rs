@@ -120,6 +120,9 @@ impl Unmodelled {
 /// Legacy tables, unless all of them are empty: the tool that shows them makes them.
 fn legacy(file: &str, content: &str) -> Option<String> {
     let tables: Vec<&str> = content.split_whitespace().collect();
+    if tables.is_empty() {
+        return None;
+    }
     let kind = file.trim_end_matches("_names");
     let save = match kind {
         "ip_tables" => "iptables-legacy-save",
@@ -131,7 +134,7 @@ fn legacy(file: &str, content: &str) -> Option<String> {
     let empty = shown.is_some_and(|shown| {
         shown.status.success() && tables.iter().all(|table| shows_empty(&shown.stdout, table))
     });
-    (!tables.is_empty() && !empty).then(|| format!("{kind}: tables {}", tables.join(", ")))
+    (!empty).then(|| format!("{kind}: tables {}", tables.join(", ")))
 }
 
 /// Whether a table is in the output of `iptables-save` with nothing but chains that accept.
