@@ -1,7 +1,6 @@
 //! One page for a browser: nothing is loaded from anywhere, no script runs. The matrix' cells are links to what is behind them.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use super::document::{Document, FlowView, State, Step, Violation};
 use super::junit::escape;
