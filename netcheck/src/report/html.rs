@@ -6,9 +6,6 @@ use super::document::{Document, FlowView, State, Step, Violation};
 use super::junit::escape;
 use super::{svg, text};
 
-/// A larger matrix shows only those who are in a violation.
-const LARGEST: usize = 80;
-
 const STYLE: &str = "
 :root{color-scheme:light dark;--bg:#fbfcfd;--fg:#1b2733;--dim:#5d6975;--line:#d9dfe5;--card:#fff;--open:#cfe0f4;--some:#e8f0fa;--bad:#c8102e;--badbg:#fbdfe3;--maybe:#b97700;--maybebg:#fdf0d7;--ok:#1d7a46}
 @media (prefers-color-scheme:dark){:root{--bg:#12171c;--fg:#e6ebf0;--dim:#9aa7b4;--line:#2f3a45;--card:#1a2129;--open:#25466b;--some:#1d3048;--bad:#ff5c6c;--badbg:#4a1a22;--maybe:#ffb84d;--maybebg:#463312;--ok:#5ccb8d}}
@@ -79,7 +76,7 @@ fn totals(out: &mut String, document: &Document) {
 }
 
 fn matrix(out: &mut String, document: &Document) {
-    let names = shown(document);
+    let names = text::shown(document);
     if names.len() < document.endpoints.len() {
         write(out, &format!("<p class=\"key\">{} of {} endpoints: those in a violation.</p>", names.len(), document.endpoints.len()));
     }
@@ -109,16 +106,6 @@ fn matrix(out: &mut String, document: &Document) {
     }
     write(out, "</tbody></table></div><p class=\"key\">rows send, columns receive · ● all tcp and udp · ◐ some · empty: nothing · ? unknown · ! against the policy · select a cell to see what is behind it</p>");
     out.push_str(&details);
-}
-
-/// Endpoints of the matrix.
-fn shown(document: &Document) -> Vec<&str> {
-    let in_violation = |name: &str| document.violations.iter().any(|one| one.from == name || one.to == name);
-    let all = document.endpoints.iter().map(String::as_str);
-    if document.endpoints.len() <= LARGEST {
-        return all.collect();
-    }
-    all.filter(|name| in_violation(name)).take(LARGEST).collect()
 }
 
 fn cell(flow: Option<&FlowView>, violation: Option<usize>, id: &str) -> String {
