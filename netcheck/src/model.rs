@@ -4,6 +4,7 @@
 
 pub mod fib;
 pub mod netfilter;
+pub(crate) mod shortcut;
 mod wiring;
 
 use std::collections::BTreeMap;
@@ -95,6 +96,7 @@ pub struct Namespace {
     /// Whether it could be read.
     pub entered: bool,
     local4: Ranges,
+    own4: Ranges,
     for_others: bool,
 }
 
@@ -254,6 +256,10 @@ impl Namespace {
         namespace.for_others = proxies(&read.ipv4_all)
             || read.links.iter().any(|link| link.ipv4.as_ref().is_some_and(proxies))
             || read.neighbours.iter().any(|neighbour| neighbour.proxy);
+        namespace.own4 = Ranges::union_of(read.addresses.iter().filter(|own| own.address.addr().is_ipv4()).map(|own| {
+            let own = fib::number(own.address.addr());
+            (own, own)
+        }));
         for address in &read.addresses {
             namespace.addresses.entry(address.link).or_default().push(address.clone());
         }
@@ -295,6 +301,12 @@ impl Namespace {
     #[must_use]
     pub fn addresses_of(&self, link: u32) -> &[snapshot::Address] {
         self.addresses.get(&link).map_or(&[], Vec::as_slice)
+    }
+
+    /// Its IPv4 addresses.
+    #[must_use]
+    pub(crate) const fn own4(&self) -> &Ranges {
+        &self.own4
     }
 
     /// Every address, with its link.

@@ -74,6 +74,15 @@ impl Ranges {
         after.checked_sub(1).and_then(|index| self.0.get(index)).is_some_and(|range| value <= range.1)
     }
 
+    /// Both ends, when it is one range.
+    #[must_use]
+    pub fn as_one_range(&self) -> Option<(u128, u128)> {
+        match self.0.as_slice() {
+            [range] => Some(*range),
+            _ => None,
+        }
+    }
+
     /// What is in both.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {

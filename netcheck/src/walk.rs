@@ -123,6 +123,18 @@ pub struct Walker<'m> {
     /// Where OUTPUT sent the packet after all.
     rerouted: Option<layer3::Way>,
     undecided: bool,
+    /// Fields that had more than one value at the start: only these can be narrowed.
+    free: [bool; 7],
+    conditions: Vec<(Field, Condition)>,
+    ports: BTreeMap<(Place, Option<u16>), Rc<layer2::Ports>>,
+}
+
+/// What a field was found to be; kept until the walk ends, for there are many.
+#[derive(Debug, Clone)]
+enum Condition {
+    In(Ranges),
+    NotIn(Ranges),
+    NotBetween(u128, u128),
 }
 
 #[derive(Debug, Clone)]
@@ -214,6 +226,9 @@ impl<'m> Walker<'m> {
             nested: 0,
             rerouted: None,
             undecided: false,
+            free: [false; 7],
+            conditions: Vec::new(),
+            ports: BTreeMap::new(),
         }
     }
 
@@ -247,6 +262,8 @@ impl<'m> Walker<'m> {
         let mut script = Vec::new();
         loop {
             self.space = space.clone();
+            self.free = Field::ALL.map(|field| !space.of(field).is_one());
+            self.conditions.clear();
             self.steps = Vec::new();
             self.exits = Vec::new();
             self.connections = connections.clone();
@@ -270,6 +287,7 @@ impl<'m> Walker<'m> {
     }
 
     fn finish(&mut self, end: End, skb: &Skb) -> Branch {
+        self.settle();
         Branch {
             end,
             packet: skb.header.packet(),
@@ -341,9 +359,9 @@ impl<'m> Walker<'m> {
         let inside = ranges.contains(number.value);
         if let Some(field) = number.field {
             if inside {
-                self.space.narrow(field, ranges);
+                self.narrow(field, ranges);
             } else {
-                self.space.exclude(field, ranges);
+                self.exclude(field, ranges);
             }
         }
         inside
@@ -352,12 +370,49 @@ impl<'m> Walker<'m> {
     /// Keeps to packets with this very value, because it is used in a way that is not followed symbolically.
     fn pin(&mut self, number: Number) {
         if let Some(field) = number.field {
-            self.space.narrow(field, &Ranges::one(number.value));
+            self.narrow(field, &Ranges::one(number.value));
         }
     }
 
     fn pin_field(&mut self, field: Field, value: u128) {
-        self.space.narrow(field, &Ranges::one(value));
+        self.narrow(field, &Ranges::one(value));
+    }
+
+    /// Keeps to packets whose field is in `ranges`.
+    fn narrow(&mut self, field: Field, ranges: &Ranges) {
+        if self.is_free(field) {
+            self.conditions.push((field, Condition::In(ranges.clone())));
+        }
+    }
+
+    /// Keeps to packets whose field is not in `ranges`.
+    fn exclude(&mut self, field: Field, ranges: &Ranges) {
+        if self.is_free(field) {
+            let condition = ranges.as_one_range().map_or_else(|| Condition::NotIn(ranges.clone()), |(first, last)| Condition::NotBetween(first, last));
+            self.conditions.push((field, condition));
+        }
+    }
+
+    fn is_free(&self, field: Field) -> bool {
+        self.free.get(field.index()).copied().unwrap_or(false)
+    }
+
+    /// Applies what was found of the fields.
+    fn settle(&mut self) {
+        for field in Field::ALL {
+            let mut out = Vec::new();
+            for (_, condition) in self.conditions.iter().filter(|(of, _)| *of == field) {
+                match condition {
+                    Condition::In(ranges) => self.space.narrow(field, ranges),
+                    Condition::NotIn(ranges) => out.extend_from_slice(ranges.as_slice()),
+                    Condition::NotBetween(first, last) => out.push((*first, *last)),
+                }
+            }
+            if !out.is_empty() {
+                self.space.exclude(field, &Ranges::union_of(out));
+            }
+        }
+        self.conditions.clear();
     }
 
     fn reach(&mut self, from: Place, vlan: Option<u16>) -> Rc<Reach> {

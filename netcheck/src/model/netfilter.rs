@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::shortcut::Shortcuts;
 use crate::snapshot::{BaseChain, Chain, ChainKind, Element, Family, Hook, Set, Table};
 use crate::space::Ranges;
 
@@ -58,6 +59,7 @@ pub struct NfTable {
     /// Its chains.
     pub chains: Vec<Chain>,
     by_name: BTreeMap<String, usize>,
+    shortcuts: Vec<Shortcuts>,
     sets: BTreeMap<String, SearchSet>,
 }
 
@@ -195,6 +197,7 @@ impl NfTable {
             family: table.family,
             name: table.name.clone(),
             chains: table.chains.clone(),
+            shortcuts: table.chains.iter().map(Shortcuts::new).collect(),
             by_name: table.chains.iter().enumerate().map(|(index, chain)| (chain.name.clone(), index)).collect(),
             sets: table.sets.iter().map(|set| (set.name.clone(), SearchSet::new(set))).collect(),
         }
@@ -204,6 +207,12 @@ impl NfTable {
     #[must_use]
     pub fn chain_named(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
+    }
+
+    /// Ways to pass over rules of a chain.
+    #[must_use]
+    pub(crate) fn shortcuts(&self, chain: usize) -> Option<&Shortcuts> {
+        self.shortcuts.get(chain)
     }
 
     /// A set.

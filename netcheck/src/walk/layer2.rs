@@ -1,6 +1,8 @@
 //! Links, bridges and neighbours. `net/bridge/br_{input,forward,device}.c`, `br_netfilter_hooks.c`, `net/ipv4/arp.c`, `net/ipv6/ndisc.c`.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use crate::model::fib::number;
 use crate::model::{Namespace, Place, is_bridge_port, vlan_in, vlan_out};
@@ -17,6 +19,16 @@ use super::{End, Frame, Next, Skb, Walker};
 /// `NF_BR_PRI_BRNF`: where br_netfilter sits in bridge PREROUTING; one below in FORWARD, last in POSTROUTING.
 const BRNF: i32 = 0;
 const BROADCAST: Mac = Mac([0xff; 6]);
+
+/// Where a bridge finds hardware addresses.
+#[derive(Debug, Default)]
+pub(super) struct Ports {
+    by_mac: BTreeMap<Mac, Vec<u32>>,
+    /// Ports that lead outside.
+    exits: Vec<u32>,
+    /// Ports whose other end is not known.
+    unknown: Vec<u32>,
+}
 
 impl<'m> Walker<'m> {
     /// `dev_queue_xmit`.
@@ -272,25 +284,12 @@ impl<'m> Walker<'m> {
         if let Some(port) = mac.and_then(|mac| content.fixed_port(bridge.link, mac)) {
             return Ok(port);
         }
-        let Some((_, switches)) = bridge_of(content, bridge.link) else { return Err(self.lost(bridge)) };
-        let mut candidates = Vec::new();
-        let mut exits = Vec::new();
-        let mut unknown = Vec::new();
-        for port in content.ports_of(bridge.link) {
-            let place = Place { link: *port, ..bridge };
-            let Ok(tag) = vlan_out(content, switches.vlan_filtering, *port, vlan) else { continue };
-            let reach = self.reach(place, tag);
-            let holds = |place: &Place| mac.is_some() && self.model.link(*place).is_some_and(|link| link.mac == mac);
-            if reach.receivers.iter().any(holds) {
-                candidates.push(*port);
-            } else if !reach.exits.is_empty() && from != Some(place) {
-                exits.push(*port);
-            } else if !reach.unknown.is_empty() && from != Some(place) {
-                unknown.push(*port);
-            }
-        }
+        let known = self.ports_of(bridge, vlan);
+        let elsewhere = |ports: &[u32]| ports.iter().copied().filter(|port| from.is_none_or(|from| from.link != *port)).collect::<Vec<u32>>();
+        let mut candidates = mac.and_then(|mac| known.by_mac.get(&mac)).cloned().unwrap_or_default();
+        let (exits, unknown) = (elsewhere(&known.exits), elsewhere(&known.unknown));
         if candidates.len() > 1 {
-            let others: Vec<u32> = candidates.iter().copied().filter(|port| from.is_none_or(|from| from.link != *port)).collect();
+            let others = elsewhere(&candidates);
             candidates = if others.is_empty() { candidates } else { others };
         }
         let ports = if !candidates.is_empty() { candidates } else if !exits.is_empty() { exits } else { unknown };
@@ -299,6 +298,34 @@ impl<'m> Walker<'m> {
         }
         let choice = if ports.len() > 1 { self.choose(ports.len(), "behind which port a hardware address is") } else { 0 };
         ports.get(choice).copied().ok_or_else(|| self.lost(bridge))
+    }
+
+    /// What is behind each port of a bridge, in one vlan.
+    fn ports_of(&mut self, bridge: Place, vlan: Option<u16>) -> Rc<Ports> {
+        if let Some(known) = self.ports.get(&(bridge, vlan)) {
+            return Rc::clone(known);
+        }
+        let content = self.model.namespace(bridge.namespace);
+        let filtering = bridge_of(content, bridge.link).is_some_and(|(_, switches)| switches.vlan_filtering);
+        let mut ports = Ports::default();
+        for port in content.ports_of(bridge.link) {
+            let Ok(tag) = vlan_out(content, filtering, *port, vlan) else { continue };
+            let reach = self.reach(Place { link: *port, ..bridge }, tag);
+            for mac in reach.receivers.iter().filter_map(|place| self.model.link(*place)?.mac) {
+                let known = ports.by_mac.entry(mac).or_default();
+                if known.last() != Some(port) {
+                    known.push(*port);
+                }
+            }
+            if !reach.exits.is_empty() {
+                ports.exits.push(*port);
+            } else if !reach.unknown.is_empty() {
+                ports.unknown.push(*port);
+            }
+        }
+        let ports = Rc::new(ports);
+        self.ports.insert((bridge, vlan), Rc::clone(&ports));
+        ports
     }
 
     /// Neighbour resolution: the hardware address that answers for an address, none for a neighbour outside.
@@ -390,12 +417,8 @@ impl<'m> Walker<'m> {
 
     /// `arp_solicit`: whom the question comes from.
     fn arp_source(&mut self, asker: Place, asking: &Namespace, target: Number, skb: &Skb) -> Result<Number, End> {
-        let locals = Ranges::union_of(asking.addresses().filter(|own| own.address.addr().is_ipv4()).map(|own| {
-            let own = number(own.address.addr());
-            (own, own)
-        }));
         let announce = asking.links.get(&asker.link).and_then(|link| link.ipv4).map_or(0, |conf| conf.arp_announce).max(asking.ipv4_all.arp_announce);
-        if announce == 0 && skb.header.ipv4 && self.test(skb.header.source, &locals) {
+        if announce == 0 && skb.header.ipv4 && self.test(skb.header.source, asking.own4()) {
             return Ok(skb.header.source);
         }
         let own = asking.addresses_of(asker.link);

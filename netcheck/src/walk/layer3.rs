@@ -188,11 +188,7 @@ impl<'m> Walker<'m> {
                 return Ok(());
             }
             if !content.fib4.has_custom_rules() {
-                let own = Ranges::union_of(content.addresses().filter(|own| own.address.addr().is_ipv4()).map(|own| {
-                    let own = number(own.address.addr());
-                    (own, own)
-                }));
-                return if self.test(skb.header.source, &own) {
+                return if self.test(skb.header.source, content.own4()) {
                     Err(self.drop_at(place.namespace, "route", "the source is this namespace's own address"))
                 } else {
                     Ok(())
@@ -418,7 +414,7 @@ impl<'m> Walker<'m> {
                 Field::Tos | Field::Ttl | Field::Length => skb.header.tos,
             };
             if let Some(field) = number.field {
-                self.space.narrow(field, &ranges);
+                self.narrow(field, &ranges);
             }
         }
         found
@@ -442,7 +438,7 @@ impl<'m> Walker<'m> {
             let found = content.fib4.lookup_table(LOCAL, &key, &mut seen);
             for (_, ranges) in seen {
                 if let Some(field) = number.field {
-                    self.space.narrow(field, &ranges);
+                    self.narrow(field, &ranges);
                 }
             }
             return Ok(match found {
@@ -536,8 +532,8 @@ impl<'m> Walker<'m> {
     }
 
     fn route_note(&mut self, namespace: usize, route: &Route, way: Option<Way>) {
-        let destination = format!("{}{}", if route.kind == RouteKind::Local { "local " } else { "" }, route.destination);
-        self.note(namespace, What::Route { destination, link: way.map(|way| way.link), gateway: way.and_then(|way| way.gateway) });
+        let (destination, local) = (route.destination, route.kind == RouteKind::Local);
+        self.note(namespace, What::Route { destination, local, link: way.map(|way| way.link), gateway: way.and_then(|way| way.gateway) });
     }
 
     pub(super) fn drop_at(&self, namespace: usize, kind: &'static str, text: impl Into<String>) -> End {

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use crate::model::Namespace;
 use crate::model::fib::{Found, Key};
+use crate::model::shortcut::{Guard, IndexKey, Shortcuts};
 use crate::model::netfilter::{ChainAt, Layer, NfTable, SearchSet};
 use crate::packet::Transport;
 use crate::snapshot::{
@@ -15,7 +16,7 @@ use crate::space::{Field, Ranges};
 use super::conntrack::{NatKindAt, NatTo};
 use super::header::{Cell, Number, Origin};
 use super::trace::{Did, What};
-use super::{Ct, End, Frame, Skb, Walker};
+use super::{Condition, Ct, End, Frame, Skb, Walker};
 
 /// Where rules run.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +108,15 @@ impl<'m> Walker<'m> {
         if depth > DEEPEST {
             return Err(End::Unknown(format!("chains call each other too deeply in table {}", table.name)));
         }
-        for (index, rule) in content.rules.iter().enumerate() {
+        let shortcuts = table.shortcuts(chain);
+        let some = shortcuts.and_then(|shortcuts| self.candidates(shortcuts, skb));
+        let count = some.as_ref().map_or(content.rules.len(), Vec::len);
+        for place in 0..count {
+            let index = some.as_ref().map_or(Some(place), |some| some.get(place).copied()).unwrap_or(place);
+            let Some(rule) = content.rules.get(index) else { continue };
+            if shortcuts.is_some_and(|shortcuts| self.passes_over(at, skb, shortcuts.of(index))) {
+                continue;
+            }
             let ran = self.rule(at, table, &rule.expressions, skb)?;
             let met = |did: Did| What::Rule { hook: at.hook, layer: at.layer, chain: ChainAt { chain, ..at.chain }, rule: index, did };
             match ran {
@@ -134,6 +143,62 @@ impl<'m> Walker<'m> {
             }
         }
         Ok(Flow::Next)
+    }
+
+    /// The rules that can match at all, when an index says; keeps to packets for which it says the same.
+    fn candidates(&mut self, shortcuts: &Shortcuts, skb: &Skb) -> Option<Vec<usize>> {
+        let index = shortcuts.index()?;
+        let number = match index.key {
+            IndexKey::Destination { ipv4 } if ipv4 == skb.header.ipv4 => skb.header.destination,
+            IndexKey::DestinationPort if skb.header.transport.ports().is_some() => skb.header.destination_port,
+            IndexKey::Destination { .. } | IndexKey::DestinationPort => return None,
+        };
+        if !number.known {
+            return None;
+        }
+        if let Some(field) = number.field {
+            if index.has(number.value) {
+                self.narrow(field, &Ranges::one(number.value));
+            } else {
+                self.exclude(field, &index.keys);
+            }
+        }
+        Some(index.rules(number.value))
+    }
+
+    /// Whether one of a rule's first conditions does not hold.
+    fn passes_over(&mut self, at: &At<'m>, skb: &Skb, guards: &[Guard]) -> bool {
+        let named = |link: Option<&Link>, name: &str| link.map_or("", |link| &link.name) == name;
+        let mut costly = None;
+        for guard in guards {
+            let (number, value, is) = match guard {
+                Guard::Iif { name, is } if named(at.iif, name) != *is => return true,
+                Guard::Oif { name, is } if named(at.oif, name) != *is => return true,
+                Guard::Protocol { number, is } if (skb.header.protocol == *number) != *is => return true,
+                Guard::Iif { .. } | Guard::Oif { .. } | Guard::Protocol { .. } => continue,
+                Guard::Address { source, ipv4, value, is } if *ipv4 == skb.header.ipv4 => {
+                    (if *source { skb.header.source } else { skb.header.destination }, *value, *is)
+                }
+                Guard::Port { source, port, is } if skb.header.transport.ports().is_some() => {
+                    (if *source { skb.header.source_port } else { skb.header.destination_port }, u128::from(*port), *is)
+                }
+                Guard::Address { .. } | Guard::Port { .. } => continue,
+            };
+            if !number.known || (number.value == value) == is {
+                continue;
+            }
+            match number.field.filter(|field| self.is_free(*field)) {
+                None => return true,
+                Some(field) => costly = costly.or(Some((field, value, is))),
+            }
+        }
+        let Some((field, value, is)) = costly else { return false };
+        if is {
+            self.conditions.push((field, Condition::NotBetween(value, value)));
+        } else {
+            self.narrow(field, &Ranges::one(value));
+        }
+        true
     }
 
     fn rule(&mut self, at: &At<'m>, table: &'m NfTable, expressions: &'m [Expression], skb: &mut Skb) -> Result<Ran<'m>, End> {
@@ -359,7 +424,7 @@ impl<'m> Walker<'m> {
         }
         if let Some((field, mask, wanted)) = conditions.iter().find(|(field, ..)| Some(*field) == differs) {
             match masked(*field, *mask, *wanted, skb.header.bits()) {
-                Some(ranges) => self.space.exclude(*field, &ranges),
+                Some(ranges) => self.exclude(*field, &ranges),
                 None => self.pin_field(*field, sent(skb, *field)),
             }
             return false;
@@ -369,7 +434,7 @@ impl<'m> Walker<'m> {
         }
         for (field, mask, wanted) in conditions {
             match masked(field, mask, wanted, skb.header.bits()) {
-                Some(ranges) => self.space.narrow(field, &ranges),
+                Some(ranges) => self.narrow(field, &ranges),
                 None => self.pin_field(field, sent(skb, field)),
             }
         }
@@ -386,7 +451,7 @@ impl<'m> Walker<'m> {
                 Ordering::Equal => Ranges::one(bound),
                 Ordering::Greater => bound.checked_add(1).map_or_else(Ranges::empty, |above| Ranges::between(above, u128::MAX)),
             };
-            self.space.narrow(field, &same);
+            self.narrow(field, &same);
             return order;
         }
         self.pin_cells(skb, cells);
@@ -412,9 +477,9 @@ impl<'m> Walker<'m> {
             let ranges = Ranges::between(big_endian(from), big_endian(to));
             let inside = ranges.contains(value_of(cells));
             if inside {
-                self.space.narrow(field, &ranges);
+                self.narrow(field, &ranges);
             } else {
-                self.space.exclude(field, &ranges);
+                self.exclude(field, &ranges);
             }
             return inside;
         }
@@ -505,10 +570,10 @@ impl<'m> Walker<'m> {
             let bytes: Vec<u8> = key.iter().map(|cell| cell.value).collect();
             if keys.contains(value) {
                 let element = element_for(&search.set.elements, &bytes)?;
-                self.space.narrow(field, &Ranges::between(big_endian(element.from.as_slice()), big_endian(element.to.as_slice())));
+                self.narrow(field, &Ranges::between(big_endian(element.from.as_slice()), big_endian(element.to.as_slice())));
                 return Some(element);
             }
-            self.space.exclude(field, keys);
+            self.exclude(field, keys);
             return search.catch_all.as_ref();
         }
         if key.iter().all(|cell| cell.origin == Origin::Fixed) && fields.len() == 1 {

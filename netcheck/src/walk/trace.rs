@@ -27,7 +27,7 @@ pub(crate) enum What {
     Nat { kind: NatKindAt, address: IpAddr, port: u16 },
     Policy { hook: Hook, layer: Layer, chain: ChainAt },
     Received { link: u32 },
-    Route { destination: String, link: Option<u32>, gateway: Option<IpAddr> },
+    Route { destination: ipnet::IpNet, local: bool, link: Option<u32>, gateway: Option<IpAddr> },
     Rule { hook: Hook, layer: Layer, chain: ChainAt, rule: usize, did: Did },
     Sent { link: Option<u32> },
     Wrote { link: u32, to: Mac },
@@ -119,10 +119,11 @@ impl Step {
                 let which = if *kind == NatKindAt::Destination { "destination" } else { "source" };
                 hop("nat", format!("{which} becomes {} port {port}", address))
             }
-            What::Route { destination, link: out, gateway } => {
+            What::Route { destination, local, link: out, gateway } => {
+                let local = if *local { "local " } else { "" };
                 let via = gateway.map_or_else(String::new, |gateway| format!(" via {gateway}"));
                 let out = out.map_or_else(String::new, |index| format!(" dev {}", link(index)));
-                hop("route", format!("{destination}{via}{out}"))
+                hop("route", format!("{local}{destination}{via}{out}"))
             }
             What::Policy { hook, chain, .. } => {
                 let (table, chain) = names(namespace, *chain);
