@@ -241,9 +241,13 @@ mod tests {
 
     #[test]
     fn proxy_arguments_are_found_by_name() {
-        let line = "/usr/bin/docker-proxy\0-proto\0tcp\0-host-ip\00.0.0.0\0-host-port\08080\0-container-ip\010.1.1.3\0-container-port\080\0";
+        let line = [
+            "/usr/bin/docker-proxy", "-proto", "tcp", "-host-ip", "0.0.0.0", "-host-port", "8080", "-container-ip",
+            "10.1.1.3", "-container-port", "80", "",
+        ]
+        .join("\0");
         let expected = Proxy { address: IpAddr::from([10, 1, 1, 3]), port: 80 };
-        assert_eq!(proxy(line), Some(expected));
+        assert_eq!(proxy(&line), Some(expected));
         assert_eq!(proxy("docker-proxy\0-container-ip\0"), None);
     }
 }
