@@ -49,6 +49,13 @@ fn exit_statuses_say_what_was_found() {
 }
 
 #[test]
+fn an_engine_that_cannot_be_asked_is_not_replaced_by_another() {
+    let output = Command::new(env!("CARGO_BIN_EXE_netcheck")).args(["snapshot"]).env("DOCKER_HOST", "tcp://127.0.0.1:1").output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("DOCKER_HOST"));
+}
+
+#[test]
 fn every_format_is_written() {
     let snapshot = capture("29.7.2-nftables");
     let cases = [

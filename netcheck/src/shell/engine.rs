@@ -102,9 +102,13 @@ impl FromStr for Address {
 
 impl Address {
     /// The engine that `docker` would use: `DOCKER_HOST`, the rootless socket, the system's, Podman's.
-    pub(crate) fn find() -> Self {
-        if let Some(host) = std::env::var("DOCKER_HOST").ok().and_then(|host| host.parse().ok()) {
-            return host;
+    ///
+    /// # Errors
+    /// When `DOCKER_HOST` names one that cannot be asked: another would be the wrong one.
+    pub(crate) fn find() -> Result<Self, String> {
+        match std::env::var("DOCKER_HOST") {
+            Ok(host) if !host.is_empty() => return host.parse().map_err(|error| format!("DOCKER_HOST: {error}")),
+            _ => {}
         }
         let runtime = std::env::var("XDG_RUNTIME_DIR").unwrap_or_default();
         let candidates = [
@@ -114,7 +118,7 @@ impl Address {
             "/run/podman/podman.sock".to_owned(),
         ];
         let found = candidates.iter().map(PathBuf::from).find(|path| path.exists());
-        found.map_or(Self::None, Self::Unix)
+        Ok(found.map_or(Self::None, Self::Unix))
     }
 }
 
