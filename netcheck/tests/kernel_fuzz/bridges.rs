@@ -73,7 +73,10 @@ fn build() -> Lab {
 #[test]
 fn two_bridges_are_as_the_kernel_has_them() {
     let lab = build();
-    let sockets: Vec<(&str, Sockets)> = MEMBERS.iter().map(|(name, ..)| (*name, lab.sockets(name))).collect();
+    let sockets: Vec<(&str, Sockets)> = MEMBERS
+        .iter()
+        .map(|(name, ..)| (*name, lab.sockets(name)))
+        .collect();
     let model = Model::new(&Snapshot::from_json(&lab.snapshot("h")).unwrap());
     let mut wrong = Vec::new();
     let mut open = 0;
@@ -81,20 +84,51 @@ fn two_bridges_are_as_the_kernel_has_them() {
     for (from, source4, source6) in MEMBERS {
         for (to, target4, target6) in MEMBERS.iter().filter(|(to, ..)| *to != from) {
             for (source, target) in [(source4, *target4), (source6, *target6)] {
-                for (protocol, port) in [(Protocol::Tcp, 80), (Protocol::Tcp, 8080), (Protocol::Udp, 53)] {
+                for (protocol, port) in [
+                    (Protocol::Tcp, 80),
+                    (Protocol::Tcp, 8080),
+                    (Protocol::Udp, 53),
+                ] {
                     id += 1;
                     // Programs let the kernel choose the source; the lab must, too.
-                    let source = if from == "h" && target.starts_with("10.30.1.") { "10.30.1.1" } else { source };
-                    let source = if from == "h" && target.starts_with("fd30:0:0:1:") { "fd30:0:0:1::1" } else { source };
-                    let mut packet = Packet::new(source.parse().unwrap(), target.parse::<IpAddr>().unwrap(), protocol.first(20_000 + id, port));
+                    let source = if from == "h" && target.starts_with("10.30.1.") {
+                        "10.30.1.1"
+                    } else {
+                        source
+                    };
+                    let source = if from == "h" && target.starts_with("fd30:0:0:1:") {
+                        "fd30:0:0:1::1"
+                    } else {
+                        source
+                    };
+                    let mut packet = Packet::new(
+                        source.parse().unwrap(),
+                        target.parse::<IpAddr>().unwrap(),
+                        protocol.first(20_000 + id, port),
+                    );
                     packet.length = wire::length(&packet);
                     let arrived = fire(&sockets, from, &packet, u32::from(id));
-                    let name = if from == "h" { "host".to_owned() } else { lab.full(from) };
-                    let question = Question { from: name, to: target.to_owned(), protocol, port: Some(port), attacker: Attacker::Process };
+                    let name = if from == "h" {
+                        "host".to_owned()
+                    } else {
+                        lab.full(from)
+                    };
+                    let question = Question {
+                        from: name,
+                        to: target.to_owned(),
+                        protocol,
+                        port: Some(port),
+                        attacker: Attacker::Process,
+                    };
                     let got = explain(&model, &question).unwrap();
                     open += usize::from(arrived.is_some());
-                    if (got.answer == Answer::Open) != arrived.is_some() || got.answer == Answer::Unknown {
-                        wrong.push(format!("{packet} of {from} to {to}: kernel {arrived:?}, netcheck {:?}\n{:#?}", got.answer, got.closed_by));
+                    if (got.answer == Answer::Open) != arrived.is_some()
+                        || got.answer == Answer::Unknown
+                    {
+                        wrong.push(format!(
+                            "{packet} of {from} to {to}: kernel {arrived:?}, netcheck {:?}\n{:#?}",
+                            got.answer, got.closed_by
+                        ));
                     }
                 }
             }
@@ -112,7 +146,11 @@ fn fire(sockets: &[(&str, Sockets)], from: &str, packet: &Packet, id: u32) -> Op
         std::thread::sleep(std::time::Duration::from_millis(1));
         let seen: BTreeSet<&str> = sockets
             .iter()
-            .filter(|(_, sockets)| sockets.drain().iter().any(|seen| wire::identify(seen.protocol, &seen.bytes).is_some_and(|(got, _)| got == id)))
+            .filter(|(_, sockets)| {
+                sockets.drain().iter().any(|seen| {
+                    wire::identify(seen.protocol, &seen.bytes).is_some_and(|(got, _)| got == id)
+                })
+            })
             .map(|(name, _)| *name)
             .collect();
         if let Some(name) = seen.first() {
