@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use miette::miette;
 use netcheck::analyse;
 
 use crate::shell::engine::Address;
@@ -182,8 +183,9 @@ pub(crate) struct EngineArguments {
 
 impl EngineArguments {
     /// The engine that is meant.
-    pub(crate) fn address(&self) -> Address {
-        self.engine.clone().unwrap_or_else(Address::find)
+    pub(crate) fn address(&self) -> Result<Address, Failure> {
+        let given = self.engine.clone().map(Ok);
+        given.unwrap_or_else(Address::find).map_err(|error| Failure::Usage(miette!("{error}")))
     }
 }
 

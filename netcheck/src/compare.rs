@@ -107,13 +107,13 @@ impl Comparison<'_> {
             let against = Against::new(pair, state, &allowed);
             let remaining = against.without(&let_go);
             if !remaining.is_empty() {
-                let with_path = found.violations.len() < WITH_PATH;
-                found.violations.push(self.violation(from, to, pair, &remaining, with_path));
+                let violation = self.violation((from, to), pair, &remaining, found.violations.len() < WITH_PATH);
+                found.violations.push(violation);
             }
             let gone = against.within(&let_go);
             if let (false, Some(exception)) = (gone.is_empty(), excepted.first()) {
                 let why = format!("excepted until {}: {}", exception.until, exception.reason);
-                found.excepted.push(Violation { why, ..self.violation(from, to, pair, &gone, false) });
+                found.excepted.push(Violation { why, ..self.violation((from, to), pair, &gone, false) });
             }
         }
         let missing = Against::missing(pair, &required);
@@ -122,7 +122,7 @@ impl Comparison<'_> {
         }
     }
 
-    fn violation(&self, from: &Party, to: &Party, pair: &Pair, against: &Against, with_path: bool) -> Violation {
+    fn violation(&self, (from, to): (&Party, &Party), pair: &Pair, against: &Against, with_path: bool) -> Violation {
         let (kind, severity, why) = advice::judge(from, to);
         let flow = against.flow(pair);
         let flow = flow.map(|(flow, port)| if with_path { flow.at(self.model, port, false) } else { flow.clone() });

@@ -123,6 +123,18 @@ pub struct Walker<'m> {
     /// Where OUTPUT sent the packet after all.
     rerouted: Option<layer3::Way>,
     undecided: bool,
+    /// Fields that had more than one value at the start: only these can be narrowed.
+    free: [bool; 7],
+    conditions: Vec<(Field, Condition)>,
+    ports: BTreeMap<(Place, Option<u16>), Rc<layer2::Ports>>,
+}
+
+/// What a field was found to be; kept until the walk ends, for there are many.
+#[derive(Debug, Clone)]
+enum Condition {
+    In(Ranges),
+    NotIn(Ranges),
+    NotBetween(u128, u128),
 }
 
 #[derive(Debug, Clone)]
@@ -158,7 +170,11 @@ enum Ct {
     /// Deliberately nothing.
     Untracked,
     /// A connection, and whether this packet is of its reply direction.
-    Of { connection: usize, reply: bool, established: bool },
+    Of {
+        connection: usize,
+        reply: bool,
+        established: bool,
+    },
 }
 
 /// An Ethernet header.
@@ -214,6 +230,9 @@ impl<'m> Walker<'m> {
             nested: 0,
             rerouted: None,
             undecided: false,
+            free: [false; 7],
+            conditions: Vec::new(),
+            ports: BTreeMap::new(),
         }
     }
 
@@ -230,23 +249,44 @@ impl<'m> Walker<'m> {
 
     /// Every way that the answer to a delivered packet may take.
     pub fn answers(&mut self, delivered: &Branch) -> Vec<Branch> {
-        let End::Delivered { namespace } = delivered.end else { return Vec::new() };
+        let End::Delivered { namespace } = delivered.end else {
+            return Vec::new();
+        };
         let arrived = &delivered.packet;
         let mut answer = Packet::new(arrived.destination, arrived.source, arrived.answer());
         answer.tos = arrived.tos;
         let local = |address: std::net::IpAddr| matches!(address, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local());
-        let link = delivered.last_receiver.filter(|_| local(answer.destination)).map(|place| place.link);
+        let link = delivered
+            .last_receiver
+            .filter(|_| local(answer.destination))
+            .map(|place| place.link);
         let space = Space::point(Header::values(&answer));
         let mut connections = delivered.connections.clone();
-        connections.values_mut().flatten().for_each(Connection::settle);
-        self.all(answer, Start::Process { namespace, link }, &space, &connections)
+        connections
+            .values_mut()
+            .flatten()
+            .for_each(Connection::settle);
+        self.all(
+            answer,
+            Start::Process { namespace, link },
+            &space,
+            &connections,
+        )
     }
 
-    fn all(&mut self, packet: Packet, start: Start, space: &Space, connections: &BTreeMap<usize, Vec<Connection>>) -> Vec<Branch> {
+    fn all(
+        &mut self,
+        packet: Packet,
+        start: Start,
+        space: &Space,
+        connections: &BTreeMap<usize, Vec<Connection>>,
+    ) -> Vec<Branch> {
         let mut branches = Vec::new();
         let mut script = Vec::new();
         loop {
             self.space = space.clone();
+            self.free = Field::ALL.map(|field| !space.of(field).is_one());
+            self.conditions.clear();
             self.steps = Vec::new();
             self.exits = Vec::new();
             self.connections = connections.clone();
@@ -258,7 +298,9 @@ impl<'m> Walker<'m> {
             let mut skb = Skb::new(&packet);
             let end = self.run(&mut skb, start);
             branches.push(self.finish(end, &skb));
-            let Some(next) = next_script(&self.taken) else { return branches };
+            let Some(next) = next_script(&self.taken) else {
+                return branches;
+            };
             if branches.len() >= MOST_BRANCHES {
                 let mut last = self.finish(End::Unknown("too many ways to go".to_owned()), &skb);
                 last.doubts.push("too many ways to go".to_owned());
@@ -270,6 +312,7 @@ impl<'m> Walker<'m> {
     }
 
     fn finish(&mut self, end: End, skb: &Skb) -> Branch {
+        self.settle();
         Branch {
             end,
             packet: skb.header.packet(),
@@ -295,27 +338,50 @@ impl<'m> Walker<'m> {
             Start::Process { namespace, link } => self.send(namespace, link, skb)?,
             Start::Wire { from, to, vlan } => {
                 let source = self.model.link(from).and_then(|link| link.mac);
-                skb.frame = Some(Frame { source, destination: Some(to), vlan });
-                self.steps.push(Step { namespace: from.namespace, what: What::Wrote { link: from.link, to } });
+                skb.frame = Some(Frame {
+                    source,
+                    destination: Some(to),
+                    vlan,
+                });
+                self.steps.push(Step {
+                    namespace: from.namespace,
+                    what: What::Wrote {
+                        link: from.link,
+                        to,
+                    },
+                });
                 Next::Transmit(from)
             }
             Start::Arrival { at, to } => {
-                skb.frame = Some(Frame { source: None, destination: Some(to), vlan: None });
-                self.steps.push(Step { namespace: at.namespace, what: What::Arrived { link: at.link } });
+                skb.frame = Some(Frame {
+                    source: None,
+                    destination: Some(to),
+                    vlan: None,
+                });
+                self.steps.push(Step {
+                    namespace: at.namespace,
+                    what: What::Arrived { link: at.link },
+                });
                 Next::Receive(at)
             }
         };
         loop {
             skb.hops += 1;
             if skb.hops > MOST_HOPS {
-                return Err(End::Dropped(Reason::text("it goes round in circles until its TTL ends")));
+                return Err(End::Dropped(Reason::text(
+                    "it goes round in circles until its TTL ends",
+                )));
             }
             next = match next {
                 Next::Transmit(place) => self.transmit(place, skb)?,
                 Next::Receive(place) => self.receive(place, skb)?,
                 Next::Input(place) => match self.input(place, skb)? {
                     Some(next) => next,
-                    None => return Ok(End::Delivered { namespace: place.namespace }),
+                    None => {
+                        return Ok(End::Delivered {
+                            namespace: place.namespace,
+                        });
+                    }
                 },
             };
         }
@@ -324,7 +390,11 @@ impl<'m> Walker<'m> {
     /// Takes one of `of` ways, because nobody can know which the kernel takes.
     fn choose(&mut self, of: usize, why: impl Into<String>) -> usize {
         let choice = self.script.get(self.taken.len()).copied().unwrap_or(0);
-        self.taken.push(Taken { choice, of, why: why.into() });
+        self.taken.push(Taken {
+            choice,
+            of,
+            why: why.into(),
+        });
         choice
     }
 
@@ -341,9 +411,9 @@ impl<'m> Walker<'m> {
         let inside = ranges.contains(number.value);
         if let Some(field) = number.field {
             if inside {
-                self.space.narrow(field, ranges);
+                self.narrow(field, ranges);
             } else {
-                self.space.exclude(field, ranges);
+                self.exclude(field, ranges);
             }
         }
         inside
@@ -352,17 +422,61 @@ impl<'m> Walker<'m> {
     /// Keeps to packets with this very value, because it is used in a way that is not followed symbolically.
     fn pin(&mut self, number: Number) {
         if let Some(field) = number.field {
-            self.space.narrow(field, &Ranges::one(number.value));
+            self.narrow(field, &Ranges::one(number.value));
         }
     }
 
     fn pin_field(&mut self, field: Field, value: u128) {
-        self.space.narrow(field, &Ranges::one(value));
+        self.narrow(field, &Ranges::one(value));
+    }
+
+    /// Keeps to packets whose field is in `ranges`.
+    fn narrow(&mut self, field: Field, ranges: &Ranges) {
+        if self.is_free(field) {
+            self.conditions.push((field, Condition::In(ranges.clone())));
+        }
+    }
+
+    /// Keeps to packets whose field is not in `ranges`.
+    fn exclude(&mut self, field: Field, ranges: &Ranges) {
+        if self.is_free(field) {
+            let condition = ranges.as_one_range().map_or_else(
+                || Condition::NotIn(ranges.clone()),
+                |(first, last)| Condition::NotBetween(first, last),
+            );
+            self.conditions.push((field, condition));
+        }
+    }
+
+    fn is_free(&self, field: Field) -> bool {
+        self.free.get(field.index()).copied().unwrap_or(false)
+    }
+
+    /// Applies what was found of the fields.
+    fn settle(&mut self) {
+        for field in Field::ALL {
+            let mut out = Vec::new();
+            for (_, condition) in self.conditions.iter().filter(|(of, _)| *of == field) {
+                match condition {
+                    Condition::In(ranges) => self.space.narrow(field, ranges),
+                    Condition::NotIn(ranges) => out.extend_from_slice(ranges.as_slice()),
+                    Condition::NotBetween(first, last) => out.push((*first, *last)),
+                }
+            }
+            if !out.is_empty() {
+                self.space.exclude(field, &Ranges::union_of(out));
+            }
+        }
+        self.conditions.clear();
     }
 
     fn reach(&mut self, from: Place, vlan: Option<u16>) -> Rc<Reach> {
         let model = self.model;
-        Rc::clone(self.reach.entry((from, vlan)).or_insert_with(|| Rc::new(model.reach(from, vlan))))
+        Rc::clone(
+            self.reach
+                .entry((from, vlan))
+                .or_insert_with(|| Rc::new(model.reach(from, vlan))),
+        )
     }
 
     fn note(&mut self, namespace: usize, what: What) {
@@ -388,8 +502,14 @@ impl Skb {
 
 /// The next combination of choices, depth first.
 fn next_script(taken: &[Taken]) -> Option<Vec<usize>> {
-    let last = taken.iter().rposition(|taken| taken.choice + 1 < taken.of)?;
-    let mut script: Vec<usize> = taken.iter().take(last + 1).map(|taken| taken.choice).collect();
+    let last = taken
+        .iter()
+        .rposition(|taken| taken.choice + 1 < taken.of)?;
+    let mut script: Vec<usize> = taken
+        .iter()
+        .take(last + 1)
+        .map(|taken| taken.choice)
+        .collect();
     if let Some(choice) = script.last_mut() {
         *choice += 1;
     }
@@ -413,9 +533,17 @@ impl Branch {
     #[must_use]
     pub(crate) fn arrival_port(&self) -> (u16, bool) {
         let port = match self.packet.transport {
-            Transport::Tcp { destination_port, .. } | Transport::Udp { destination_port, .. } => destination_port,
+            Transport::Tcp {
+                destination_port, ..
+            }
+            | Transport::Udp {
+                destination_port, ..
+            } => destination_port,
             Transport::Icmp { .. } | Transport::Icmpv6 { .. } => 0,
         };
-        (port, self.header.destination_port.field == Some(Field::DestinationPort))
+        (
+            port,
+            self.header.destination_port.field == Some(Field::DestinationPort),
+        )
     }
 }

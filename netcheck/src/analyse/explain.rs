@@ -85,7 +85,11 @@ pub enum QuestionError {
 pub fn explain(model: &Model, question: &Question) -> Result<Explanation, QuestionError> {
     let from = endpoint(model, &question.from)?;
     let address = question.to.parse::<IpAddr>().ok();
-    let to = if address.is_some() { None } else { Some(endpoint(model, &question.to)?) };
+    let to = if address.is_some() {
+        None
+    } else {
+        Some(endpoint(model, &question.to)?)
+    };
     let port = match (question.protocol.has_ports(), question.port) {
         (true, None) => return Err(QuestionError::NoPort(question.protocol.name())),
         (true, Some(port)) => u128::from(port),
@@ -94,46 +98,75 @@ pub fn explain(model: &Model, question: &Question) -> Result<Explanation, Questi
     let origin = match from {
         EndpointKind::Inside(namespace) => Some(namespace),
         EndpointKind::Outside => None,
-        EndpointKind::Lost => return Ok(question.unknown(vec!["the sender's namespace was not found".to_owned()])),
+        EndpointKind::Lost => {
+            return Ok(question.unknown(vec!["the sender's namespace was not found".to_owned()]));
+        }
     };
     let mut explorer = Explorer::new(model);
-    let ports = if address.is_some() { Ranges::one(port) } else { all_ports() };
-    let only = Only { protocol: question.protocol, ports, destination: address };
+    let ports = if address.is_some() {
+        Ranges::one(port)
+    } else {
+        all_ports()
+    };
+    let only = Only {
+        protocol: question.protocol,
+        ports,
+        destination: address,
+    };
     let found = explorer.explore_all(&Origin::only(origin), question.attacker, Some(&only));
     let pair = match to {
         Some(to) => found.pair(model, origin, to),
         None => found.any(model, origin),
     };
     // An address is asked about as it is sent to: whatever port the packet arrives at counts.
-    let at_port = |flow: &&Flow| flow.protocol == question.protocol && (address.is_some() || flow.ports.contains(port));
+    let at_port = |flow: &&Flow| {
+        flow.protocol == question.protocol && (address.is_some() || flow.ports.contains(port))
+    };
     if let Some(flow) = pair.open.iter().find(at_port) {
         return Ok(question.open(model, from, &flow.at(model, port, address.is_some())));
     }
-    let doubts: BTreeSet<String> = pair.unknown.iter().filter(at_port).flat_map(|flow| flow.doubts.iter().cloned()).collect();
+    let doubts: BTreeSet<String> = pair
+        .unknown
+        .iter()
+        .filter(at_port)
+        .flat_map(|flow| flow.doubts.iter().cloned())
+        .collect();
     if !doubts.is_empty() {
         return Ok(question.unknown(doubts.into_iter().collect()));
     }
     let targets = match (address, to) {
         (Some(address), _) => vec![address],
-        (None, Some(EndpointKind::Inside(namespace))) => model.namespace(namespace).addresses().map(|own| own.address.addr()).filter(|own| !own.is_loopback()).collect(),
+        (None, Some(EndpointKind::Inside(namespace))) => model
+            .namespace(namespace)
+            .addresses()
+            .map(|own| own.address.addr())
+            .filter(|own| !own.is_loopback())
+            .collect(),
         (None, _) => Vec::new(),
     };
     Ok(question.closed(closers(&found, &targets, port, question.protocol)))
 }
 
 fn endpoint(model: &Model, name: &str) -> Result<EndpointKind, QuestionError> {
-    model.endpoint(name).map(|endpoint| endpoint.kind).ok_or_else(|| QuestionError::NoEndpoint(name.to_owned()))
+    model
+        .endpoint(name)
+        .map(|endpoint| endpoint.kind)
+        .ok_or_else(|| QuestionError::NoEndpoint(name.to_owned()))
 }
 
 /// What dropped the packets that were meant for the target: those sent to its addresses, or all if it has none.
 fn closers(found: &Found, targets: &[IpAddr], port: u128, protocol: Protocol) -> Vec<Reason> {
     const MOST: usize = 16;
     let meant = |ipv4: bool, destinations: &Ranges| {
-        targets.is_empty() || targets.iter().any(|target| target.is_ipv4() == ipv4 && destinations.contains(number(*target)))
+        targets.is_empty()
+            || targets
+                .iter()
+                .any(|target| target.is_ipv4() == ipv4 && destinations.contains(number(*target)))
     };
     let mut reasons = Vec::new();
     for branch in &found.dropped {
-        let at_port = !protocol.has_ports() || branch.space.of(Field::DestinationPort).contains(port);
+        let at_port =
+            !protocol.has_ports() || branch.space.of(Field::DestinationPort).contains(port);
         if let End::Dropped(reason) = &branch.end
             && at_port
             && meant(branch.packet.is_ipv4(), branch.space.of(Field::Destination))
@@ -155,8 +188,10 @@ impl Found {
         for place in self.open.keys().chain(self.unknown.keys()) {
             let to = place.map_or(EndpointKind::Outside, EndpointKind::Inside);
             if *place == origin {
-                pair.open.extend(self.open.get(place).into_iter().flatten().cloned());
-                pair.unknown.extend(self.unknown.get(place).into_iter().flatten().cloned());
+                pair.open
+                    .extend(self.open.get(place).into_iter().flatten().cloned());
+                pair.unknown
+                    .extend(self.unknown.get(place).into_iter().flatten().cloned());
                 continue;
             }
             let part = self.pair(model, origin, to);
@@ -176,11 +211,19 @@ impl Flow {
         if !self.protocol.has_ports() || self.proxy.is_some() || sent_to || self.start.is_none() {
             return flow;
         }
-        let changed = Packet { transport: flow.witness.transport.to_port(port), ..flow.witness };
-        let other = Self { witness: changed, ..flow.clone() };
+        let changed = Packet {
+            transport: flow.witness.transport.to_port(port),
+            ..flow.witness
+        };
+        let other = Self {
+            witness: changed,
+            ..flow.clone()
+        };
         let arrives = |flow: &Self| {
             flow.branch(&mut crate::walk::Walker::new(model))
-                .is_some_and(|branch| !matches!(branch.end, End::Dropped(_)) && branch.arrival_port().0 == port)
+                .is_some_and(|branch| {
+                    !matches!(branch.end, End::Dropped(_)) && branch.arrival_port().0 == port
+                })
         };
         if !arrives(&flow) && arrives(&other) {
             flow = other;
@@ -216,10 +259,16 @@ impl Question {
     }
 
     fn closed(&self, closed_by: Vec<Reason>) -> Explanation {
-        Explanation { closed_by, ..self.answered(Answer::Closed) }
+        Explanation {
+            closed_by,
+            ..self.answered(Answer::Closed)
+        }
     }
 
     fn unknown(&self, unknown_because: Vec<String>) -> Explanation {
-        Explanation { unknown_because, ..self.answered(Answer::Unknown) }
+        Explanation {
+            unknown_because,
+            ..self.answered(Answer::Unknown)
+        }
     }
 }

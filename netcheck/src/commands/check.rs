@@ -1,5 +1,6 @@
 //! `netcheck check`.
 
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use miette::miette;
@@ -17,11 +18,24 @@ use super::{CheckArguments, Failure, Format, Outcome, source};
 pub(crate) fn run(arguments: &CheckArguments) -> Result<Outcome, Failure> {
     let isolation = policy(&arguments.policy)?;
     let output = Output::open(arguments.output.as_deref())?;
+    progress("reading");
     let snapshot = source::snapshot(&arguments.source)?;
+    progress(&format!("analysing {} namespaces", snapshot.namespaces.len()));
     let attacker = arguments.attacker.map(Attacker::from);
     let (document, conclusion) = compare(&snapshot, &isolation, attacker);
+    progress("");
     output.write(render(&document, arguments.format)?.as_bytes())?;
     Ok(outcome(conclusion))
+}
+
+/// Says what is being done, to somebody who waits at a terminal; the next word takes its place.
+fn progress(what: &str) {
+    let mut terminal = std::io::stderr();
+    if terminal.is_terminal() {
+        let dots = if what.is_empty() { "" } else { " …" };
+        // Nobody has to see it.
+        let _ = write!(terminal, "\r\x1b[K{what}{dots}");
+    }
 }
 
 /// The exit status of a conclusion.

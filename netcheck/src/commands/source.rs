@@ -12,7 +12,7 @@ use crate::shell::{collect, privilege};
 pub(crate) fn snapshot(arguments: &SourceArguments) -> Result<Snapshot, Failure> {
     let Some(path) = &arguments.from else {
         privilege::keep_only_what_is_needed().map_err(Failure::Collect)?;
-        return collect::collect(&arguments.engine.address()).map_err(Failure::Collect);
+        return collect::collect(&arguments.engine.address()?).map_err(Failure::Collect);
     };
     file(path)
 }

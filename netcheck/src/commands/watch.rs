@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<Outcome, Failure> {
         serve(address, Arc::clone(&metrics))?;
     }
     privilege::keep_only_what_is_needed().map_err(Failure::Collect)?;
-    let engine = arguments.engine.address();
+    let engine = arguments.engine.address()?;
     let attacker = arguments.attacker.map(Attacker::from);
     let events = Events::subscribe().map_err(|error| Failure::Collect(miette!("cannot watch the kernel: {error}")))?;
     let mut before: Option<Baseline> = None;

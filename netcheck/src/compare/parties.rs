@@ -18,7 +18,7 @@ pub fn parties(snapshot: &Snapshot, model: &Model) -> Vec<Party> {
         .iter()
         .map(|endpoint| match (containers.get(endpoint.name.as_str()), endpoint.kind) {
             (Some(container), kind) => of_container(snapshot, container, kind),
-            (None, EndpointKind::Inside(place)) => of_namespace(snapshot, &endpoint.name, place, place == model.host),
+            (None, EndpointKind::Inside(place)) => of_namespace(snapshot, model, &endpoint.name, place),
             (None, EndpointKind::Outside | EndpointKind::Lost) => {
                 Party { name: endpoint.name.clone(), kind: PartyKind::Outside, ..Party::default() }
             }
@@ -70,13 +70,17 @@ fn membership(engine: Option<&Engine>, name: &str) -> Membership {
     network.map_or(Membership { internal: false, icc: true }, |network| Membership { internal: network.internal, icc: network.icc })
 }
 
-fn of_namespace(snapshot: &Snapshot, name: &str, place: usize, is_host: bool) -> Party {
+fn of_namespace(snapshot: &Snapshot, model: &Model, name: &str, place: usize) -> Party {
     let namespace = snapshot.namespaces.get(place);
     let networks = namespace.map_or_else(BTreeMap::new, |namespace| bridges(snapshot, namespace));
-    let kind = match (is_host, snapshot.engine.is_none() && !networks.is_empty()) {
-        (true, _) => PartyKind::Host,
-        (false, true) => PartyKind::Container,
-        (false, false) => PartyKind::Namespace,
+    let kind = if place == model.host {
+        PartyKind::Host
+    } else if snapshot.engine.is_none() && !networks.is_empty() {
+        PartyKind::Container
+    } else if namespace.is_some_and(|namespace| is_on_uplink(snapshot, model, namespace)) {
+        PartyKind::Outside
+    } else {
+        PartyKind::Namespace
     };
     Party {
         name: name.to_owned(),
@@ -86,6 +90,14 @@ fn of_namespace(snapshot: &Snapshot, name: &str, place: usize, is_host: bool) ->
         addresses: namespace.map_or_else(Vec::new, addresses),
         ..Party::default()
     }
+}
+
+/// A namespace that is wired to the host's uplink and to nothing else of the host is a neighbour there.
+fn is_on_uplink(snapshot: &Snapshot, model: &Model, namespace: &Namespace) -> bool {
+    let to_host = namespace.links.iter().filter_map(|link| link.peer).filter(|peer| peer.namespace == Some(snapshot.this_host));
+    let on_uplink = |index: u32| model.uplinks.iter().any(|uplink| uplink.namespace == model.host && uplink.link == index);
+    let mut ends = to_host.map(|peer| on_uplink(peer.index)).peekable();
+    ends.peek().is_some() && ends.all(|on_uplink| on_uplink)
 }
 
 /// Bridges of the host that a namespace is on. Without an engine they are the networks.

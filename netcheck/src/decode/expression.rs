@@ -5,7 +5,7 @@ use super::compat;
 use super::{DecodeError, missing};
 use crate::snapshot::{
     BitOperation, Bytes, CmpOperation, CtKey, Data, Direction, Expression, ExthdrKind, Family,
-    FibResult, LimitUnit, MetaKey, NatKind, PayloadBase, RangeOperation, Register, Verdict,
+    FibResult, LimitUnit, MetaKey, NatKind, PayloadBase, RangeOperation, Register, Target, Verdict,
 };
 
 const NFTA_LIST_ELEM: u16 = 1;
@@ -334,9 +334,13 @@ fn payload(a: &Attributes<'_>) -> Option<Expression> {
     })
 }
 
-/// None for those that write into or remove a header.
+/// One that writes into an option (`tcp option maxseg size set`) or takes one out changes nothing about where the packet goes: like iptables'
+/// TCPMSS, which is told the same way.
 fn exthdr(a: &Attributes<'_>) -> Option<Expression> {
     const PRESENT: u32 = 1;
+    if register(a, 1).is_none() {
+        return Some(Expression::Target(Target::Continue("exthdr set".to_owned())));
+    }
     let kind = match a.be32(6).unwrap_or(0) {
         0 => ExthdrKind::Ipv6,
         1 => ExthdrKind::Tcp,

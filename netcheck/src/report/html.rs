@@ -1,14 +1,10 @@
 //! One page for a browser: nothing is loaded from anywhere, no script runs. The matrix' cells are links to what is behind them.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use super::document::{Document, FlowView, State, Step, Violation};
 use super::junit::escape;
 use super::{svg, text};
-
-/// A larger matrix shows only those who are in a violation.
-const LARGEST: usize = 80;
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--bg:#fbfcfd;--fg:#1b2733;--dim:#5d6975;--line:#d9dfe5;--card:#fff;--open:#cfe0f4;--some:#e8f0fa;--bad:#c8102e;--badbg:#fbdfe3;--maybe:#b97700;--maybebg:#fdf0d7;--ok:#1d7a46}
@@ -80,7 +76,7 @@ fn totals(out: &mut String, document: &Document) {
 }
 
 fn matrix(out: &mut String, document: &Document) {
-    let names = shown(document);
+    let names = text::shown(document);
     if names.len() < document.endpoints.len() {
         write(out, &format!("<p class=\"key\">{} of {} endpoints: those in a violation.</p>", names.len(), document.endpoints.len()));
     }
@@ -110,16 +106,6 @@ fn matrix(out: &mut String, document: &Document) {
     }
     write(out, "</tbody></table></div><p class=\"key\">rows send, columns receive · ● all tcp and udp · ◐ some · empty: nothing · ? unknown · ! against the policy · select a cell to see what is behind it</p>");
     out.push_str(&details);
-}
-
-/// Endpoints of the matrix.
-fn shown(document: &Document) -> Vec<&str> {
-    let in_violation = |name: &str| document.violations.iter().any(|one| one.from == name || one.to == name);
-    let all = document.endpoints.iter().map(String::as_str);
-    if document.endpoints.len() <= LARGEST {
-        return all.collect();
-    }
-    all.filter(|name| in_violation(name)).take(LARGEST).collect()
 }
 
 fn cell(flow: Option<&FlowView>, violation: Option<usize>, id: &str) -> String {

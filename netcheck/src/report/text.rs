@@ -10,6 +10,10 @@ use super::document::{Document, FlowView, State, Step, Violation};
 
 /// Names that take more room than this are cut in the matrix.
 const COLUMN: usize = 12;
+/// More endpoints than this are too many for a matrix.
+const LARGEST: usize = 80;
+/// More violations than this are only counted; JSON and HTML have all of them.
+const PRINTED: usize = 50;
 
 /// Text from a container without what could move the cursor, colour the terminal, or reorder what stands beside it.
 #[must_use]
@@ -75,9 +79,13 @@ pub fn document(document: &Document) -> String {
     line(&mut out, &format!("{}, {}, attacker: {}, policy: {}", plain(&document.host), document.taken, document.attacker, document.policy));
     line(&mut out, "");
     matrix(&mut out, document);
-    for violation in &document.violations {
+    for violation in document.violations.iter().take(PRINTED) {
         line(&mut out, "");
         one(&mut out, violation);
+    }
+    if document.violations.len() > PRINTED {
+        line(&mut out, "");
+        line(&mut out, &format!("… and {} more: --format json or html shows all", document.violations.len() - PRINTED));
     }
     for violation in &document.excepted {
         line(&mut out, "");
@@ -113,9 +121,16 @@ pub fn summary(document: &Document) -> String {
     format!("{open} violations, {unknown} unknown where isolation is required, {missing} required and missing; {pairs} pairs")
 }
 
-/// Who reaches whom. Receivers are columns. Endpoints whose rows and columns are equal are one line.
+/// Who reaches whom. Receivers are columns. Of many endpoints only those in a violation are shown.
 fn matrix(out: &mut String, document: &Document) {
-    let names: Vec<String> = document.endpoints.iter().map(|name| short(&plain(name))).collect();
+    let shown = shown(document);
+    if shown.len() < document.endpoints.len() {
+        line(out, &format!("{} of {} endpoints: those in a violation", shown.len(), document.endpoints.len()));
+    }
+    if shown.is_empty() {
+        return;
+    }
+    let names: Vec<String> = shown.iter().map(|name| short(&plain(name))).collect();
     let flows: BTreeMap<(&str, &str), &FlowView> =
         document.flows.iter().map(|flow| ((flow.from.as_str(), flow.to.as_str()), flow)).collect();
     let bad: BTreeSet<(&str, &str)> =
@@ -123,14 +138,13 @@ fn matrix(out: &mut String, document: &Document) {
     let left = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(9);
     let head: Vec<String> = names.iter().map(|name| format!("{name:>4}")).collect();
     line(out, &format!("{:<left$} {}", "from \\ to", head.join(" ")));
-    for (from, name) in document.endpoints.iter().zip(&names) {
-        let cells: Vec<String> = document
-            .endpoints
+    for (from, name) in shown.iter().zip(&names) {
+        let cells: Vec<String> = shown
             .iter()
             .zip(&head)
             .map(|(to, head)| {
-                let cell = cell(flows.get(&(from.as_str(), to.as_str())).copied(), from == to);
-                let mark = if bad.contains(&(from.as_str(), to.as_str())) { "!" } else { "" };
+                let cell = cell(flows.get(&(*from, *to)).copied(), from == to);
+                let mark = if bad.contains(&(*from, *to)) { "!" } else { "" };
                 let cell = format!("{cell}{mark}");
                 let width = head.chars().count();
                 format!("{cell:>width$}")
@@ -139,6 +153,16 @@ fn matrix(out: &mut String, document: &Document) {
         line(out, &format!("{name:<left$} {}", cells.join(" ")));
     }
     line(out, "+ all tcp and udp, o some, . nothing, ? unknown, - itself, ! against the policy");
+}
+
+/// Endpoints that the matrix has room for.
+pub(crate) fn shown(document: &Document) -> Vec<&str> {
+    let all = document.endpoints.iter().map(String::as_str);
+    if document.endpoints.len() <= LARGEST {
+        return all.collect();
+    }
+    let bad: BTreeSet<&str> = document.violations.iter().flat_map(|one| [one.from.as_str(), one.to.as_str()]).collect();
+    all.filter(|name| bad.contains(name)).take(LARGEST).collect()
 }
 
 fn cell(flow: Option<&FlowView>, same: bool) -> &'static str {

@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-/// The API version that is asked for: older engines of interest have it, newer ones still do.
-const API: &str = "/v1.41";
+/// The API version that is asked for, unless the engine is older or has dropped it: its answers are what the types here say.
+const API: (u32, u32) = (1, 44);
 /// An answer larger than this is not read: ten thousand containers are far below.
 const LARGEST: usize = 64 * 1024 * 1024;
 /// Inspections that are under way at the same time.
@@ -102,9 +102,13 @@ impl FromStr for Address {
 
 impl Address {
     /// The engine that `docker` would use: `DOCKER_HOST`, the rootless socket, the system's, Podman's.
-    pub(crate) fn find() -> Self {
-        if let Some(host) = std::env::var("DOCKER_HOST").ok().and_then(|host| host.parse().ok()) {
-            return host;
+    ///
+    /// # Errors
+    /// When `DOCKER_HOST` names one that cannot be asked: another would be the wrong one.
+    pub(crate) fn find() -> Result<Self, String> {
+        match std::env::var("DOCKER_HOST") {
+            Ok(host) if !host.is_empty() => return host.parse().map_err(|error| format!("DOCKER_HOST: {error}")),
+            _ => {}
         }
         let runtime = std::env::var("XDG_RUNTIME_DIR").unwrap_or_default();
         let candidates = [
@@ -114,7 +118,7 @@ impl Address {
             "/run/podman/podman.sock".to_owned(),
         ];
         let found = candidates.iter().map(PathBuf::from).find(|path| path.exists());
-        found.map_or(Self::None, Self::Unix)
+        Ok(found.map_or(Self::None, Self::Unix))
     }
 }
 
@@ -127,7 +131,8 @@ pub(crate) fn ask(path: &Path) -> Result<Engine, EngineError> {
 pub(crate) fn running(path: &Path) -> Result<Vec<String>, EngineError> {
     runtime()?.block_on(async {
         let mut connection = connect(path).await?;
-        let list: Vec<Listed> = get(&mut connection, "/containers/json").await?;
+        let version: Version = get(&mut connection, "/version").await?;
+        let list: Vec<Listed> = get(&mut connection, &format!("{}/containers/json", version.api())).await?;
         Ok(list.into_iter().map(|listed| listed.id).collect())
     })
 }
@@ -142,22 +147,23 @@ fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
 async fn engine(path: &Path) -> Result<Engine, EngineError> {
     let mut connection = connect(path).await?;
     let version: Version = get(&mut connection, "/version").await?;
-    let networks: Vec<RawNetwork> = get(&mut connection, "/networks").await?;
-    let list: Vec<Listed> = get(&mut connection, "/containers/json").await?;
-    let mut containers = inspect_all(path, list).await?;
+    let api = version.api();
+    let networks: Vec<RawNetwork> = get(&mut connection, &format!("{api}/networks")).await?;
+    let list: Vec<Listed> = get(&mut connection, &format!("{api}/containers/json")).await?;
+    let mut containers = inspect_all(path, &api, list).await?;
     containers.sort_by(|a, b| a.name.cmp(&b.name));
     let mut networks: Vec<Network> = networks.into_iter().map(Network::from).collect();
     networks.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Engine { version: version.version, containers, networks })
 }
 
-async fn inspect_all(path: &Path, list: Vec<Listed>) -> Result<Vec<Container>, EngineError> {
+async fn inspect_all(path: &Path, api: &str, list: Vec<Listed>) -> Result<Vec<Container>, EngineError> {
     let share = list.len().div_ceil(CONNECTIONS).max(1);
     let mut tasks = tokio::task::JoinSet::new();
     for part in list.chunks(share) {
         let ids: Vec<String> = part.iter().map(|listed| listed.id.clone()).collect();
-        let path = path.to_owned();
-        tasks.spawn(async move { inspect(&path, ids).await });
+        let (path, api) = (path.to_owned(), api.to_owned());
+        tasks.spawn(async move { inspect(&path, &api, ids).await });
     }
     let mut containers = Vec::with_capacity(list.len());
     while let Some(result) = tasks.join_next().await {
@@ -171,11 +177,11 @@ async fn inspect_all(path: &Path, list: Vec<Listed>) -> Result<Vec<Container>, E
 }
 
 /// Inspects some; one that is gone meanwhile is left out.
-async fn inspect(path: &Path, ids: Vec<String>) -> Result<Vec<Container>, EngineError> {
+async fn inspect(path: &Path, api: &str, ids: Vec<String>) -> Result<Vec<Container>, EngineError> {
     let mut connection = connect(path).await?;
     let mut containers = Vec::with_capacity(ids.len());
     for id in ids {
-        match get::<Inspected>(&mut connection, &format!("/containers/{id}/json")).await {
+        match get::<Inspected>(&mut connection, &format!("{api}/containers/{id}/json")).await {
             Ok(inspected) if inspected.state.pid != 0 => containers.push(inspected.into()),
             Ok(_) | Err(EngineError::Status { status: StatusCode::NOT_FOUND, .. }) => {}
             Err(error) => return Err(error),
@@ -201,9 +207,8 @@ async fn get<T: DeserializeOwned>(
     connection: &mut SendRequest<Empty<Bytes>>,
     path: &str,
 ) -> Result<T, EngineError> {
-    let path = format!("{API}{path}");
-    let named = || path.clone();
-    let request = Request::get(&path).header("host", "engine").body(Empty::new());
+    let named = || path.to_owned();
+    let request = Request::get(path).header("host", "engine").body(Empty::new());
     let request = request
         .map_err(|error| EngineError::Body { path: named(), reason: error.to_string() })?;
     let ready = connection.ready().await;
@@ -231,11 +236,27 @@ fn message(body: &[u8]) -> String {
     serde_json::from_slice::<Message>(body).map_or_else(|_| String::new(), |said| said.message)
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-#[derive(Default)]
 struct Version {
     version: String,
+    api_version: String,
+    #[serde(rename = "MinAPIVersion")]
+    min_api_version: String,
+}
+
+impl Version {
+    /// The prefix of paths: the version that is asked for, within what the engine has.
+    fn api(&self) -> String {
+        let parse = |text: &str| {
+            let (major, minor) = text.split_once('.')?;
+            Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
+        };
+        let newest = parse(&self.api_version).unwrap_or(API);
+        let oldest = parse(&self.min_api_version).unwrap_or((1, 0));
+        let (major, minor) = API.min(newest).max(oldest);
+        format!("/v{major}.{minor}")
+    }
 }
 
 #[derive(Deserialize)]
@@ -457,6 +478,15 @@ mod tests {
         for (name, cap_add, cap_drop, privileged, (net_raw, net_admin)) in cases {
             let host = HostConfig { privileged, cap_add, cap_drop, ..HostConfig::default() };
             assert_eq!(capabilities(&host), Capabilities { net_raw, net_admin }, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_api_version_is_within_what_the_engine_has() {
+        let cases = [("1.41", "1.12", "/v1.41"), ("1.45", "1.24", "/v1.44"), ("1.52", "1.44", "/v1.44"), ("1.60", "1.50", "/v1.50"), ("", "", "/v1.44")];
+        for (newest, oldest, expected) in cases {
+            let version = Version { api_version: newest.to_owned(), min_api_version: oldest.to_owned(), ..Version::default() };
+            assert_eq!(version.api(), expected, "{newest} {oldest}");
         }
     }
 

@@ -120,6 +120,9 @@ impl Unmodelled {
 /// Legacy tables, unless all of them are empty: the tool that shows them makes them.
 fn legacy(file: &str, content: &str) -> Option<String> {
     let tables: Vec<&str> = content.split_whitespace().collect();
+    if tables.is_empty() {
+        return None;
+    }
     let kind = file.trim_end_matches("_names");
     let save = match kind {
         "ip_tables" => "iptables-legacy-save",
@@ -131,7 +134,7 @@ fn legacy(file: &str, content: &str) -> Option<String> {
     let empty = shown.is_some_and(|shown| {
         shown.status.success() && tables.iter().all(|table| shows_empty(&shown.stdout, table))
     });
-    (!tables.is_empty() && !empty).then(|| format!("{kind}: tables {}", tables.join(", ")))
+    (!empty).then(|| format!("{kind}: tables {}", tables.join(", ")))
 }
 
 /// Whether a table is in the output of `iptables-save` with nothing but chains that accept.
@@ -238,9 +241,13 @@ mod tests {
 
     #[test]
     fn proxy_arguments_are_found_by_name() {
-        let line = "/usr/bin/docker-proxy\0-proto\0tcp\0-host-ip\00.0.0.0\0-host-port\08080\0-container-ip\010.1.1.3\0-container-port\080\0";
+        let line = [
+            "/usr/bin/docker-proxy", "-proto", "tcp", "-host-ip", "0.0.0.0", "-host-port", "8080", "-container-ip",
+            "10.1.1.3", "-container-port", "80", "",
+        ]
+        .join("\0");
         let expected = Proxy { address: IpAddr::from([10, 1, 1, 3]), port: 80 };
-        assert_eq!(proxy(line), Some(expected));
+        assert_eq!(proxy(&line), Some(expected));
         assert_eq!(proxy("docker-proxy\0-container-ip\0"), None);
     }
 }

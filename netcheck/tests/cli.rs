@@ -1,0 +1,90 @@
+//! The command line: exit statuses, and what goes where.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn netcheck(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_netcheck")).args(arguments).output().unwrap()
+}
+
+fn capture(engine: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(engine).join("snapshot.json");
+    path.to_str().unwrap().to_owned()
+}
+
+fn file(name: &str, content: &str) -> String {
+    let path = std::env::temp_dir().join(format!("netcheck-cli-{}-{name}", std::process::id()));
+    std::fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn exit_statuses_say_what_was_found() {
+    let (conforming, violating) = (capture("28.5.2"), capture("29.7.2-nftables"));
+    let wrong_policy = file("wrong.yaml", "version: 1\nallow: 7\n");
+    let no_snapshot = file("no.json", "{}");
+    let too_new = file("new.json", "{\"version\": 999}");
+    let broken = file("broken.yaml", "version: 1\nrequire:\n  - { from: a1, to: b1, tcp: [80] }\n");
+    let cases: [(&str, &[&str], i32); 12] = [
+        ("conforms", &["check", "--from", &conforming], 0),
+        ("violation", &["check", "--from", &violating], 1),
+        ("without a command", &["--from", &violating], 1),
+        ("required and missing", &["check", "--from", &conforming, "--policy", &broken], 1),
+        ("explain answers", &["explain", "a1", "b1", "tcp/80", "--from", &conforming], 0),
+        ("no such endpoint", &["explain", "a1", "nobody", "tcp/80", "--from", &conforming], 3),
+        ("no port", &["explain", "a1", "b1", "tcp", "--from", &conforming], 3),
+        ("wrong policy", &["check", "--from", &conforming, "--policy", &wrong_policy], 3),
+        ("no policy", &["check", "--from", &conforming, "--policy", "/nonexistent"], 3),
+        ("not a snapshot", &["check", "--from", &no_snapshot], 3),
+        ("a newer snapshot", &["check", "--from", &too_new], 3),
+        ("no engine there", &["snapshot", "--engine", "unix:///nonexistent"], 4),
+    ];
+    for (name, arguments, status) in cases {
+        let output = netcheck(arguments);
+        assert_eq!(output.status.code(), Some(status), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.stderr.is_empty(), status < 3, "{name}: messages are for failures");
+    }
+}
+
+#[test]
+fn an_engine_that_cannot_be_asked_is_not_replaced_by_another() {
+    let output = Command::new(env!("CARGO_BIN_EXE_netcheck")).args(["snapshot"]).env("DOCKER_HOST", "tcp://127.0.0.1:1").output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("DOCKER_HOST"));
+}
+
+#[test]
+fn every_format_is_written() {
+    let snapshot = capture("29.7.2-nftables");
+    let cases = [
+        ("text", "VIOLATION [high] internal-egress: i1 reaches a2 tcp/80"),
+        ("json", "\"schema\": \"netcheck/check/1\""),
+        ("html", "<!doctype html>"),
+        ("svg", "<svg xmlns="),
+        ("sarif", "\"ruleId\": \"internal-egress\""),
+        ("junit", "<testsuite "),
+        ("prometheus", "netcheck_violations{severity=\"high\",kind=\"internal-egress\"} 8"),
+    ];
+    for (format, expected) in cases {
+        let output = netcheck(&["check", "--from", &snapshot, "--format", format]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains(expected), "{format}");
+        assert!(!text.contains("http://") || format == "svg" || format == "html" || format == "sarif", "{format}");
+    }
+}
+
+#[test]
+fn a_policy_that_is_drafted_is_conformed_to_and_drift_is_found() {
+    let snapshot = capture("26.1.5");
+    let policy = file("draft.yaml", "");
+    assert_eq!(netcheck(&["policy", "init", "--from", &snapshot, "-o", &policy]).status.code(), Some(0));
+    assert_eq!(netcheck(&["check", "--from", &snapshot, "--policy", &policy]).status.code(), Some(0));
+    let baseline = file("baseline.json", "");
+    assert_eq!(netcheck(&["baseline", "save", "--from", &snapshot, "-o", &baseline]).status.code(), Some(0));
+    assert_eq!(netcheck(&["baseline", "diff", &baseline, "--from", &snapshot]).status.code(), Some(0));
+    let output = netcheck(&["baseline", "diff", &baseline, "--from", &capture("29.7.2-nftables")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("opened: i1 → a2 tcp/80"));
+}

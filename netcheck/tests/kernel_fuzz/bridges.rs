@@ -1,0 +1,161 @@
+//! The basic scenario: two bridges with two containers each, a neighbour, and rules like an engine's. Every question is answered
+//! from what the collector reads, and asked of the kernel with a packet.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use netcheck::analyse::{Answer, Attacker, Question, explain};
+use netcheck::model::Model;
+use netcheck::packet::{Packet, Protocol};
+use netcheck::snapshot::Snapshot;
+
+use crate::lab::{Lab, Sockets};
+use crate::wire;
+
+const RULES: &str = r#"
+table inet engine {
+  chain forward {
+    type filter hook forward priority 0; policy drop;
+    ct state established,related accept
+    iifname "br1" oifname "br1" drop
+    meta l4proto ipv6-icmp accept
+    iifname "br0" oifname "br1" drop
+    iifname "br1" oifname "br0" drop
+    ip daddr 10.30.0.10 tcp dport 80 accept
+    iifname { "br0", "br1" } accept
+  }
+}
+table ip nat {
+  chain prerouting {
+    type nat hook prerouting priority -100;
+    fib daddr type local tcp dport 8080 dnat to 10.30.0.10:80
+  }
+  chain postrouting {
+    type nat hook postrouting priority 100;
+    ip saddr 10.30.0.0/24 oifname != "br0" masquerade
+  }
+}
+"#;
+
+/// Name, address, IPv6 address.
+const MEMBERS: [(&str, &str, &str); 6] = [
+    ("a1", "10.30.0.10", "fd30::10"),
+    ("a2", "10.30.0.11", "fd30::11"),
+    ("b1", "10.30.1.10", "fd30:0:0:1::10"),
+    ("b2", "10.30.1.11", "fd30:0:0:1::11"),
+    ("lan", "192.168.78.2", "fd78::2"),
+    ("h", "10.30.0.1", "fd30::1"),
+];
+
+fn build() -> Lab {
+    let mut lab = Lab::new("b");
+    for (name, ..) in MEMBERS {
+        lab.add(name);
+        lab.sysctl(name, "net.ipv6.conf.default.accept_dad=0\nnet.ipv6.conf.default.dad_transmits=0\nnet.ipv4.conf.all.accept_redirects=0\n");
+    }
+    lab.sysctl("h", "net.ipv4.ip_forward=1\nnet.ipv6.conf.all.forwarding=1\nnet.bridge.bridge-nf-call-iptables=1\nnet.bridge.bridge-nf-call-ip6tables=1\n");
+    for bridge in 0..2 {
+        lab.ip("h", &format!("link add br{bridge} type bridge forward_delay 0\naddr add 10.30.{bridge}.1/24 dev br{bridge}\naddr add fd30:0:0:{bridge}::1/64 dev br{bridge} nodad\nlink set br{bridge} up\n"));
+    }
+    for (name, ipv4, ipv6) in MEMBERS.iter().filter(|(name, ..)| name.len() == 2) {
+        let bridge = u8::from(name.starts_with('b'));
+        let full = lab.full(name);
+        lab.ip("h", &format!("link add v{name} type veth peer name eth0 netns {full}\nlink set v{name} master br{bridge} up\n"));
+        lab.ip(name, &format!("addr add {ipv4}/24 dev eth0\naddr add {ipv6}/64 dev eth0 nodad\nlink set eth0 up\nroute add default via 10.30.{bridge}.1\nroute add default via fd30:0:0:{bridge}::1\n"));
+    }
+    let lan = lab.full("lan");
+    lab.ip("h", &format!("link add up0 type veth peer name lan0 netns {lan}\naddr add 192.168.78.1/24 dev up0\naddr add fd78::1/64 dev up0 nodad\nlink set up0 up\nroute add default via 192.168.78.2\n"));
+    lab.ip("lan", "addr add 192.168.78.2/24 dev lan0\naddr add fd78::2/64 dev lan0 nodad\nlink set lan0 up\nroute add default via 192.168.78.1\nroute add default via fd78::1\n");
+    assert!(lab.nft("h", RULES).is_some());
+    lab
+}
+
+#[test]
+fn two_bridges_are_as_the_kernel_has_them() {
+    let lab = build();
+    let sockets: Vec<(&str, Sockets)> = MEMBERS
+        .iter()
+        .map(|(name, ..)| (*name, lab.sockets(name)))
+        .collect();
+    let model = Model::new(&Snapshot::from_json(&lab.snapshot("h")).unwrap());
+    let mut wrong = Vec::new();
+    let mut open = 0;
+    let mut id = 0;
+    for (from, source4, source6) in MEMBERS {
+        for (to, target4, target6) in MEMBERS.iter().filter(|(to, ..)| *to != from) {
+            for (source, target) in [(source4, *target4), (source6, *target6)] {
+                for (protocol, port) in [
+                    (Protocol::Tcp, 80),
+                    (Protocol::Tcp, 8080),
+                    (Protocol::Udp, 53),
+                ] {
+                    id += 1;
+                    // Programs let the kernel choose the source; the lab must, too.
+                    let source = if from == "h" && target.starts_with("10.30.1.") {
+                        "10.30.1.1"
+                    } else {
+                        source
+                    };
+                    let source = if from == "h" && target.starts_with("fd30:0:0:1:") {
+                        "fd30:0:0:1::1"
+                    } else {
+                        source
+                    };
+                    let mut packet = Packet::new(
+                        source.parse().unwrap(),
+                        target.parse::<IpAddr>().unwrap(),
+                        protocol.first(20_000 + id, port),
+                    );
+                    packet.length = wire::length(&packet);
+                    let arrived = fire(&sockets, from, &packet, u32::from(id));
+                    let name = if from == "h" {
+                        "host".to_owned()
+                    } else {
+                        lab.full(from)
+                    };
+                    let question = Question {
+                        from: name,
+                        to: target.to_owned(),
+                        protocol,
+                        port: Some(port),
+                        attacker: Attacker::Process,
+                    };
+                    let got = explain(&model, &question).unwrap();
+                    open += usize::from(arrived.is_some());
+                    if (got.answer == Answer::Open) != arrived.is_some()
+                        || got.answer == Answer::Unknown
+                    {
+                        wrong.push(format!(
+                            "{packet} of {from} to {to}: kernel {arrived:?}, netcheck {:?}\n{:#?}",
+                            got.answer, got.closed_by
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(open > 40, "only {open} are open");
+}
+
+/// Where a packet arrives; neighbours may have to be found first.
+fn fire(sockets: &[(&str, Sockets)], from: &str, packet: &Packet, id: u32) -> Option<String> {
+    let sender = &sockets.iter().find(|(name, _)| *name == from).unwrap().1;
+    sender.send(&wire::bytes(packet, id), packet.destination, 0);
+    for _ in 0..60 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        let seen: BTreeSet<&str> = sockets
+            .iter()
+            .filter(|(_, sockets)| {
+                sockets.drain().iter().any(|seen| {
+                    wire::identify(seen.protocol, &seen.bytes).is_some_and(|(got, _)| got == id)
+                })
+            })
+            .map(|(name, _)| *name)
+            .collect();
+        if let Some(name) = seen.first() {
+            return Some((*name).to_owned());
+        }
+    }
+    None
+}
