@@ -443,12 +443,13 @@ pub struct Demands(Vec<Demanded>);
 impl Demands {
     /// Adds one.
     pub fn push(&mut self, at: impl Into<Cow<'static, str>>, demand: Demand) {
-        let demand = match demand {
-            // No option that a policy could mean has one, and the engine would write it into a file.
-            Demand::Named(name, value) if value.chars().any(char::is_control) => Demand::NotUnderstood(format!("{} `{}`", name.noun(), value.escape_debug())),
-            other => other,
+        // No name that a policy could mean has a control character, and the engine would write it into a file.
+        let odd = match &demand {
+            Demand::Named(name, value) if value.chars().any(char::is_control) => Some(format!("{} `{}`", name.noun(), value.escape_debug())),
+            Demand::Bind(_) | Demand::Flag(_) | Demand::Named(..) | Demand::Image(_) | Demand::NotUnderstood(_) | Demand::Operate(_) => None,
+            Demand::Port(_) | Demand::Quantity(..) | Demand::Tag(_) | Demand::Taken(..) | Demand::Use(..) => None,
         };
-        self.0.push(Demanded { at: at.into(), demand });
+        self.0.push(Demanded { at: at.into(), demand: odd.map_or(demand, Demand::NotUnderstood) });
     }
 
     /// Adds a flag where a condition holds.

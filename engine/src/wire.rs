@@ -1,6 +1,6 @@
 //! The pieces that every body is made of: borrowed text, maps without duplicate keys, and the macro that declares a body once.
 //!
-//! A body is declared field by field with [`body!`]; its decoder refuses every key that is not declared, every duplicate, and every
+//! A body is declared field by field with `body!`; its decoder refuses every key that is not declared, every duplicate, and every
 //! key in another case. Go's `encoding/json` accepts all three (it folds case, also U+017F and U+212A, and merges duplicate objects), so
 //! what is refused here could have meant something else to the engine.
 

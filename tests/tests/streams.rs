@@ -397,16 +397,26 @@ fn top_route(front: &Front) -> String {
 
 /// The header of a file in an archive (POSIX ustar).
 fn tar_header(name: &str, size: usize) -> Vec<u8> {
-    let mut block = vec![0; 512];
-    let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, name.as_bytes());
-    put(100, b"0000644\x000000000\x000000000\0");
-    put(124, format!("{size:011o}").as_bytes());
-    put(136, b"00000000000");
-    put(148, b"        ");
-    put(156, b"0");
-    put(257, b"ustar\x0000");
-    let sum: u64 = block.iter().map(|b| u64::from(*b)).sum();
-    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-    block
+    let fields = |sum: &str| {
+        let mut block = Vec::new();
+        for (text, width) in [
+            (name, 100),
+            ("0000644", 8),
+            ("0000000", 8),
+            ("0000000", 8),
+            (format!("{size:011o}").as_str(), 12),
+            ("00000000000", 12),
+            (sum, 8),
+            ("0", 1),
+            ("", 100),
+            ("ustar\x0000", 8),
+            ("", 247),
+        ] {
+            let bytes = text.bytes().chain(std::iter::repeat(0));
+            block.extend(bytes.take(width));
+        }
+        block
+    };
+    let sum: u64 = fields("        ").iter().map(|b| u64::from(*b)).sum();
+    fields(&format!("{sum:06o}\0 "))
 }

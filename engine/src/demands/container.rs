@@ -24,6 +24,7 @@ pub(crate) enum View<'d> {
 }
 
 /// What a container demands.
+#[expect(clippy::too_many_lines, reason = "one field a line")]
 pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, demands: &mut Demands) {
     let ContainerCreate {
         hostname,
