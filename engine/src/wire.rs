@@ -189,15 +189,48 @@ impl<'de> Deserialize<'de> for Dropped {
 #[serde(deny_unknown_fields)]
 pub struct Empty {}
 
+/// Reads a structure from a JSON object alone. serde's own code takes a list of the fields' values as well.
+#[derive(Debug)]
+pub(crate) struct ObjectOnly<D>(pub(crate) D);
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectOnly<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_any(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_map(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct seq tuple
+        tuple_struct map enum identifier ignored_any
+    }
+}
+
 /// Declares a body or a part of one: each field with its name on the wire and its documentation, and the keys that are dropped.
 ///
 /// Every field is optional. `null` means the same as a missing key, as it does to Go; a zero value is kept as it was sent.
 macro_rules! body {
     ($(#[$doc:meta])* pub struct $name:ident <$lt:lifetime> { $($rest:tt)* }) => {
-        $crate::wire::body! { @ [#[serde(deny_unknown_fields, bound(deserialize = "'de: 'a"))]] [$(#[$doc])*] $name [<$lt>] $($rest)* }
+        $crate::wire::body! { @ [#[serde(remote = "Self", deny_unknown_fields, bound(deserialize = "'de: 'a"))]] [$(#[$doc])*] $name [<$lt>] $($rest)* }
+
+        impl<'de: $lt, $lt> serde::Deserialize<'de> for $name<$lt> {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::deserialize($crate::wire::ObjectOnly(deserializer))
+            }
+        }
     };
     ($(#[$doc:meta])* pub struct $name:ident { $($rest:tt)* }) => {
-        $crate::wire::body! { @ [#[serde(deny_unknown_fields)]] [$(#[$doc])*] $name [] $($rest)* }
+        $crate::wire::body! { @ [#[serde(remote = "Self", deny_unknown_fields)]] [$(#[$doc])*] $name [] $($rest)* }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::deserialize($crate::wire::ObjectOnly(deserializer))
+            }
+        }
     };
     (@ [$(#[$serde:meta])*] [$(#[$doc:meta])*] $name:ident [$($generics:tt)*]
         $($(#[$field_doc:meta])* $field:ident: $type:ty = $key:literal,)*
@@ -217,6 +250,12 @@ macro_rules! body {
                 #[serde(rename = $dropped_key, default, skip_serializing)]
                 pub $dropped: $crate::wire::Dropped,
             )*)?
+        }
+
+        impl $($generics)* serde::Serialize for $name $($generics)* {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                Self::serialize(self, serializer)
+            }
         }
 
         impl $($generics)* $name $($generics)* {

@@ -192,6 +192,10 @@ fn keys(value: &Value) -> Vec<String> {
 
 #[test]
 fn documents_are_one_json_value() {
+    for target in ["/v1.41/volumes/create", "/v1.41/networks/create", "/v1.41/exec/e/start"] {
+        assert!(decode("POST", target, r#"["x",null,null,null,null]"#).is_err() && decode("POST", target, "[]").is_err(), "{target}: a list of values");
+    }
+    assert!(decode("POST", "/v1.41/containers/create", r#"{"HostConfig":[["/:/x"]]}"#).is_err());
     for body in ["", "null", "[]", "\"x\"", "{}{}", "{} x", "\u{feff}{}", "{\"Image\":\"a\",}", "{'Image':'a'}", "{\"Image\":\"\\ud800\"}", "{\"Memory\":1.0}", "{\"Privileged\":true}", "{\"HostConfig\":{\"Memory\":1e8}}", "{\"Cmd\":\"ls\"}", "{\"HostConfig\":{\"CapAdd\":\"ALL\"}}"] {
         assert!(decode("POST", "/v1.41/containers/create", body).is_err(), "{body}");
     }
