@@ -65,7 +65,11 @@ impl Exchange<'_> {
             Ok(made) => made,
             Err(refusal) => {
                 let good = refuse(&mut receiver, open, &refusal, head_only).await;
-                return if good && !uploads && !head.close { Next::Another(receiver) } else { Next::Over };
+                if good && !uploads && !head.close {
+                    return Next::Another(receiver);
+                }
+                receiver.linger().await;
+                return Next::Over;
             }
         };
         if self.is_tunnel() {
@@ -78,7 +82,11 @@ impl Exchange<'_> {
             Err(refusal) => {
                 self.undo(&made).await;
                 let good = refuse(&mut receiver, open, &refusal, head_only).await;
-                return if good && !uploads && !head.close { Next::Another(receiver) } else { Next::Over };
+                if good && !uploads && !head.close {
+                    return Next::Another(receiver);
+                }
+                receiver.linger().await;
+                return Next::Over;
             }
         };
         open.record.status = answered.response.status().as_u16();

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 pub use head::{Framing, Head};
@@ -280,6 +280,25 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
         }
     }
 
+    /// Ends a connection on which the client may still be sending: our answer would be lost with the reset that closing sends (RFC 9112 §9.6).
+    pub async fn linger(mut self)
+    where
+        S: AsyncWrite,
+    {
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let drained = async {
+            loop {
+                self.buffer.clear();
+                if matches!(self.more(STREAM_ROOM).await, Ok(0) | Err(_)) {
+                    return;
+                }
+            }
+        };
+        let _ = timeout(LINGER, drained).await;
+    }
+
     /// Bytes that came behind the request, and the connection: for a tunnel.
     pub fn into_parts(self) -> (S, Bytes) {
         (self.stream, self.buffer.freeze())
@@ -295,6 +314,9 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
 const HEAD_ROOM: usize = 4 << 10;
 /// Bytes that are read at once while a body streams: 8 KiB cost three times the CPU a gibibyte, 256 KiB save nothing more.
 const STREAM_ROOM: usize = 64 << 10;
+/// How long a refused client may go on sending before it is cut.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// Bytes of requests that are kept while an answer is under way.
 const PIPELINE: usize = 64 << 10;
 

@@ -116,6 +116,8 @@ async fn unreadable<S: End>(shared: &Shared, client: &Client, mut receiver: Rece
             describe(&mut open, &known);
         }
         refuse(&mut receiver, &mut open, &Refusal::Receive(error), false).await;
+        drop(open);
+        receiver.linger().await;
     }
     None
 }
@@ -147,7 +149,12 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
     let read = refuse(&mut receiver, &mut open, &refusal, head_only).await;
     // A body that was not read would be taken for the next request.
     let clean = !unread || open.body_was_read;
-    (read && clean && !head.close).then_some(receiver)
+    drop(open);
+    if read && clean && !head.close {
+        return Some(receiver);
+    }
+    receiver.linger().await;
+    None
 }
 
 /// A request that was permitted, and what its forwarding needs to know.
