@@ -449,6 +449,7 @@ impl<'m> Explorer<'m> {
         clippy::too_many_arguments,
         reason = "what is asked, of whom, and where it is"
     )]
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     fn record(
         &mut self,
         probe: &Probe,

@@ -82,6 +82,7 @@ pub enum QuestionError {
 ///
 /// # Errors
 /// When a name is not known or the port is missing.
+#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 pub fn explain(model: &Model, question: &Question) -> Result<Explanation, QuestionError> {
     let from = endpoint(model, &question.from)?;
     let address = question.to.parse::<IpAddr>().ok();

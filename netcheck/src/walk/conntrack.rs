@@ -25,6 +25,8 @@ pub(super) struct Connection {
     pub(super) source_done: bool,
     pub(super) seen_reply: bool,
     pub(super) mark: [Cell; 4],
+    /// The link whose address it was masqueraded with.
+    masqueraded: Option<u32>,
     protocol: u8,
 }
 
@@ -175,9 +177,10 @@ impl<'m> Walker<'m> {
     }
 
     /// `nf_conntrack_in`.
-    pub(super) fn track(&mut self, namespace: usize, skb: &mut Skb) {
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
+    pub(super) fn track(&mut self, namespace: usize, skb: &mut Skb) -> Result<(), End> {
         if skb.ct != Ct::None {
-            return;
+            return Ok(());
         }
         if let Transport::Icmpv6 {
             kind: 130..=137 | 143,
@@ -185,7 +188,7 @@ impl<'m> Walker<'m> {
         } = skb.header.transport
         {
             skb.ct = Ct::Untracked;
-            return;
+            return Ok(());
         }
         let tuple = Tuple::of(&skb.header);
         let protocol = skb.header.protocol;
@@ -202,7 +205,7 @@ impl<'m> Walker<'m> {
                     reply: true,
                     established: true,
                 };
-                return;
+                return Ok(());
             }
             if connection.original.same_values(&tuple) {
                 skb.ct = Ct::Of {
@@ -210,22 +213,32 @@ impl<'m> Walker<'m> {
                     reply: false,
                     established: connection.seen_reply,
                 };
-                return;
+                return Ok(());
             }
         }
         if !starts_connection(skb.header.transport) {
-            return;
+            return Ok(());
         }
         let echo = matches!(protocol, 1 | 58);
+        let answer = tuple.inverse(echo);
+        // The kernel then picks another port: `nf_nat_used_tuple`.
+        if known.iter().any(|connection| {
+            connection.protocol == protocol && connection.reply.same_values(&answer)
+        }) {
+            return Err(End::Unknown(
+                "two connections would have the same answer".to_owned(),
+            ));
+        }
         known.push(Connection {
             original: tuple,
-            reply: tuple.inverse(echo),
+            reply: answer,
             destination_changed: false,
             source_changed: false,
             destination_done: false,
             source_done: false,
             seen_reply: false,
             mark: [Cell::fixed(0); 4],
+            masqueraded: None,
             protocol,
         });
         skb.ct = Ct::Of {
@@ -233,6 +246,7 @@ impl<'m> Walker<'m> {
             reply: false,
             established: false,
         };
+        Ok(())
     }
 
     /// `nf_nat_inet_fn`: asks the nat chains once a connection, then translates.
@@ -240,6 +254,7 @@ impl<'m> Walker<'m> {
         clippy::wildcard_enum_match_arm,
         reason = "whatever else there is goes the same way"
     )]
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     pub(super) fn nat(&mut self, at: &At<'m>, skb: &mut Skb) -> Result<Flow, End> {
         let kind = match at.hook {
             Hook::Prerouting | Hook::Output => NatKindAt::Destination,
@@ -286,6 +301,12 @@ impl<'m> Walker<'m> {
         let Some((connection, _)) = self.connection(at.namespace, skb) else {
             return Ok(Flow::Next);
         };
+        // `nf_nat_oif_changed`: the address of one link is no good on another, and the connection is given up.
+        let elsewhere = |link: u32| at.oif.is_some_and(|out| out.index != link);
+        if at.hook == Hook::Postrouting && !reply && connection.masqueraded.is_some_and(elsewhere) {
+            self.note(at.namespace, What::MasqueradedElsewhere);
+            return Ok(Flow::Drop);
+        }
         let changed = match (kind, reply) {
             (NatKindAt::Destination, false) | (NatKindAt::Source, true) => {
                 connection.destination_changed
@@ -445,6 +466,9 @@ impl<'m> Walker<'m> {
         let Some(source) = self.masquerade_source(at, skb, oif)? else {
             return Ok(Step::Drop);
         };
+        if let Some(connection) = self.connection_mut(at.namespace, skb) {
+            connection.masqueraded = Some(oif.index);
+        }
         let address = number(source);
         self.translate(
             at,
