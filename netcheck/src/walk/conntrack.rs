@@ -221,14 +221,6 @@ impl<'m> Walker<'m> {
         }
         let echo = matches!(protocol, 1 | 58);
         let answer = tuple.inverse(echo);
-        // The kernel then picks another port: `nf_nat_used_tuple`.
-        if known.iter().any(|connection| {
-            connection.protocol == protocol && connection.reply.same_values(&answer)
-        }) {
-            return Err(End::Unknown(
-                "two connections would have the same answer".to_owned(),
-            ));
-        }
         known.push(Connection {
             original: tuple,
             reply: answer,
@@ -275,7 +267,16 @@ impl<'m> Walker<'m> {
                 .connection(at.namespace, skb)
                 .is_none_or(|(connection, _)| done(connection))
         {
-            for chain in at.content.rules.nat_at(at.layer, at.hook) {
+            let clash = kind == NatKindAt::Source && self.clashes(at.namespace, skb);
+            let echo = matches!(skb.header.protocol, 1 | 58);
+            // An echo whose identifier is taken gets another one; whether it is translated further was seen to differ.
+            let skipped = clash && echo && self.perhaps("two echoes would have the same answer");
+            let chains = if skipped {
+                &[]
+            } else {
+                at.content.rules.nat_at(at.layer, at.hook)
+            };
+            for chain in chains {
                 let here = At {
                     chain: *chain,
                     ..*at
@@ -296,6 +297,9 @@ impl<'m> Walker<'m> {
                     NatKindAt::Destination => connection.destination_done = true,
                     NatKindAt::Source => connection.source_done = true,
                 }
+            }
+            if kind == NatKindAt::Source && !echo && self.clashes(at.namespace, skb) {
+                self.another_port(at.namespace, skb);
             }
         }
         let Some((connection, _)) = self.connection(at.namespace, skb) else {
@@ -334,6 +338,34 @@ impl<'m> Walker<'m> {
             }
         }
         Ok(Flow::Next)
+    }
+
+    /// Whether another connection already has the same answer. `nf_nat_used_tuple`.
+    fn clashes(&self, namespace: usize, skb: &Skb) -> bool {
+        let Ct::Of {
+            connection: own, ..
+        } = skb.ct
+        else {
+            return false;
+        };
+        let Some(known) = self.connections.get(&namespace) else {
+            return false;
+        };
+        let Some(mine) = known.get(own) else {
+            return false;
+        };
+        known.iter().enumerate().any(|(index, other)| {
+            index != own && other.protocol == mine.protocol && other.reply.same_values(&mine.reply)
+        })
+    }
+
+    /// The kernel picks another source port. `nf_nat_l4proto_unique_tuple`.
+    fn another_port(&mut self, namespace: usize, skb: &Skb) {
+        if let Some(connection) = self.connection_mut(namespace, skb) {
+            let taken = connection.reply.destination_port;
+            connection.reply.destination_port = Number::random(taken.value ^ 1);
+            connection.source_changed = true;
+        }
     }
 
     /// `nf_nat_setup_info`.
