@@ -177,10 +177,9 @@ impl<'m> Walker<'m> {
     }
 
     /// `nf_conntrack_in`.
-    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
-    pub(super) fn track(&mut self, namespace: usize, skb: &mut Skb) -> Result<(), End> {
+    pub(super) fn track(&mut self, namespace: usize, skb: &mut Skb) {
         if skb.ct != Ct::None {
-            return Ok(());
+            return;
         }
         if let Transport::Icmpv6 {
             kind: 130..=137 | 143,
@@ -188,7 +187,7 @@ impl<'m> Walker<'m> {
         } = skb.header.transport
         {
             skb.ct = Ct::Untracked;
-            return Ok(());
+            return;
         }
         let tuple = Tuple::of(&skb.header);
         let protocol = skb.header.protocol;
@@ -205,7 +204,7 @@ impl<'m> Walker<'m> {
                     reply: true,
                     established: true,
                 };
-                return Ok(());
+                return;
             }
             if connection.original.same_values(&tuple) {
                 skb.ct = Ct::Of {
@@ -213,11 +212,11 @@ impl<'m> Walker<'m> {
                     reply: false,
                     established: connection.seen_reply,
                 };
-                return Ok(());
+                return;
             }
         }
         if !starts_connection(skb.header.transport) {
-            return Ok(());
+            return;
         }
         let echo = matches!(protocol, 1 | 58);
         let answer = tuple.inverse(echo);
@@ -238,7 +237,6 @@ impl<'m> Walker<'m> {
             reply: false,
             established: false,
         };
-        Ok(())
     }
 
     /// `nf_nat_inet_fn`: asks the nat chains once a connection, then translates.

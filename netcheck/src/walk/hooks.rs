@@ -31,7 +31,7 @@ impl<'m> Walker<'m> {
             let before = (skb.mark, skb.header);
             let flow = match hooked {
                 Hooked::Conntrack => {
-                    self.track(namespace, skb)?;
+                    self.track(namespace, skb);
                     Flow::Next
                 }
                 Hooked::Nat => {
