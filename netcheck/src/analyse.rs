@@ -20,7 +20,7 @@ use crate::model::{EndpointKind, Model};
 use crate::packet::{Packet, Protocol, Transport};
 use crate::snapshot::{Proxy, Socket};
 use crate::space::{Field, Ranges, Space};
-use crate::walk::{Branch, End, Hop, Start, Walker};
+use crate::walk::{Branch, End, Hop, Reason, Start, Walker};
 
 pub use explain::{Answer, Explanation, Question, QuestionError, explain};
 use group::{Groups, Origin};
@@ -261,7 +261,7 @@ pub(crate) struct Found {
     anywhere: Vec<Flow>,
     covered: BTreeMap<(Option<usize>, bool, Protocol), Covered>,
     /// What was dropped, for those who ask why.
-    pub(crate) dropped: Vec<Branch>,
+    pub(crate) dropped: Vec<Lost>,
 }
 
 impl Found {
@@ -330,6 +330,16 @@ impl Found {
             self.anywhere.push(flow);
         }
     }
+}
+
+/// A class of packets that went nowhere.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) start: Start,
+    /// One of them, as it is sent.
+    pub(crate) packet: Packet,
+    pub(crate) space: Space,
+    pub(crate) reason: Reason,
 }
 
 /// Sources and the ports that are known for them.
@@ -434,11 +444,16 @@ impl<'m> Explorer<'m> {
             }
             self.record(probe, protocol, packet, &class, &branches, found);
             if keep_dropped {
-                found.dropped.extend(
-                    branches
-                        .into_iter()
-                        .filter(|branch| matches!(branch.end, End::Dropped(_))),
-                );
+                let lost = |branch: Branch| match branch.end {
+                    End::Dropped(reason) => Some(Lost {
+                        start: probe.start,
+                        packet,
+                        space: branch.space,
+                        reason,
+                    }),
+                    End::Delivered { .. } | End::Left { .. } | End::Unknown(_) => None,
+                };
+                found.dropped.extend(branches.into_iter().filter_map(lost));
             }
             todo.extend(space.subtract(&class));
         }
@@ -449,6 +464,7 @@ impl<'m> Explorer<'m> {
         clippy::too_many_arguments,
         reason = "what is asked, of whom, and where it is"
     )]
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     fn record(
         &mut self,
         probe: &Probe,

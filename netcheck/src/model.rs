@@ -274,6 +274,7 @@ impl Model {
 }
 
 impl Namespace {
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     fn new(read: &snapshot::Namespace) -> Self {
         let on = |name: &str| {
             read.sysctls

@@ -2,6 +2,8 @@
 //!
 //! The stock engines show which failures are theirs, and that what they do close is closed.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 
 use netcheck::analyse::{Answer, Attacker, Explanation, Question, explain};

@@ -3,6 +3,12 @@
 //! `NETCHECK_SCALE` is a list of `containers/networks`; the default is small. Only release builds say something about time:
 //! `NETCHECK_SCALE=200/20,1000/100 cargo test --release -p netcheck --test scale -- --nocapture`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -243,6 +249,7 @@ fn jump(name: &str) -> Verdict {
 }
 
 /// Rules as Docker 28 writes them, with a published port for every fifth container.
+#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn rules(containers: usize, networks: usize) -> Vec<Table> {
     let bridge = |network: usize| format!("br-{network}");
     let own = |index: usize| {
@@ -394,6 +401,7 @@ fn rules(containers: usize, networks: usize) -> Vec<Table> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn host(containers: usize, networks: usize) -> Snapshot {
     let mut host = Namespace {
         id: NamespaceId(HOST),

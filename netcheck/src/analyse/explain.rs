@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::model::{EndpointKind, Model};
 use crate::packet::{Packet, Protocol};
 use crate::space::{Field, Ranges};
-use crate::walk::{End, Hop, Reason};
+use crate::walk::{End, Hop, Reason, Walker, point};
 
 use super::{Attacker, Explorer, Flow, Found, Only, Origin, Pair, all_ports};
 use crate::model::fib::number;
@@ -82,6 +82,7 @@ pub enum QuestionError {
 ///
 /// # Errors
 /// When a name is not known or the port is missing.
+#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 pub fn explain(model: &Model, question: &Question) -> Result<Explanation, QuestionError> {
     let from = endpoint(model, &question.from)?;
     let address = question.to.parse::<IpAddr>().ok();
@@ -144,7 +145,7 @@ pub fn explain(model: &Model, question: &Question) -> Result<Explanation, Questi
             .collect(),
         (None, _) => Vec::new(),
     };
-    Ok(question.closed(closers(&found, &targets, port, question.protocol)))
+    Ok(question.closed(closers(model, &found, &targets, port)))
 }
 
 fn endpoint(model: &Model, name: &str) -> Result<EndpointKind, QuestionError> {
@@ -155,30 +156,52 @@ fn endpoint(model: &Model, name: &str) -> Result<EndpointKind, QuestionError> {
 }
 
 /// What dropped the packets that were meant for the target: those sent to its addresses, or all if it has none.
-fn closers(found: &Found, targets: &[IpAddr], port: u128, protocol: Protocol) -> Vec<Reason> {
+fn closers(model: &Model, found: &Found, targets: &[IpAddr], port: u128) -> Vec<Reason> {
     const MOST: usize = 16;
-    let meant = |ipv4: bool, destinations: &Ranges| {
-        targets.is_empty()
-            || targets
-                .iter()
-                .any(|target| target.is_ipv4() == ipv4 && destinations.contains(number(*target)))
-    };
-    let mut reasons = Vec::new();
-    for branch in &found.dropped {
-        let at_port =
-            !protocol.has_ports() || branch.space.of(Field::DestinationPort).contains(port);
-        if let End::Dropped(reason) = &branch.end
-            && at_port
-            && meant(branch.packet.is_ipv4(), branch.space.of(Field::Destination))
-            && !reasons.contains(reason)
-        {
-            reasons.push(reason.clone());
+    let mut walker = Walker::new(model);
+    let mut reasons: Vec<(bool, Reason)> = Vec::new();
+    for lost in &found.dropped {
+        let ports = lost.space.of(Field::DestinationPort);
+        let destinations = lost.space.of(Field::Destination);
+        let meant = |target: &&IpAddr| {
+            target.is_ipv4() == lost.packet.is_ipv4() && destinations.contains(number(**target))
+        };
+        let target = targets.iter().find(meant);
+        let has_port = lost.packet.transport.ports().is_none() || ports.contains(port);
+        if !has_port || (target.is_none() && !targets.is_empty()) {
+            continue;
+        }
+        // The same, told of the very packet that was asked about.
+        let asked = Packet {
+            destination: target.copied().unwrap_or(lost.packet.destination),
+            transport: lost
+                .packet
+                .transport
+                .to_port(u16::try_from(port).unwrap_or(0)),
+            ..lost.packet
+        };
+        let branches = walker.branches(asked, lost.start, &point(&asked));
+        let reason = branches.into_iter().find_map(|branch| match branch.end {
+            End::Dropped(reason) => Some(reason),
+            End::Delivered { .. } | End::Left { .. } | End::Unknown(_) => None,
+        });
+        let reason = reason.unwrap_or_else(|| lost.reason.clone());
+        if !reasons.iter().any(|(_, known)| *known == reason) {
+            reasons.push((lost.packet.source.is_loopback(), reason));
         }
     }
-    // Rules say more than the absence of a route; the order of walking is kept otherwise.
-    reasons.sort_by_key(|reason| !matches!(reason.as_hop().kind, "rule" | "policy"));
-    reasons.truncate(MOST);
+    // Rules say more than the absence of a route, and a loopback source is nobody's first try; the order of walking is kept otherwise.
+    reasons.sort_by_key(|(loopback, reason)| {
+        (
+            *loopback,
+            !matches!(reason.as_hop().kind, "rule" | "policy"),
+        )
+    });
     reasons
+        .into_iter()
+        .map(|(_, reason)| reason)
+        .take(MOST)
+        .collect()
 }
 
 impl Found {

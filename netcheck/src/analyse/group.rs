@@ -90,6 +90,7 @@ impl Groups {
 }
 
 /// What namespaces of a group have in common; none for one that stands alone.
+#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn likeness(model: &Model, index: usize) -> Option<String> {
     let content = model.namespace(index);
     if index == model.host

@@ -44,6 +44,7 @@ pub(crate) fn probes(model: &Model, origin: &Origin, attacker: Attacker) -> Vec<
 }
 
 /// What programs without privilege can send.
+#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn programs(model: &Model, namespace: usize, members: &[usize]) -> Vec<Probe> {
     let content = model.namespace(namespace);
     let start = Start::Process {

@@ -349,6 +349,7 @@ fn is_plain_local(route: &Route) -> bool {
 }
 
 impl Table {
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     fn new(mut routes: Vec<Route>) -> Self {
         // Longest prefix first, then TOS, then metric: the order of `fib_insert_alias` and of fib6 siblings.
         routes.sort_by_key(|route| {
@@ -417,6 +418,7 @@ impl Table {
         table
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     fn lookup<'m>(&'m self, key: &Key<'_>, seen: &mut Seen<'m>) -> Option<Found<'m>> {
         let stretch = self
             .starts

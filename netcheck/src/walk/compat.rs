@@ -134,6 +134,7 @@ impl<'m> Walker<'m> {
         })
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     pub(super) fn compat_target(
         &mut self,
         at: &At<'m>,

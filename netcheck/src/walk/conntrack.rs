@@ -25,6 +25,8 @@ pub(super) struct Connection {
     pub(super) source_done: bool,
     pub(super) seen_reply: bool,
     pub(super) mark: [Cell; 4],
+    /// The link whose address it was masqueraded with.
+    masqueraded: Option<u32>,
     protocol: u8,
 }
 
@@ -217,15 +219,17 @@ impl<'m> Walker<'m> {
             return;
         }
         let echo = matches!(protocol, 1 | 58);
+        let answer = tuple.inverse(echo);
         known.push(Connection {
             original: tuple,
-            reply: tuple.inverse(echo),
+            reply: answer,
             destination_changed: false,
             source_changed: false,
             destination_done: false,
             source_done: false,
             seen_reply: false,
             mark: [Cell::fixed(0); 4],
+            masqueraded: None,
             protocol,
         });
         skb.ct = Ct::Of {
@@ -240,6 +244,7 @@ impl<'m> Walker<'m> {
         clippy::wildcard_enum_match_arm,
         reason = "whatever else there is goes the same way"
     )]
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     pub(super) fn nat(&mut self, at: &At<'m>, skb: &mut Skb) -> Result<Flow, End> {
         let kind = match at.hook {
             Hook::Prerouting | Hook::Output => NatKindAt::Destination,
@@ -260,7 +265,16 @@ impl<'m> Walker<'m> {
                 .connection(at.namespace, skb)
                 .is_none_or(|(connection, _)| done(connection))
         {
-            for chain in at.content.rules.nat_at(at.layer, at.hook) {
+            let clash = kind == NatKindAt::Source && self.clashes(at.namespace, skb);
+            let echo = matches!(skb.header.protocol, 1 | 58);
+            // An echo whose identifier is taken gets another one; whether it is translated further was seen to differ.
+            let skipped = clash && echo && self.perhaps("two echoes would have the same answer");
+            let chains = if skipped {
+                &[]
+            } else {
+                at.content.rules.nat_at(at.layer, at.hook)
+            };
+            for chain in chains {
                 let here = At {
                     chain: *chain,
                     ..*at
@@ -282,10 +296,19 @@ impl<'m> Walker<'m> {
                     NatKindAt::Source => connection.source_done = true,
                 }
             }
+            if kind == NatKindAt::Source && !echo && self.clashes(at.namespace, skb) {
+                self.another_port(at.namespace, skb);
+            }
         }
         let Some((connection, _)) = self.connection(at.namespace, skb) else {
             return Ok(Flow::Next);
         };
+        // `nf_nat_oif_changed`: the address of one link is no good on another, and the connection is given up.
+        let elsewhere = |link: u32| at.oif.is_some_and(|out| out.index != link);
+        if at.hook == Hook::Postrouting && !reply && connection.masqueraded.is_some_and(elsewhere) {
+            self.note(at.namespace, What::MasqueradedElsewhere);
+            return Ok(Flow::Drop);
+        }
         let changed = match (kind, reply) {
             (NatKindAt::Destination, false) | (NatKindAt::Source, true) => {
                 connection.destination_changed
@@ -313,6 +336,34 @@ impl<'m> Walker<'m> {
             }
         }
         Ok(Flow::Next)
+    }
+
+    /// Whether another connection already has the same answer. `nf_nat_used_tuple`.
+    fn clashes(&self, namespace: usize, skb: &Skb) -> bool {
+        let Ct::Of {
+            connection: own, ..
+        } = skb.ct
+        else {
+            return false;
+        };
+        let Some(known) = self.connections.get(&namespace) else {
+            return false;
+        };
+        let Some(mine) = known.get(own) else {
+            return false;
+        };
+        known.iter().enumerate().any(|(index, other)| {
+            index != own && other.protocol == mine.protocol && other.reply.same_values(&mine.reply)
+        })
+    }
+
+    /// The kernel picks another source port. `nf_nat_l4proto_unique_tuple`.
+    fn another_port(&mut self, namespace: usize, skb: &Skb) {
+        if let Some(connection) = self.connection_mut(namespace, skb) {
+            let taken = connection.reply.destination_port;
+            connection.reply.destination_port = Number::random(taken.value ^ 1);
+            connection.source_changed = true;
+        }
     }
 
     /// `nf_nat_setup_info`.
@@ -445,6 +496,9 @@ impl<'m> Walker<'m> {
         let Some(source) = self.masquerade_source(at, skb, oif)? else {
             return Ok(Step::Drop);
         };
+        if let Some(connection) = self.connection_mut(at.namespace, skb) {
+            connection.masqueraded = Some(oif.index);
+        }
         let address = number(source);
         self.translate(
             at,

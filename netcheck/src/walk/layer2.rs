@@ -125,6 +125,7 @@ impl<'m> Walker<'m> {
     }
 
     /// `netif_receive_skb`.
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     pub(super) fn receive(&mut self, place: Place, skb: &mut Skb) -> Result<Next, End> {
         let Some(link) = self.model.link(place) else {
             return Err(self.lost(place));
@@ -210,6 +211,7 @@ impl<'m> Walker<'m> {
     }
 
     /// `br_handle_frame`.
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     fn bridge_receive(
         &mut self,
         place: Place,
@@ -398,6 +400,7 @@ impl<'m> Walker<'m> {
     }
 
     /// `br_forward`, with br_netfilter.
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     fn bridge_forward(
         &mut self,
         from: Place,
@@ -829,6 +832,7 @@ impl<'m> Walker<'m> {
     }
 
     /// Walks the solicitation to the neighbour and the advertisement back.
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     fn solicitation_passes(
         &mut self,
         asker: Place,

@@ -36,6 +36,7 @@ const RTN_MULTICAST: u8 = 5;
 
 impl<'m> Walker<'m> {
     /// `ip_rcv`, `ipv6_rcv`: none when it was delivered here.
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     pub(super) fn input(&mut self, place: Place, skb: &mut Skb) -> Result<Option<Next>, End> {
         let content = self.model.namespace(place.namespace);
         if let Some(gap) = content.opaque.first() {
@@ -284,6 +285,7 @@ impl<'m> Walker<'m> {
         clippy::wildcard_enum_match_arm,
         reason = "whatever else there is goes the same way"
     )]
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     fn validate_source(
         &mut self,
         place: Place,

@@ -1038,6 +1038,7 @@ impl<'m> Walker<'m> {
     }
 
     /// `nft_meta_get_eval`; none: the expression breaks.
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     fn meta(&mut self, at: &At<'m>, skb: &Skb, key: MetaKey) -> Result<Option<Vec<Cell>>, End> {
         let little = self.model.little_endian;
         let word = |value: u32| Some(host_order(value, little));
@@ -1129,6 +1130,7 @@ impl<'m> Walker<'m> {
     }
 
     /// `nft_fib*_eval`.
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     fn fib_expression(
         &mut self,
         at: &At<'m>,

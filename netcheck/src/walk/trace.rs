@@ -34,6 +34,7 @@ pub(crate) enum What {
     Left {
         link: u32,
     },
+    MasqueradedElsewhere,
     Nat {
         kind: NatKindAt,
         address: IpAddr,
@@ -153,6 +154,7 @@ impl Default for Hop {
 }
 
 impl Step {
+    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     pub(crate) fn hop(&self, model: &Model) -> Hop {
         let namespace = model.namespace(self.namespace);
         let link = |index: u32| {
@@ -173,6 +175,10 @@ impl Step {
             What::Wrote { link: index, to } => {
                 hop("sent", format!("written to {} for {to}", link(*index)))
             }
+            What::MasqueradedElsewhere => hop(
+                "nat",
+                "drops: the connection is masqueraded with the address of another link".to_owned(),
+            ),
             What::Sent { link: None } => hop("sent", "sent".to_owned()),
             What::Sent { link: Some(index) } => hop("sent", format!("sent by {}", link(*index))),
             What::Delivered { link: index } => hop(

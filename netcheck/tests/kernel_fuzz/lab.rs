@@ -225,23 +225,32 @@ impl Sockets {
 
     /// Sends a whole packet, IP header included. Errors are an outcome: no route, a rule in OUTPUT.
     pub(crate) fn send(&self, packet: &[u8], destination: IpAddr, scope: u32) {
+        // A full socket is not an outcome: its packets wait for neighbours who are not there.
+        for _ in 0..4000 {
+            if self.try_send(packet, destination, scope) != Err(rustix::io::Errno::AGAIN) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    fn try_send(
+        &self,
+        packet: &[u8],
+        destination: IpAddr,
+        scope: u32,
+    ) -> rustix::io::Result<usize> {
+        let flags = SendFlags::empty();
         match destination {
             IpAddr::V4(v4) => {
-                let _ = rustix::net::sendto(
-                    &self.send4,
-                    packet,
-                    SendFlags::empty(),
-                    &SocketAddrV4::new(v4, 0),
-                );
+                rustix::net::sendto(&self.send4, packet, flags, &SocketAddrV4::new(v4, 0))
             }
-            IpAddr::V6(v6) => {
-                let _ = rustix::net::sendto(
-                    &self.send6,
-                    packet,
-                    SendFlags::empty(),
-                    &SocketAddrV6::new(v6, 0, 0, scope),
-                );
-            }
+            IpAddr::V6(v6) => rustix::net::sendto(
+                &self.send6,
+                packet,
+                flags,
+                &SocketAddrV6::new(v6, 0, 0, scope),
+            ),
         }
     }
 

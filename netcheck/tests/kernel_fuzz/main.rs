@@ -3,6 +3,13 @@
 //! `NETCHECK_FUZZ_CASES` says how many rule sets (default: a short run), `NETCHECK_FUZZ_SEED` where to begin. A difference is printed
 //! with everything that is needed to see it again: seed, topology, rules, packet, and what the walker says it met. Needs root.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod bridges;
 mod lab;
 mod random;
@@ -104,6 +111,7 @@ fn kernel_and_walker_agree() {
     );
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn one_world(seed: u64, cases: usize, stop: usize, tally: &mut Tally) {
     let mut random = Random::new(seed);
     let world = World::new(seed, &mut random);
@@ -221,10 +229,11 @@ fn load(world: &World, random: &mut Random) -> Option<String> {
             return None;
         };
         loaded.push_str(&format!("--- nft {name}\n{rules}"));
-        if name == "h" && random.percent(35) {
-            if let Some(rules) = world.lab.iptables(name, true, &rules::iptables(random)) {
-                loaded.push_str(&format!("--- iptables {name}\n{rules}"));
-            }
+        if name == "h"
+            && random.percent(35)
+            && let Some(rules) = world.lab.iptables(name, true, &rules::iptables(random))
+        {
+            loaded.push_str(&format!("--- iptables {name}\n{rules}"));
         }
     }
     Some(loaded)
@@ -378,6 +387,7 @@ fn way(model: &Model, branch: &Branch) -> String {
 }
 
 /// Sends an answer to every datagram that arrived, and compares where it goes.
+#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn answer(
     world: &World,
     walker: &mut Walker<'_>,
@@ -515,6 +525,10 @@ fn mutate(
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else there is goes the same way"
+)]
 fn flip(
     snapshot: &mut Snapshot,
     model: &Model,

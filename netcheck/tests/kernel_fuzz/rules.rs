@@ -120,6 +120,7 @@ fn family(random: &mut Random) -> &'static str {
     random.pick(&["ip", "ip", "ip6", "inet", "inet"])
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn condition(random: &mut Random, family: &str, at: Option<At>) -> String {
     let ipv4 = match family {
         "ip" => true,
@@ -338,6 +339,7 @@ fn filter_table(random: &mut Random, number: usize, next_priority: &mut i32) -> 
     text
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn nat_table(random: &mut Random) -> String {
     let ipv4 = random.percent(70);
     let family = if ipv4 { "ip" } else { "ip6" };
@@ -512,6 +514,7 @@ pub(crate) fn iptables(random: &mut Random) -> String {
     text
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn iptables_rule(random: &mut Random, table: &str, chain: &str) -> String {
     let mut parts: Vec<String> = Vec::new();
     let not = if random.percent(25) { "! " } else { "" };
