@@ -226,7 +226,8 @@ impl Context {
         if name.split('/').any(|part| part == "..") {
             return Err(ContextError(format!("`{shown}` leads out of it")));
         }
-        let path = clean_path(&format!("/{name}")).filter(|path| path.len() <= MOST_PATH).ok_or_else(|| ContextError(format!("the name `{shown}`")))?;
+        let path =
+            clean_path(&format!("/{name}")).filter(|path| path.len() <= MOST_PATH).ok_or_else(|| ContextError(format!("the name `{shown}`")))?;
         if link.len() > MOST_PATH || link.chars().any(char::is_control) {
             return Err(ContextError(format!("the target of the link `{shown}`")));
         }
@@ -235,7 +236,9 @@ impl Context {
             b'1' | b'2' if size == 0 && path != "/" => (kind, 0),
             b'5' if size == 0 => (kind, 0),
             b'3' | b'4' | b'6' => return Err(ContextError(format!("`{shown}` is a device or a pipe"))),
-            other => return Err(ContextError(format!("`{shown}` is an entry of type `{}` that is not understood", char::from(other).escape_debug()))),
+            other => {
+                return Err(ContextError(format!("`{shown}` is an entry of type `{}` that is not understood", char::from(other).escape_debug())));
+            }
         };
         self.place(&path, kind, &link)?;
         let is_wanted = kind == b'0' && self.wanted.contains(&path);
@@ -243,7 +246,15 @@ impl Context {
             return Err(ContextError(format!("`{shown}` is there twice, or in two spellings: engines would take the one or the other")));
         }
         let loose = |from, length| number(field(from, length)).unwrap_or_default();
-        let entry = Entry { kind, name: path.trim_start_matches('/'), link: &link, size, mode: loose(100, 8) & 0o7777, owner: (loose(108, 8), loose(116, 8)), time: loose(136, 12).min(MOST_SIZE) };
+        let entry = Entry {
+            kind,
+            name: path.trim_start_matches('/'),
+            link: &link,
+            size,
+            mode: loose(100, 8) & 0o7777,
+            owner: (loose(108, 8), loose(116, 8)),
+            time: loose(136, 12).min(MOST_SIZE),
+        };
         entry.write(out)?;
         self.entries += 1;
         self.enter(size, if is_wanted { Keep::Dockerfile } else { Keep::Nothing })
@@ -306,7 +317,15 @@ impl Entry<'_> {
             record(key, &number.to_string(), &mut records);
         }
         if !records.is_empty() {
-            let extension = Entry { kind: b'x', name: "pax", link: "", size: u64::try_from(records.len()).unwrap_or_default(), mode: 0o644, owner: (0, 0), time: 0 };
+            let extension = Entry {
+                kind: b'x',
+                name: "pax",
+                link: "",
+                size: u64::try_from(records.len()).unwrap_or_default(),
+                mode: 0o644,
+                owner: (0, 0),
+                time: 0,
+            };
             extension.write_header("pax", out);
             out.extend_from_slice(&records);
             out.resize(out.len().next_multiple_of(BLOCK), 0);
@@ -478,7 +497,8 @@ mod tests {
 
     #[test]
     fn finds_the_dockerfile() {
-        let found = read("", &[entry("a", b'0', "x"), entry("./Dockerfile", b'0', "FROM a"), entry("d/", b'5', ""), entry("d/Dockerfile", b'0', "FROM b")]);
+        let found =
+            read("", &[entry("a", b'0', "x"), entry("./Dockerfile", b'0', "FROM a"), entry("d/", b'5', ""), entry("d/Dockerfile", b'0', "FROM b")]);
         assert_eq!(found, Ok(Some("FROM a".to_owned())));
         assert_eq!(read("d/../d/Dockerfile", &[entry("d/Dockerfile", b'0', "FROM b")]), Ok(Some("FROM b".to_owned())));
         let long = entry("././@LongLink", b'L', "Dockerfile\0");

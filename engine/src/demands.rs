@@ -36,7 +36,13 @@ pub(crate) fn of(request: &Request<'_>, facts: &Facts) -> Demands {
         Body::ExecStart(ExecStart { detach: _, tty: _, console_size: _, hijack: _, stdin: _, stdout: _, stderr: _, stream: _ }) | Body::None => {}
         Body::NetworkConnect(body) => network::connect(body, request.object.as_deref().unwrap_or_default(), facts, &mut demands),
         Body::NetworkCreate(body) => network::create(body, facts, &mut demands),
-        Body::NetworkDisconnect(NetworkDisconnect { container, force: _ }) => used_container("Container", Role::Container, container.as_ref().map(ToString::to_string).as_deref().unwrap_or_default(), facts, &mut demands),
+        Body::NetworkDisconnect(NetworkDisconnect { container, force: _ }) => used_container(
+            "Container",
+            Role::Container,
+            container.as_ref().map(ToString::to_string).as_deref().unwrap_or_default(),
+            facts,
+            &mut demands,
+        ),
         Body::Tar if request.operation.id == OperationId::ImageBuild => build::build(&request.query, facts, &mut demands),
         Body::Tar => {}
         Body::VolumeCreate(body) => volume_create(body, facts, &mut demands),
@@ -47,7 +53,9 @@ pub(crate) fn of(request: &Request<'_>, facts: &Facts) -> Demands {
 /// The operation itself; for an image that is looked at, the image.
 fn operation(request: &Request<'_>, facts: &Facts, demands: &mut Demands) {
     let object = match (object_kind(request.operation), request.object.as_deref()) {
-        (Some(kind), Some(name)) => Some(facts.object(kind, name).cloned().or_else(|| predefined_network(kind, name)).unwrap_or_else(|| missing(kind, name))),
+        (Some(kind), Some(name)) => {
+            Some(facts.object(kind, name).cloned().or_else(|| predefined_network(kind, name)).unwrap_or_else(|| missing(kind, name)))
+        }
         _ => None,
     };
     let looked_at = matches!(request.operation.id, OperationId::ImageInspect | OperationId::ImageHistory);
@@ -64,7 +72,15 @@ fn operation(request: &Request<'_>, facts: &Facts, demands: &mut Demands) {
 
 /// What is not on the engine is nobody's; the engine says itself that it is not there.
 fn missing(kind: ObjectKind, name: &str) -> Object {
-    Object { kind, id: name.to_owned(), name: name.to_owned(), asked: name.to_owned(), owner: Owner::Nobody, labels: std::collections::BTreeMap::new(), references: Vec::new() }
+    Object {
+        kind,
+        id: name.to_owned(),
+        name: name.to_owned(),
+        asked: name.to_owned(),
+        owner: Owner::Nobody,
+        labels: std::collections::BTreeMap::new(),
+        references: Vec::new(),
+    }
 }
 
 fn predefined_network(kind: ObjectKind, name: &str) -> Option<Object> {

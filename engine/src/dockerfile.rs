@@ -43,7 +43,8 @@ impl Dockerfile {
             let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
             return Err(DockerfileError { line, why: "a control character, or a blank that is neither space nor tab".to_owned() });
         }
-        let mut reader = Reader { found: Self::default(), variables: BTreeMap::new(), stages: 0, names: BTreeSet::new(), current: String::new(), args };
+        let mut reader =
+            Reader { found: Self::default(), variables: BTreeMap::new(), stages: 0, names: BTreeSet::new(), current: String::new(), args };
         for instruction in instructions(text.strip_prefix('\u{feff}').unwrap_or(text))? {
             reader.instruction(instruction.line, &instruction.text, false)?;
         }
@@ -106,7 +107,9 @@ impl Reader<'_> {
                 None => Ok(()),
             },
             // Of all stages but the last its labels would stand as they are written.
-            "LABEL" if names_reserved_label(rest) => Err(error("a label that begins with `seawall.`, or a label's name that is a variable".to_owned())),
+            "LABEL" if names_reserved_label(rest) => {
+                Err(error("a label that begins with `seawall.`, or a label's name that is a variable".to_owned()))
+            }
             _ => Ok(()),
         }
     }
@@ -171,7 +174,9 @@ impl Reader<'_> {
     fn add(&mut self, line: usize, sources: &str) -> Result<(), DockerfileError> {
         let words: Vec<String> = match serde_json::from_str::<Vec<String>>(sources) {
             Ok(words) => words,
-            Err(_) if sources.contains(['"', '\'', '\\', '`']) => return Err(DockerfileError { line, why: "quotes in ADD: write it as [\"SOURCE\", \"TARGET\"], or use COPY".to_owned() }),
+            Err(_) if sources.contains(['"', '\'', '\\', '`']) => {
+                return Err(DockerfileError { line, why: "quotes in ADD: write it as [\"SOURCE\", \"TARGET\"], or use COPY".to_owned() });
+            }
             Err(_) => sources.split([' ', '\t']).map(str::to_owned).collect(),
         };
         for word in words {

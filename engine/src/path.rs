@@ -50,7 +50,9 @@ fn parse_version(segment: &str) -> Result<Version, DecodeError> {
         return Ok(version);
     }
     let canonical = given.split_once('.').filter(|(major, minor)| {
-        let number = |text: &str| !text.is_empty() && text.len() <= 4 && text.bytes().all(|b| b.is_ascii_digit()) && !(text.len() > 1 && text.starts_with('0'));
+        let number = |text: &str| {
+            !text.is_empty() && text.len() <= 4 && text.bytes().all(|b| b.is_ascii_digit()) && !(text.len() > 1 && text.starts_with('0'))
+        };
         number(major) && number(minor)
     });
     let Some((major, minor)) = canonical else {
@@ -114,8 +116,23 @@ mod tests {
     #[test]
     fn a_path_has_one_spelling() {
         for target in [
-            "containers/json", "http://docker/containers/json", "*", "//_ping", "/containers//json", "/x/../_ping", "/./_ping", "/containers/json/",
-            "/v1.041/_ping", "/v01.41/_ping", "/v1.41.0/_ping", "/v1.41./_ping", "/v1/_ping", "/v.1.41/_ping", "/containers\\json", "/a b", "/_ping#x",
+            "containers/json",
+            "http://docker/containers/json",
+            "*",
+            "//_ping",
+            "/containers//json",
+            "/x/../_ping",
+            "/./_ping",
+            "/containers/json/",
+            "/v1.041/_ping",
+            "/v01.41/_ping",
+            "/v1.41.0/_ping",
+            "/v1.41./_ping",
+            "/v1/_ping",
+            "/v.1.41/_ping",
+            "/containers\\json",
+            "/a b",
+            "/_ping#x",
         ] {
             assert!(matches!(split(target), Err(DecodeError::Path(_))), "{target}");
         }

@@ -154,10 +154,7 @@ fn is_domain(domain: &str) -> bool {
     let (host, port) = domain.split_once(':').map_or((domain, None), |(host, port)| (host, Some(port)));
     port.is_none_or(is_port)
         && host.split('.').all(|label| {
-            !label.is_empty()
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         })
 }
 

@@ -245,7 +245,9 @@ impl<'a> Body<'a> {
         match operation.body {
             BodyKind::Tar => return Ok(Self::Tar),
             // Some clients send `{}` or `null` where there is no body, and dockerode the query once more; engines read none of it.
-            BodyKind::None | BodyKind::Untyped if matches!(body.trim_ascii(), b"" | b"{}" | b"null") || repeats_query(operation, headers, body) => return Ok(Self::None),
+            BodyKind::None | BodyKind::Untyped if matches!(body.trim_ascii(), b"" | b"{}" | b"null") || repeats_query(operation, headers, body) => {
+                return Ok(Self::None);
+            }
             BodyKind::None | BodyKind::Untyped => return Err(DecodeError::BodyNotExpected(operation.id.name())),
             BodyKind::Json => {}
         }

@@ -1,7 +1,12 @@
 //! Every body, at every level: what is not declared is refused, what is declared survives.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::wildcard_enum_match_arm, clippy::too_many_lines, reason = "a test that cannot go on says so")]
-
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::too_many_lines,
+    reason = "a test that cannot go on says so"
+)]
 #![recursion_limit = "512"]
 
 use engine::{Body, Headers, Payload, Request, Route, Version};
@@ -47,28 +52,69 @@ fn fullest() -> Vec<(&'static str, &'static str, Value)> {
     });
     let mut update = create["HostConfig"].clone();
     let kept = [
-        "RestartPolicy", "CpuShares", "Memory", "NanoCpus", "CgroupParent", "BlkioWeight", "BlkioWeightDevice", "BlkioDeviceReadBps", "BlkioDeviceWriteBps",
-        "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps", "CpuPeriod", "CpuQuota", "CpuRealtimePeriod", "CpuRealtimeRuntime", "CpusetCpus", "CpusetMems", "Devices",
-        "DeviceCgroupRules", "DeviceRequests", "DiskQuota", "KernelMemory", "KernelMemoryTCP", "MemoryReservation", "MemorySwap", "MemorySwappiness",
-        "OomKillDisable", "PidsLimit", "Ulimits", "CpuCount", "CpuPercent", "IOMaximumIOps", "IOMaximumBandwidth",
+        "RestartPolicy",
+        "CpuShares",
+        "Memory",
+        "NanoCpus",
+        "CgroupParent",
+        "BlkioWeight",
+        "BlkioWeightDevice",
+        "BlkioDeviceReadBps",
+        "BlkioDeviceWriteBps",
+        "BlkioDeviceReadIOps",
+        "BlkioDeviceWriteIOps",
+        "CpuPeriod",
+        "CpuQuota",
+        "CpuRealtimePeriod",
+        "CpuRealtimeRuntime",
+        "CpusetCpus",
+        "CpusetMems",
+        "Devices",
+        "DeviceCgroupRules",
+        "DeviceRequests",
+        "DiskQuota",
+        "KernelMemory",
+        "KernelMemoryTCP",
+        "MemoryReservation",
+        "MemorySwap",
+        "MemorySwappiness",
+        "OomKillDisable",
+        "PidsLimit",
+        "Ulimits",
+        "CpuCount",
+        "CpuPercent",
+        "IOMaximumIOps",
+        "IOMaximumBandwidth",
     ];
     update.as_object_mut().unwrap().retain(|key, _| kept.contains(&key.as_str()));
     vec![
         ("POST", "/v1.41/containers/create", create),
         ("POST", "/v1.41/containers/c/update", update),
-        ("POST", "/v1.41/containers/c/exec", json!({
-            "User": "u", "Privileged": true, "Tty": true, "ConsoleSize": [1, 2], "AttachStdin": true, "AttachStderr": true, "AttachStdout": true,
-            "DetachKeys": "k", "Env": ["A=b"], "WorkingDir": "/w", "Cmd": ["x"],
-        })),
+        (
+            "POST",
+            "/v1.41/containers/c/exec",
+            json!({
+                "User": "u", "Privileged": true, "Tty": true, "ConsoleSize": [1, 2], "AttachStdin": true, "AttachStderr": true, "AttachStdout": true,
+                "DetachKeys": "k", "Env": ["A=b"], "WorkingDir": "/w", "Cmd": ["x"],
+            }),
+        ),
         ("POST", "/v1.41/exec/e/start", json!({ "Detach": true, "Tty": true, "ConsoleSize": [1, 2] })),
-        ("POST", "/v1.41/networks/create", json!({
-            "Name": "n", "CheckDuplicate": true, "Driver": "bridge", "Scope": "local", "Internal": true, "Attachable": true, "Ingress": true, "ConfigOnly": true,
-            "ConfigFrom": { "Network": "c" }, "EnableIPv4": true, "EnableIPv6": true, "Options": { "o": "v" }, "Labels": { "l": "v" },
-            "IPAM": { "Driver": "default", "Options": { "o": "v" }, "Config": [{ "Subnet": "10.0.0.0/8", "IPRange": "10.0.0.0/16", "Gateway": "10.0.0.1", "AuxiliaryAddresses": { "a": "10.0.0.2" } }] },
-        })),
+        (
+            "POST",
+            "/v1.41/networks/create",
+            json!({
+                "Name": "n", "CheckDuplicate": true, "Driver": "bridge", "Scope": "local", "Internal": true, "Attachable": true, "Ingress": true, "ConfigOnly": true,
+                "ConfigFrom": { "Network": "c" }, "EnableIPv4": true, "EnableIPv6": true, "Options": { "o": "v" }, "Labels": { "l": "v" },
+                "IPAM": { "Driver": "default", "Options": { "o": "v" }, "Config": [{ "Subnet": "10.0.0.0/8", "IPRange": "10.0.0.0/16", "Gateway": "10.0.0.1", "AuxiliaryAddresses": { "a": "10.0.0.2" } }] },
+            }),
+        ),
         ("POST", "/v1.41/networks/n/connect", json!({ "Container": "c", "EndpointConfig": endpoint })),
         ("POST", "/v1.41/networks/n/disconnect", json!({ "Container": "c", "Force": true })),
-        ("POST", "/v1.42/volumes/create", json!({ "Name": "v", "Driver": "local", "DriverOpts": { "o": "v" }, "Labels": { "l": "v" }, "ClusterVolumeSpec": {} })),
+        (
+            "POST",
+            "/v1.42/volumes/create",
+            json!({ "Name": "v", "Driver": "local", "DriverOpts": { "o": "v" }, "Labels": { "l": "v" }, "ClusterVolumeSpec": {} }),
+        ),
     ]
 }
 
@@ -79,7 +125,18 @@ fn decode<'a>(method: &str, target: &'a str, body: &'a str) -> Result<Request<'a
 
 /// Maps whose keys are the client's own: nothing in them is unknown.
 const FREE: &[&str] = &[
-    "Labels", "Volumes", "ExposedPorts", "Annotations", "StorageOpt", "Sysctls", "Tmpfs", "Options", "DriverOpts", "AuxiliaryAddresses", "Config", "PortBindings",
+    "Labels",
+    "Volumes",
+    "ExposedPorts",
+    "Annotations",
+    "StorageOpt",
+    "Sysctls",
+    "Tmpfs",
+    "Options",
+    "DriverOpts",
+    "AuxiliaryAddresses",
+    "Config",
+    "PortBindings",
     "EndpointsConfig",
 ];
 
@@ -88,7 +145,8 @@ fn each_object(value: &Value, change: &dyn Fn(&mut serde_json::Map<String, Value
     fn walk(value: &Value, path: &[String], found: &mut Vec<Vec<String>>) {
         match value {
             Value::Object(map) => {
-                let free = path.last().is_some_and(|name| FREE.contains(&name.as_str())) && !(path.last().is_some_and(|name| name == "Config") && map.contains_key("Subnet"));
+                let free = path.last().is_some_and(|name| FREE.contains(&name.as_str()))
+                    && !(path.last().is_some_and(|name| name == "Config") && map.contains_key("Subnet"));
                 if !free {
                     found.push(path.to_vec());
                 }
@@ -193,10 +251,29 @@ fn keys(value: &Value) -> Vec<String> {
 #[test]
 fn documents_are_one_json_value() {
     for target in ["/v1.41/volumes/create", "/v1.41/networks/create", "/v1.41/exec/e/start"] {
-        assert!(decode("POST", target, r#"["x",null,null,null,null]"#).is_err() && decode("POST", target, "[]").is_err(), "{target}: a list of values");
+        assert!(
+            decode("POST", target, r#"["x",null,null,null,null]"#).is_err() && decode("POST", target, "[]").is_err(),
+            "{target}: a list of values"
+        );
     }
     assert!(decode("POST", "/v1.41/containers/create", r#"{"HostConfig":[["/:/x"]]}"#).is_err());
-    for body in ["", "null", "[]", "\"x\"", "{}{}", "{} x", "\u{feff}{}", "{\"Image\":\"a\",}", "{'Image':'a'}", "{\"Image\":\"\\ud800\"}", "{\"Memory\":1.0}", "{\"Privileged\":true}", "{\"HostConfig\":{\"Memory\":1e8}}", "{\"Cmd\":\"ls\"}", "{\"HostConfig\":{\"CapAdd\":\"ALL\"}}"] {
+    for body in [
+        "",
+        "null",
+        "[]",
+        "\"x\"",
+        "{}{}",
+        "{} x",
+        "\u{feff}{}",
+        "{\"Image\":\"a\",}",
+        "{'Image':'a'}",
+        "{\"Image\":\"\\ud800\"}",
+        "{\"Memory\":1.0}",
+        "{\"Privileged\":true}",
+        "{\"HostConfig\":{\"Memory\":1e8}}",
+        "{\"Cmd\":\"ls\"}",
+        "{\"HostConfig\":{\"CapAdd\":\"ALL\"}}",
+    ] {
         assert!(decode("POST", "/v1.41/containers/create", body).is_err(), "{body}");
     }
     let deep = "[".repeat(200) + &"]".repeat(200);
@@ -218,9 +295,16 @@ fn keys_that_clients_send_and_engines_ignore_are_dropped() {
 #[test]
 fn queries_are_strict() {
     for target in [
-        "/v1.41/containers/json?all=1&all=0", "/v1.41/containers/json?All=1", "/v1.41/containers/json?all=maybe", "/v1.41/containers/json?a%6cl=1",
-        "/v1.41/containers/json?all=1;limit=2", "/v1.41/containers/json?all=%zz", "/v1.41/containers/json?limit=x", "/v1.41/containers/json?filters=%7Bbad",
-        "/v1.41/containers/json?filters=%7B%22label%22%3A%5B%22a%22%5D%2C%22label%22%3A%5B%22b%22%5D%7D", "/v1.41/containers/json?filters=[]",
+        "/v1.41/containers/json?all=1&all=0",
+        "/v1.41/containers/json?All=1",
+        "/v1.41/containers/json?all=maybe",
+        "/v1.41/containers/json?a%6cl=1",
+        "/v1.41/containers/json?all=1;limit=2",
+        "/v1.41/containers/json?all=%zz",
+        "/v1.41/containers/json?limit=x",
+        "/v1.41/containers/json?filters=%7Bbad",
+        "/v1.41/containers/json?filters=%7B%22label%22%3A%5B%22a%22%5D%2C%22label%22%3A%5B%22b%22%5D%7D",
+        "/v1.41/containers/json?filters=[]",
     ] {
         assert!(decode("GET", target, "").is_err(), "{target}");
     }

@@ -46,19 +46,55 @@ fn mutate(seed: &[u8], tokens: &[&[u8]], random: &mut Random) -> Vec<u8> {
 }
 
 const TARGETS: &[&str] = &[
-    "/v1.41/containers/create?name=x&platform=linux", "/v1.44/containers/json?all=1&filters=%7B%22label%22%3A%5B%22a%22%5D%7D", "/_ping",
-    "/v1.41/images/docker.io%2Flibrary%2Falpine:3/json", "/v1.41/containers/abc/archive?path=%2Fetc", "/v1.41/networks/n/connect", "/v1.41/exec/e/start",
-    "/v1.41/build?t=app&t=b&dockerfile=Dockerfile&buildargs=%7B%22A%22%3Anull%7D&labels=%7B%7D&cachefrom=%5B%5D&ulimits=null", "/v1.41/volumes/create",
-    "/v1.41/images/create?fromImage=alpine&tag=3", "/v1.41/networks/create", "/v1.41/containers/c/update", "/v1.41/containers/c/exec",
+    "/v1.41/containers/create?name=x&platform=linux",
+    "/v1.44/containers/json?all=1&filters=%7B%22label%22%3A%5B%22a%22%5D%7D",
+    "/_ping",
+    "/v1.41/images/docker.io%2Flibrary%2Falpine:3/json",
+    "/v1.41/containers/abc/archive?path=%2Fetc",
+    "/v1.41/networks/n/connect",
+    "/v1.41/exec/e/start",
+    "/v1.41/build?t=app&t=b&dockerfile=Dockerfile&buildargs=%7B%22A%22%3Anull%7D&labels=%7B%7D&cachefrom=%5B%5D&ulimits=null",
+    "/v1.41/volumes/create",
+    "/v1.41/images/create?fromImage=alpine&tag=3",
+    "/v1.41/networks/create",
+    "/v1.41/containers/c/update",
+    "/v1.41/containers/c/exec",
 ];
 const BODIES: &[&str] = &[
     r#"{"Image":"alpine","Cmd":["x"],"HostConfig":{"Binds":["/a:/b:ro"],"NetworkMode":"container:x","Memory":1,"PortBindings":{"80/tcp":[{"HostPort":"80"}]},"SecurityOpt":["seccomp=unconfined"],"Mounts":[{"Type":"volume","Target":"/x","Source":"v"}]},"NetworkingConfig":{"EndpointsConfig":{"n":{"NetworkID":"x"}}}}"#,
-    r#"{"Cmd":["id"],"Privileged":true}"#, r#"{"Name":"v","DriverOpts":{"device":"/"}}"#, r#"{"Container":"c","EndpointConfig":{}}"#, r#"{"Detach":true}"#,
-    r#"{"Name":"n","IPAM":{"Config":[{"Subnet":"10.0.0.0/8"}]}}"#, "",
+    r#"{"Cmd":["id"],"Privileged":true}"#,
+    r#"{"Name":"v","DriverOpts":{"device":"/"}}"#,
+    r#"{"Container":"c","EndpointConfig":{}}"#,
+    r#"{"Detach":true}"#,
+    r#"{"Name":"n","IPAM":{"Config":[{"Subnet":"10.0.0.0/8"}]}}"#,
+    "",
 ];
 const TOKENS: &[&[u8]] = &[
-    b"%2F", b"%", b"//", b"..", b"?", b"&", b"=", b";", b"\"Privileged\":true,", b"{", b"}", b"[", b"null", b"\xc5\xbf", b"\xe2\x84\xaa", b"\0", b"\n", b"\\u0000", b"/v1.99",
-    b"HostConfig", b"-1", b"9999999999999999999", b"1e9", b":", b",",
+    b"%2F",
+    b"%",
+    b"//",
+    b"..",
+    b"?",
+    b"&",
+    b"=",
+    b";",
+    b"\"Privileged\":true,",
+    b"{",
+    b"}",
+    b"[",
+    b"null",
+    b"\xc5\xbf",
+    b"\xe2\x84\xaa",
+    b"\0",
+    b"\n",
+    b"\\u0000",
+    b"/v1.99",
+    b"HostConfig",
+    b"-1",
+    b"9999999999999999999",
+    b"1e9",
+    b":",
+    b",",
 ];
 
 #[test]
@@ -86,7 +122,10 @@ fn requests_are_refused_or_survive() {
             Payload::Json(json) => json.clone(),
             Payload::None | Payload::Stream => Vec::new(),
         };
-        let again = Route::parse(encoded.method, &encoded.target).unwrap_or_else(|error| panic!("{}: {error}", encoded.target)).decode(&headers, &json).unwrap();
+        let again = Route::parse(encoded.method, &encoded.target)
+            .unwrap_or_else(|error| panic!("{}: {error}", encoded.target))
+            .decode(&headers, &json)
+            .unwrap();
         assert_eq!(again.body, request.body, "{}", encoded.target);
         assert_eq!(again.query, request.query, "{}", encoded.target);
         assert_eq!(again.object, request.object, "{}", encoded.target);
@@ -108,7 +147,10 @@ fn dockerfiles_and_archives_never_panic() {
     archive.extend_from_slice(b"FROM");
     archive.resize(2048, 0);
     for _ in 0..cases() {
-        let _ = Dockerfile::parse(&mutate(dockerfile, &[b"\\\n", b"FROM ", b"${", b"<<EOF", b"--from=", b"#"], &mut random), &std::collections::BTreeMap::new());
+        let _ = Dockerfile::parse(
+            &mutate(dockerfile, &[b"\\\n", b"FROM ", b"${", b"<<EOF", b"--from=", b"#"], &mut random),
+            &std::collections::BTreeMap::new(),
+        );
         let mut context = Context::new("");
         for piece in mutate(&archive, &[b"\0", b"x", b"path="], &mut random).chunks(1 + random.next(600)) {
             if context.push(piece, &mut Vec::new()).is_err() {

@@ -136,7 +136,8 @@ impl Policy {
                 Some(text) => Source { name: include.clone(), text: text.to_owned() },
                 None => {
                     let error = |why| CompileError::Include { file: source.name.clone(), include: include.clone(), why };
-                    let (name, text) = read(include).map_err(|why| error(if include.contains(['/', '.']) { why } else { shipped::no_such(include) }))?;
+                    let (name, text) =
+                        read(include).map_err(|why| error(if include.contains(['/', '.']) { why } else { shipped::no_such(include) }))?;
                     Source { name, text }
                 }
             };
@@ -219,7 +220,11 @@ fn parse(source: &Source) -> Result<PolicyFile, CompileError> {
         return Err(syntax("the file is empty; a policy that grants nothing is `version: 1`".to_owned()));
     }
     let file: PolicyFile = serde_saphyr::from_str(&source.text).map_err(|error| syntax(error.render()))?;
-    if !source.text.lines().any(|line| line.trim_start().starts_with("version") || line.trim_start().starts_with("\"version\"") || line.contains("version:")) {
+    if !source
+        .text
+        .lines()
+        .any(|line| line.trim_start().starts_with("version") || line.trim_start().starts_with("\"version\"") || line.contains("version:"))
+    {
         return Err(syntax("`version: 1` is missing".to_owned()));
     }
     Ok(file)

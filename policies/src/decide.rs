@@ -153,7 +153,8 @@ impl Policy {
         }
         text = format!("{}\n\n", text.trim_end());
         for operation in OPERATIONS {
-            let _ = writeln!(text, "{:<10}{:<12}{:<28}{}", operation.family.name(), operation.effect.name(), operation.id.name(), self.widest(operation));
+            let _ =
+                writeln!(text, "{:<10}{:<12}{:<28}{}", operation.family.name(), operation.effect.name(), operation.id.name(), self.widest(operation));
         }
         text
     }
@@ -233,14 +234,18 @@ impl Policy {
                 (Some((first, last)), Some(address)) => format!("ports: ['{address}:{first}-{last}']"),
             },
             Demand::Quantity(quantity, Amount(amount)) => match amount {
-                Some(amount) if *quantity == engine::demand::Quantity::Cpus => format!("limits: {{ cpus: '{}.{:09}' }}", amount / 1_000_000_000, amount % 1_000_000_000),
+                Some(amount) if *quantity == engine::demand::Quantity::Cpus => {
+                    format!("limits: {{ cpus: '{}.{:09}' }}", amount / 1_000_000_000, amount % 1_000_000_000)
+                }
                 Some(amount) => format!("limits: {{ {}: {amount} }}", quantity.word()),
                 None => format!("limits: {{ {}: unlimited }}", quantity.word()),
             },
             Demand::Tag(tag) if matches!(tag.taken, None | Some(Owner::Own)) => format!("tags: [{}]", tag.name.repository()),
             Demand::Tag(_) => "tags: ['**']".to_owned(),
             Demand::Use(_, UsedObject::Missing(..)) => return None,
-            Demand::Use(role, UsedObject::Known(object)) => format!("{}: [{}]", use_key(*role), if object.owner == Owner::Other { "all" } else { &object.name }),
+            Demand::Use(role, UsedObject::Known(object)) => {
+                format!("{}: [{}]", use_key(*role), if object.owner == Owner::Other { "all" } else { &object.name })
+            }
             Demand::Use(role, UsedObject::New(..)) => format!("{}: [own]", use_key(*role)),
         })
     }
@@ -255,7 +260,11 @@ const fn use_key(role: Role) -> &'static str {
 }
 
 fn quoted(value: &str) -> String {
-    if value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/')) { value.to_owned() } else { format!("'{}'", value.replace('\'', "''")) }
+    if value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/')) {
+        value.to_owned()
+    } else {
+        format!("'{}'", value.replace('\'', "''"))
+    }
 }
 
 fn at_most(asked: Amount, granted: Amount) -> bool {
@@ -316,10 +325,18 @@ impl Denial {
     fn hidden_object(&self) -> Option<(ObjectKind, &str)> {
         #[expect(clippy::wildcard_enum_match_arm, reason = "few demands name an object")]
         self.uncovered.iter().find_map(|demanded| match &demanded.demand {
-            Demand::Operate(Operate { object: Some(Object { kind, asked, owner: Owner::Other | Owner::Nobody, .. }), .. }) if *kind != ObjectKind::Image => Some((*kind, asked.as_str())),
-            Demand::Use(_, UsedObject::Known(Object { kind, asked, owner: Owner::Other | Owner::Nobody, .. })) if *kind != ObjectKind::Volume => Some((*kind, asked.as_str())),
+            Demand::Operate(Operate { object: Some(Object { kind, asked, owner: Owner::Other | Owner::Nobody, .. }), .. })
+                if *kind != ObjectKind::Image =>
+            {
+                Some((*kind, asked.as_str()))
+            }
+            Demand::Use(_, UsedObject::Known(Object { kind, asked, owner: Owner::Other | Owner::Nobody, .. })) if *kind != ObjectKind::Volume => {
+                Some((*kind, asked.as_str()))
+            }
             Demand::Use(_, UsedObject::Missing(kind, name)) => Some((*kind, name.as_str())),
-            Demand::Image(image) if self.operation.family == Family::Image && self.operation.path.contains('{') => Some((ObjectKind::Image, image.written.as_str())),
+            Demand::Image(image) if self.operation.family == Family::Image && self.operation.path.contains('{') => {
+                Some((ObjectKind::Image, image.written.as_str()))
+            }
             _ => None,
         })
     }
@@ -344,7 +361,9 @@ impl fmt::Display for Denial {
                 None => f.write_str("page not found"),
             };
         }
-        if let Some(Demand::Taken(kind, name)) = self.uncovered.iter().map(|demanded| &demanded.demand).find(|demand| matches!(demand, Demand::Taken(..))) {
+        if let Some(Demand::Taken(kind, name)) =
+            self.uncovered.iter().map(|demanded| &demanded.demand).find(|demand| matches!(demand, Demand::Taken(..)))
+        {
             return write!(f, "{} with name {name} already exists", kind.name());
         }
         if !self.operation.is_typed() {

@@ -73,7 +73,11 @@ impl Policy {
         let drop: Vec<Text<'_>> = fill.cap_drop.iter().filter(|name| !added.contains(name)).map(|name| Text::from(name.clone())).collect();
         if !drop.is_empty() {
             let dropped = host.cap_drop.get_or_insert_default();
-            drop.into_iter().for_each(|name| if !dropped.contains(&name) { dropped.push(name) });
+            drop.into_iter().for_each(|name| {
+                if !dropped.contains(&name) {
+                    dropped.push(name)
+                }
+            });
         }
     }
 }

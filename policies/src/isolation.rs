@@ -214,7 +214,14 @@ enum Selector {
     Host,
     Metadata,
     Outside,
-    Where { name: Option<String>, label: Option<(String, Option<String>)>, network: Option<String>, project: Option<String>, service: Option<String>, cidr: Option<IpNet> },
+    Where {
+        name: Option<String>,
+        label: Option<(String, Option<String>)>,
+        network: Option<String>,
+        project: Option<String>,
+        service: Option<String>,
+        cidr: Option<IpNet>,
+    },
 }
 
 impl Isolation {
@@ -305,7 +312,9 @@ impl Selector {
             Self::Metadata => party.kind == PartyKind::Metadata,
             Self::Outside => party.kind == PartyKind::Outside,
             Self::Where { name, label, network, project, service, cidr } => {
-                let same = |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|wanted| found.is_some_and(|found| glob(wanted, found)));
+                let same = |wanted: &Option<String>, found: Option<&str>| {
+                    wanted.as_deref().is_none_or(|wanted| found.is_some_and(|found| glob(wanted, found)))
+                };
                 let labelled = |(key, value): &(String, Option<String>)| {
                     party.labels.get(key).is_some_and(|found| value.as_ref().is_none_or(|value| value == found))
                 };
@@ -389,11 +398,8 @@ impl Reader<'_> {
             Some(list) => list.iter().try_fold(Ports::default(), |all, text| Ok(all.union(&self.ports(text, line)?))),
         };
         let everything = file.tcp.is_none() && file.udp.is_none() && !file.icmp;
-        let flows = if everything {
-            Flows::all()
-        } else {
-            Flows { tcp: ports(file.tcp)?, udp: ports(file.udp)?, icmp: file.icmp, icmpv6: file.icmp }
-        };
+        let flows =
+            if everything { Flows::all() } else { Flows { tcp: ports(file.tcp)?, udp: ports(file.udp)?, icmp: file.icmp, icmpv6: file.icmp } };
         Ok(Rule { from: self.side(file.from, line)?, to: self.side(file.to, line)?, flows, line })
     }
 
@@ -401,8 +407,11 @@ impl Reader<'_> {
         let line = file.referenced.line();
         let (until, reason) = (file.value.until.clone(), file.value.reason.clone());
         let help = "as in `{ from: web, to: host, tcp: [9100], until: 2027-01-01, reason: node exporter }`";
-        let until = until.filter(|until| is_date(until)).ok_or_else(|| self.wrong(line, "an exception ends: `until` needs a date like 2027-01-01".to_owned(), help))?;
-        let reason = reason.filter(|reason| !reason.trim().is_empty()).ok_or_else(|| self.wrong(line, "an exception needs a `reason`".to_owned(), help))?;
+        let until = until
+            .filter(|until| is_date(until))
+            .ok_or_else(|| self.wrong(line, "an exception ends: `until` needs a date like 2027-01-01".to_owned(), help))?;
+        let reason =
+            reason.filter(|reason| !reason.trim().is_empty()).ok_or_else(|| self.wrong(line, "an exception needs a `reason`".to_owned(), help))?;
         Ok(Exception { rule: self.rule(file.value, line)?, until, reason })
     }
 
@@ -439,7 +448,11 @@ impl Reader<'_> {
     fn selector(&self, file: SelectorFile, line: u64) -> Result<Selector, IsolationError> {
         let SelectorFile { name, label, network, project, service, cidr } = file;
         if name.is_none() && label.is_none() && network.is_none() && project.is_none() && service.is_none() && cidr.is_none() {
-            return Err(self.wrong(line, "a selector without conditions selects nobody".to_owned(), "use one of name, label, network, project, service, cidr; or `any`"));
+            return Err(self.wrong(
+                line,
+                "a selector without conditions selects nobody".to_owned(),
+                "use one of name, label, network, project, service, cidr; or `any`",
+            ));
         }
         let label = label.map(|label| match label.split_once('=') {
             Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
@@ -523,7 +536,9 @@ unknown: warn
 
     #[test]
     fn a_star_stands_for_any_characters() {
-        for (pattern, text, expected) in [("a*", "abc", true), ("*c", "abc", true), ("a*c*", "abcd", true), ("a*d", "abc", false), ("", "", true), ("*", "", true)] {
+        for (pattern, text, expected) in
+            [("a*", "abc", true), ("*c", "abc", true), ("a*c*", "abcd", true), ("a*d", "abc", false), ("", "", true), ("*", "", true)]
+        {
             assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
         }
     }

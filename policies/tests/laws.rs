@@ -31,11 +31,26 @@ const GRANTS: &[&str] = &[
 
 /// Members of `HostConfig`, in fragments of JSON.
 const MEMBERS: &[&str] = &[
-    "\"Privileged\":true", "\"NetworkMode\":\"host\"", "\"PidMode\":\"host\"", "\"Memory\":536870912", "\"PidsLimit\":10", "\"NanoCpus\":1000000000",
-    "\"ReadonlyRootfs\":true", "\"CapDrop\":[\"ALL\"]", "\"CapAdd\":[\"SYS_ADMIN\"]", "\"Binds\":[\"/etc:/x:ro\",\"vol:/y\"]",
-    "\"SecurityOpt\":[\"no-new-privileges\"]", "\"MaskedPaths\":[]", "\"Sysctls\":{\"net.core.somaxconn\":\"1\"}",
-    "\"PortBindings\":{\"80/tcp\":[{\"HostPort\":\"8080\"}]}", "\"Runtime\":\"runc\"", "\"LogConfig\":{\"Type\":\"syslog\",\"Config\":{}}",
-    "\"Devices\":[{\"PathOnHost\":\"/dev/fuse\"}]", "\"Tmpfs\":{\"/x\":\"exec\"}", "\"ExtraHosts\":[\"a:host-gateway\"]", "\"ShmSize\":1024",
+    "\"Privileged\":true",
+    "\"NetworkMode\":\"host\"",
+    "\"PidMode\":\"host\"",
+    "\"Memory\":536870912",
+    "\"PidsLimit\":10",
+    "\"NanoCpus\":1000000000",
+    "\"ReadonlyRootfs\":true",
+    "\"CapDrop\":[\"ALL\"]",
+    "\"CapAdd\":[\"SYS_ADMIN\"]",
+    "\"Binds\":[\"/etc:/x:ro\",\"vol:/y\"]",
+    "\"SecurityOpt\":[\"no-new-privileges\"]",
+    "\"MaskedPaths\":[]",
+    "\"Sysctls\":{\"net.core.somaxconn\":\"1\"}",
+    "\"PortBindings\":{\"80/tcp\":[{\"HostPort\":\"8080\"}]}",
+    "\"Runtime\":\"runc\"",
+    "\"LogConfig\":{\"Type\":\"syslog\",\"Config\":{}}",
+    "\"Devices\":[{\"PathOnHost\":\"/dev/fuse\"}]",
+    "\"Tmpfs\":{\"/x\":\"exec\"}",
+    "\"ExtraHosts\":[\"a:host-gateway\"]",
+    "\"ShmSize\":1024",
 ];
 
 fn policy(grants: &[usize]) -> Policy {
@@ -137,7 +152,14 @@ fn the_decision_is_a_function() {
 fn lists_are_narrowed_whatever_filters_come_with_them() {
     let policy = Policy::shipped("ci").unwrap();
     for path in ["containers/json", "networks", "volumes", "events"] {
-        for filters in ["", "filters=", "filters=null", "filters=%7B%7D", "filters=%7B%22label%22%3A%5B%5D%7D", "filters=%7B%22label%22%3A%7B%22a%22%3Atrue%7D%7D"] {
+        for filters in [
+            "",
+            "filters=",
+            "filters=null",
+            "filters=%7B%7D",
+            "filters=%7B%22label%22%3A%5B%5D%7D",
+            "filters=%7B%22label%22%3A%7B%22a%22%3Atrue%7D%7D",
+        ] {
             let target = format!("/v1.41/{path}?{filters}");
             let request = Route::parse("GET", &target).unwrap().decode(&Headers::default(), b"").unwrap();
             let demands = request.demands(&Facts::default());

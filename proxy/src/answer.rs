@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::Version;
 use engine::demand::{Demand, ImageUse};
 use engine::facts::{ObjectKind, Owner};
 use engine::operation::OperationId;
 use engine::reference::ImageReference;
-use engine::Version;
 use policies::{Policy, Rows};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -81,7 +81,8 @@ fn info(body: &[u8]) -> Result<Vec<u8>, EngineError> {
         }
         map.entry("Labels").and_modify(|value| *value = json!([]));
         if let Some(swarm) = map.get_mut("Swarm") {
-            *swarm = json!({ "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "", "RemoteManagers": null });
+            *swarm =
+                json!({ "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "", "RemoteManagers": null });
         }
     }
     Ok(value.to_string().into_bytes())
@@ -185,7 +186,8 @@ mod tests {
         ]);
         let shown = rewrite(OperationId::ImageList, &Rows::Images, &policy, "me", body.to_string().as_bytes()).unwrap();
         let shown: Value = serde_json::from_slice(&shown).unwrap();
-        let ids: Vec<(&str, usize)> = shown.as_array().unwrap().iter().map(|row| (row["Id"].as_str().unwrap(), row["RepoTags"].as_array().unwrap().len())).collect();
+        let ids: Vec<(&str, usize)> =
+            shown.as_array().unwrap().iter().map(|row| (row["Id"].as_str().unwrap(), row["RepoTags"].as_array().unwrap().len())).collect();
         assert_eq!(ids, [("1", 1), ("3", 1), ("5", 1)]);
     }
 }

@@ -325,7 +325,8 @@ mod tests {
         });
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let sequences: Vec<u64> = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["sequence"].as_u64().unwrap()).collect();
+        let sequences: Vec<u64> =
+            text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["sequence"].as_u64().unwrap()).collect();
         assert_eq!(sequences, (0..100).collect::<Vec<_>>());
     }
 }

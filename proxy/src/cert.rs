@@ -17,17 +17,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use time::OffsetDateTime;
 
 use crate::config::ClientName;
-use crate::identity::{
-    CertificateError, CertificateIdentity, Serial, UnixSeconds, is_dns_name, is_uri,
-};
+use crate::identity::{CertificateError, CertificateIdentity, Serial, UnixSeconds, is_dns_name, is_uri};
 use folder::{Folder, Secrecy};
 pub use revocation::Revocation;
 
@@ -102,9 +100,7 @@ pub enum CertError {
     #[error("cannot sign")]
     Sign(#[from] rcgen::Error),
     /// Not a URI.
-    #[error(
-        "`{0}` is not a plain URI: expected `scheme:…` in ASCII, without `..` and empty segments"
-    )]
+    #[error("`{0}` is not a plain URI: expected `scheme:…` in ASCII, without `..` and empty segments")]
     Uri(String),
 }
 
@@ -145,11 +141,7 @@ impl Authority {
     /// There is one already, or the files cannot be written.
     pub fn init(dir: &Path, now: UnixSeconds) -> Result<Self, CertError> {
         let folder = Folder::create(dir)?;
-        if let Some(there) = ["ca.pem", "ca-key.pem"]
-            .into_iter()
-            .map(|f| dir.join(f))
-            .find(|path| path.exists())
-        {
+        if let Some(there) = ["ca.pem", "ca-key.pem"].into_iter().map(|f| dir.join(f)).find(|path| path.exists()) {
             return Err(CertError::AuthorityExists(there));
         }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
@@ -185,23 +177,14 @@ impl Authority {
         let key = KeyPair::from_pem(&folder.read("ca-key.pem")?)?;
         let certificate = certificate(&folder.path().join("ca.pem"), &certificate_pem)?;
         let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key)?;
-        Ok(Self {
-            folder,
-            issuer,
-            certificate,
-        })
+        Ok(Self { folder, issuer, certificate })
     }
 
     /// Makes `server/{cert,key}.pem` for these names and addresses; a former pair is replaced.
     ///
     /// # Errors
     /// A host that is neither a name nor an address, a life that cannot be, or the disk.
-    pub fn server(
-        &self,
-        hosts: &[String],
-        ttl: Duration,
-        now: UnixSeconds,
-    ) -> Result<Issued, CertError> {
+    pub fn server(&self, hosts: &[String], ttl: Duration, now: UnixSeconds) -> Result<Issued, CertError> {
         let mut params = CertificateParams::default();
         for host in hosts {
             params.subject_alt_names.push(match host.parse::<IpAddr>() {
@@ -243,21 +226,11 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let below = Path::new("clients").join(request.name.as_str());
         let issued = self.issue(params, &below, request.ttl, now)?;
-        self.folder.replace(
-            &below.join("ca.pem"),
-            &self.folder.read("ca.pem")?,
-            Secrecy::Public,
-        )?;
+        self.folder.replace(&below.join("ca.pem"), &self.folder.read("ca.pem")?, Secrecy::Public)?;
         Ok(issued)
     }
 
-    fn issue(
-        &self,
-        mut params: CertificateParams,
-        below: &Path,
-        ttl: Duration,
-        now: UnixSeconds,
-    ) -> Result<Issued, CertError> {
+    fn issue(&self, mut params: CertificateParams, below: &Path, ttl: Duration, now: UnixSeconds) -> Result<Issued, CertError> {
         if now > self.certificate.not_after {
             return Err(CertError::AuthorityExpired(self.folder.path().to_owned()));
         }
@@ -265,18 +238,12 @@ impl Authority {
         params.serial_number = Some(SerialNumber::from_slice(serial.as_bytes()));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
-        (params.not_before, params.not_after) =
-            validity(now, ttl, Some(self.certificate.not_after))?;
+        (params.not_before, params.not_after) = validity(now, ttl, Some(self.certificate.not_after))?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let signed = params.signed_by(&key, &self.issuer)?;
         self.folder.create_below(below)?;
-        self.folder.replace(
-            &below.join("key.pem"),
-            &key.serialize_pem(),
-            Secrecy::Private,
-        )?;
-        self.folder
-            .replace(&below.join("cert.pem"), &signed.pem(), Secrecy::Public)?;
+        self.folder.replace(&below.join("key.pem"), &key.serialize_pem(), Secrecy::Private)?;
+        self.folder.replace(&below.join("cert.pem"), &signed.pem(), Secrecy::Public)?;
         self.sign_crl(&self.revoked()?, now)?;
         let folder = self.folder.path().join(below);
         let identity = identity(&folder.join("cert.pem"), signed.der())?;
@@ -294,19 +261,13 @@ impl Authority {
 
 /// What a PEM certificate in the folder says.
 fn certificate(path: &Path, pem: &str) -> Result<CertificateIdentity, CertError> {
-    let der =
-        CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|why| CertError::Certificate {
-            path: path.to_owned(),
-            source: CertificateError::Der(why.to_string()),
-        })?;
+    let der = CertificateDer::from_pem_slice(pem.as_bytes())
+        .map_err(|why| CertError::Certificate { path: path.to_owned(), source: CertificateError::Der(why.to_string()) })?;
     identity(path, &der)
 }
 
 fn identity(path: &Path, der: &[u8]) -> Result<CertificateIdentity, CertError> {
-    CertificateIdentity::of_certificate(der).map_err(|source| CertError::Certificate {
-        path: path.to_owned(),
-        source,
-    })
+    CertificateIdentity::of_certificate(der).map_err(|source| CertError::Certificate { path: path.to_owned(), source })
 }
 
 fn common_name(text: &str) -> DistinguishedName {
@@ -326,16 +287,9 @@ fn random_serial() -> Result<Serial, CertError> {
 }
 
 /// From a little before `now`, for `ttl`, and no longer than the authority itself.
-fn validity(
-    now: UnixSeconds,
-    ttl: Duration,
-    end: Option<UnixSeconds>,
-) -> Result<(OffsetDateTime, OffsetDateTime), CertError> {
+fn validity(now: UnixSeconds, ttl: Duration, end: Option<UnixSeconds>) -> Result<(OffsetDateTime, OffsetDateTime), CertError> {
     let impossible = || CertError::Lifetime(ttl);
-    let seconds = i64::try_from(ttl.as_secs())
-        .ok()
-        .filter(|seconds| *seconds > 0)
-        .ok_or_else(impossible)?;
+    let seconds = i64::try_from(ttl.as_secs()).ok().filter(|seconds| *seconds > 0).ok_or_else(impossible)?;
     let last = now.0.checked_add(seconds).ok_or_else(impossible)?;
     let last = end.map_or(last, |end| last.min(end.0));
     let first = now.0.saturating_sub(CLOCK_SKEW);

@@ -147,11 +147,7 @@ impl FromStr for PolicyRef {
     /// A `/` in it, or `.yaml` or `.yml` at its end, makes it a file.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let file = text.contains('/') || text.ends_with(".yaml") || text.ends_with(".yml");
-        Ok(if file {
-            Self::File(PathBuf::from(text))
-        } else {
-            Self::Shipped(text.to_owned())
-        })
+        Ok(if file { Self::File(PathBuf::from(text)) } else { Self::Shipped(text.to_owned()) })
     }
 }
 
@@ -173,12 +169,10 @@ impl Config {
             Some(path) => Draft::load(path)?,
             None => Draft::default(),
         };
-        draft
-            .with_flags(flags)?
-            .complete(&Environment::of_this_process(), |path| {
-                use std::os::unix::fs::FileTypeExt as _;
-                std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
-            })
+        draft.with_flags(flags)?.complete(&Environment::of_this_process(), |path| {
+            use std::os::unix::fs::FileTypeExt as _;
+            std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+        })
     }
 }
 
@@ -187,9 +181,7 @@ impl Engine {
         match (address, tls) {
             (Address::Unix(path), _) => Ok(Self::Unix(path)),
             (Address::Tls(at), Some(tls)) => Ok(Self::Tls { at, tls }),
-            (Address::Tls(_), None) => {
-                Err("`engine_tls` with `certificate`, `key` and `ca` is missing")
-            }
+            (Address::Tls(_), None) => Err("`engine_tls` with `certificate`, `key` and `ca` is missing"),
             (Address::Activated, _) => Err("`fd://` is for a listener"),
         }
     }
@@ -201,10 +193,7 @@ impl Draft {
     /// # Errors
     /// The file cannot be read, or there is a mistake in it.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let read = |source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        };
+        let read = |source| ConfigError::Read { path: path.to_owned(), source };
         let text = std::fs::read_to_string(path).map_err(read)?;
         let base = std::path::absolute(path).map_err(read)?;
         let base = base.parent().unwrap_or(Path::new("/"));
@@ -218,18 +207,11 @@ impl Draft {
     pub fn parse(name: &str, text: &str, base: &Path) -> Result<Self, Box<Mistake>> {
         let source = Source { name, text };
         let options = serde_saphyr::options! { with_snippet: false };
-        let file: syntax::File = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| source.yaml(&error))?;
+        let file: syntax::File = serde_saphyr::from_str_with_options(text, options).map_err(|error| source.yaml(&error))?;
         let at = Reader { source, base };
-        let engine_tls = file.engine_tls.map(|tls| EngineTls {
-            certificate: base.join(tls.certificate),
-            key: base.join(tls.key),
-            ca: base.join(tls.ca),
-        });
-        let engine = file
-            .engine
-            .map(|engine| at.engine(engine, engine_tls.clone()))
-            .transpose()?;
+        let engine_tls =
+            file.engine_tls.map(|tls| EngineTls { certificate: base.join(tls.certificate), key: base.join(tls.key), ca: base.join(tls.ca) });
+        let engine = file.engine.map(|engine| at.engine(engine, engine_tls.clone())).transpose()?;
         let audit = match file.audit.to {
             AuditTarget::File(path) => AuditTarget::File(base.join(path)),
             other @ (AuditTarget::Journald | AuditTarget::Stderr | AuditTarget::Stdout) => other,
@@ -254,11 +236,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn engine(
-        self,
-        engine: Spanned<Address>,
-        tls: Option<EngineTls>,
-    ) -> Result<Engine, Box<Mistake>> {
+    fn engine(self, engine: Spanned<Address>, tls: Option<EngineTls>) -> Result<Engine, Box<Mistake>> {
         let at = engine.referenced;
         Engine::at(engine.value, tls).map_err(|why| {
             let help = "an engine is at `unix:///path`, or at `tls://host:port` with `engine_tls` beside it";
@@ -274,49 +252,27 @@ impl Reader<'_> {
             None => Ok(limits.value),
             Some(name) => {
                 let message = format!("`{name}` is zero, so nobody could ever be served");
-                Err(self
-                    .source
-                    .mistake(limits.referenced, message, "leave it out for its default"))
+                Err(self.source.mistake(limits.referenced, message, "leave it out for its default"))
             }
         }
     }
 
-    fn listeners(
-        self,
-        listen: &[Spanned<syntax::ListenText>],
-    ) -> Result<Vec<ListenConfig>, Box<Mistake>> {
+    fn listeners(self, listen: &[Spanned<syntax::ListenText>]) -> Result<Vec<ListenConfig>, Box<Mistake>> {
         let mut seen = BTreeMap::new();
         for listener in listen {
             let address = &listener.value.0.address;
             if seen.insert(address.clone(), ()).is_some() {
                 let help = "one listener for each address";
-                return Err(self.source.mistake(
-                    listener.referenced,
-                    format!("`{address}` is there twice"),
-                    help,
-                ));
+                return Err(self.source.mistake(listener.referenced, format!("`{address}` is there twice"), help));
             }
         }
-        listen
-            .iter()
-            .map(|listener| self.listener(listener))
-            .collect()
+        listen.iter().map(|listener| self.listener(listener)).collect()
     }
 
-    fn listener(
-        self,
-        listener: &Spanned<syntax::ListenText>,
-    ) -> Result<ListenConfig, Box<Mistake>> {
-        let mistake = |message: String, help: &str| {
-            Err(self.source.mistake(listener.referenced, message, help))
-        };
+    fn listener(self, listener: &Spanned<syntax::ListenText>) -> Result<ListenConfig, Box<Mistake>> {
+        let mistake = |message: String, help: &str| Err(self.source.mistake(listener.referenced, message, help));
         let written = &listener.value.0;
-        let files = match (
-            &written.certificate,
-            &written.key,
-            &written.client_ca,
-            &written.client_crl,
-        ) {
+        let files = match (&written.certificate, &written.key, &written.client_ca, &written.client_crl) {
             (Some(certificate), Some(key), Some(ca), crl) => Some(TlsFiles {
                 certificate: self.base.join(certificate),
                 key: self.base.join(key),
@@ -325,53 +281,29 @@ impl Reader<'_> {
             }),
             (None, None, None, None) => None,
             _ => {
-                return mistake(
-                    "`certificate`, `key` and `client_ca` go together".to_owned(),
-                    TLS_HELP,
-                );
+                return mistake("`certificate`, `key` and `client_ca` go together".to_owned(), TLS_HELP);
             }
         };
         let socket = written.group.is_some() || written.mode.is_some();
         match (&written.address, files) {
-            (Address::Unix(_), Some(_)) => mistake(
-                "a unix socket has no certificate".to_owned(),
-                "the peer's uid and gid say who it is",
-            ),
-            (Address::Unix(path), None) => {
-                match mode(written.mode.as_deref(), written.group.is_some()) {
-                    Some(mode) => Ok(ListenConfig::Unix {
-                        path: path.clone(),
-                        group: written.group.clone(),
-                        mode,
-                    }),
-                    None => mistake(
-                        format!(
-                            "`{}` is not a mode for a socket",
-                            written.mode.as_deref().unwrap_or_default()
-                        ),
-                        "expected octal digits with read and write for the owner, as in `0600` or `0660`",
-                    ),
-                }
+            (Address::Unix(_), Some(_)) => mistake("a unix socket has no certificate".to_owned(), "the peer's uid and gid say who it is"),
+            (Address::Unix(path), None) => match mode(written.mode.as_deref(), written.group.is_some()) {
+                Some(mode) => Ok(ListenConfig::Unix { path: path.clone(), group: written.group.clone(), mode }),
+                None => mistake(
+                    format!("`{}` is not a mode for a socket", written.mode.as_deref().unwrap_or_default()),
+                    "expected octal digits with read and write for the owner, as in `0600` or `0660`",
+                ),
+            },
+            (Address::Activated | Address::Tls(_), _) if socket => {
+                mistake("`group` and `mode` are for a unix socket of our own".to_owned(), "take them out")
             }
-            (Address::Activated | Address::Tls(_), _) if socket => mistake(
-                "`group` and `mode` are for a unix socket of our own".to_owned(),
-                "take them out",
-            ),
             (Address::Activated, tls) => Ok(ListenConfig::Activated { tls }),
-            (Address::Tls(at), Some(files)) => Ok(ListenConfig::Tls {
-                at: at.clone(),
-                files,
-            }),
-            (Address::Tls(at), None) => {
-                mistake(format!("`tls://{at}` needs certificates"), TLS_HELP)
-            }
+            (Address::Tls(at), Some(files)) => Ok(ListenConfig::Tls { at: at.clone(), files }),
+            (Address::Tls(at), None) => mistake(format!("`tls://{at}` needs certificates"), TLS_HELP),
         }
     }
 
-    fn clients(
-        self,
-        entries: Vec<Spanned<syntax::ClientEntry>>,
-    ) -> Result<Vec<Client>, Box<Mistake>> {
+    fn clients(self, entries: Vec<Spanned<syntax::ClientEntry>>) -> Result<Vec<Client>, Box<Mistake>> {
         let mut names = BTreeMap::new();
         let mut matches = BTreeMap::new();
         let mut clients = Vec::with_capacity(entries.len());
@@ -380,20 +312,12 @@ impl Reader<'_> {
             let name = entry.value.name;
             if names.insert(name.clone(), ()).is_some() {
                 let help = "the name says in audit records who it was: give each its own";
-                return Err(self.source.mistake(
-                    entry.referenced,
-                    format!("two clients are called `{name}`"),
-                    help,
-                ));
+                return Err(self.source.mistake(entry.referenced, format!("two clients are called `{name}`"), help));
             }
             if let Some(other) = matches.insert(client.matcher.clone(), name.clone()) {
-                let message = format!(
-                    "`{name}` matches exactly who `{other}` matches, so both would be refused"
-                );
+                let message = format!("`{name}` matches exactly who `{other}` matches, so both would be refused");
                 let help = "make one of the two narrower, or take it out";
-                return Err(self
-                    .source
-                    .mistake(entry.value.matches.referenced, message, help));
+                return Err(self.source.mistake(entry.value.matches.referenced, message, help));
             }
             clients.push(client);
         }
@@ -407,16 +331,11 @@ impl Reader<'_> {
         let peer = written.uid.is_some() || written.gid.is_some();
         if !certificate && !peer {
             let help = "write one or more of `uri`, `dns`, `spki`, `uid` and `gid`";
-            return Err(self
-                .source
-                .mistake(matches.referenced, "this matches everyone", help));
+            return Err(self.source.mistake(matches.referenced, "this matches everyone", help));
         }
         if certificate && peer {
-            let message =
-                "this matches nobody: a client has a certificate or is a socket's peer, never both";
-            return Err(self
-                .source
-                .mistake(matches.referenced, message, "make two entries of it"));
+            let message = "this matches nobody: a client has a certificate or is a socket's peer, never both";
+            return Err(self.source.mistake(matches.referenced, message, "make two entries of it"));
         }
         let policy = match entry.value.policy.parse() {
             Ok(PolicyRef::File(path)) => PolicyRef::File(self.base.join(path)),
@@ -425,13 +344,7 @@ impl Reader<'_> {
         };
         Ok(Client {
             name: Some(entry.value.name.clone()),
-            matcher: Matcher {
-                uri: written.uri,
-                dns: written.dns,
-                spki: written.spki,
-                uid: written.uid,
-                gid: written.gid,
-            },
+            matcher: Matcher { uri: written.uri, dns: written.dns, spki: written.spki, uid: written.uid, gid: written.gid },
             policy,
             tenant: entry.value.tenant.clone(),
         })

@@ -227,7 +227,8 @@ impl Engine {
             })?,
             Err(_) => return Err(failed(std::io::ErrorKind::TimedOut.into())),
         };
-        let (sender, connection) = http1::Builder::new().max_buf_size(256 << 10).handshake(TokioIo::new(stream)).await.map_err(EngineError::Exchange)?;
+        let (sender, connection) =
+            http1::Builder::new().max_buf_size(256 << 10).handshake(TokioIo::new(stream)).await.map_err(EngineError::Exchange)?;
         tokio::task::spawn_local(async move {
             // How it ended is told by the exchange that it carried.
             let _ = connection.with_upgrades().await;

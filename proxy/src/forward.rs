@@ -19,14 +19,14 @@ use tokio::sync::mpsc;
 
 use crate::answer;
 use crate::audit::Open;
+use crate::clients::Known;
 use crate::dial::{Aborted, Answered, EngineError, EngineStream, Upload, build, head as request_head};
 use crate::receive::{Head, ReceiveError, Receiver, Remaining};
 use crate::relay::{End, Moved, relay};
 use crate::resolve::{About, parse};
 use crate::respond::Refusal;
-use crate::vet::Vet;
-use crate::clients::Known;
 use crate::serve::{Shared, may_last, recheck, refuse};
+use crate::vet::Vet;
 
 /// What follows a request on its connection.
 #[derive(Debug)]
@@ -96,11 +96,17 @@ impl Exchange<'_> {
         // The engine's own text names the id of the container that has the name, whoever it belongs to.
         if answered.response.status() == StatusCode::CONFLICT && matches!(operation.id, OperationId::ContainerCreate | OperationId::ContainerRename) {
             let name = self.permitted.request().query.text("name");
-            let refusal = Refusal::Conflict(format!("Conflict. The container name \"{name}\" is already in use. You have to remove (or rename) that container to be able to reuse that name."));
+            let refusal = Refusal::Conflict(format!(
+                "Conflict. The container name \"{name}\" is already in use. You have to remove (or rename) that container to be able to reuse that name."
+            ));
             let good = refuse(&mut receiver, open, &refusal, head_only).await;
             return if good && !head.close { Next::Another(receiver) } else { Next::Over };
         }
-        let result = if self.is_read(&answered) { self.give_read(&mut receiver, answered, head, open).await } else { self.give(&mut receiver, answered, head, open).await };
+        let result = if self.is_read(&answered) {
+            self.give_read(&mut receiver, answered, head, open).await
+        } else {
+            self.give(&mut receiver, answered, head, open).await
+        };
         match result {
             Ok(()) if !head.close && !open.upload_unfinished => Next::Another(receiver),
             Ok(()) | Err(()) => Next::Over,
@@ -324,7 +330,11 @@ impl Exchange<'_> {
             }
             OperationId::VolumeCreate => {
                 // "201" is also the answer to the name of somebody else's volume.
-                if owner(body).as_deref() == Some(self.known.tenant.as_str()) { Ok(body.to_vec()) } else { Err(Refusal::Raced("a volume of this name exists".to_owned())) }
+                if owner(body).as_deref() == Some(self.known.tenant.as_str()) {
+                    Ok(body.to_vec())
+                } else {
+                    Err(Refusal::Raced("a volume of this name exists".to_owned()))
+                }
             }
             operation => Ok(answer::rewrite(operation, self.permitted.rows(), &self.known.policy, &self.known.tenant, body)?),
         }
@@ -453,7 +463,12 @@ impl Exchange<'_> {
             };
         }
         let (response, _) = answered.into_parts();
-        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("application/vnd.docker.raw-stream").to_owned();
+        let kind = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok())
+            .unwrap_or("application/vnd.docker.raw-stream")
+            .to_owned();
         let Ok((mut engine, first)) = take_over(response).await else { return Next::Over };
         // A client that did not ask for an upgrade gets what the engine gives one: 200, and the same bytes.
         let reply = match &head.upgrade {
@@ -575,10 +590,12 @@ async fn send<S: End>(receiver: &mut Receiver<S>, bytes: &[u8]) -> Result<(), ()
 /// The result of a future if it is there already.
 async fn futures_now<F: Future>(future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
-    std::future::poll_fn(|cx| std::task::Poll::Ready(match future.as_mut().poll(cx) {
-        std::task::Poll::Ready(output) => Some(output),
-        std::task::Poll::Pending => None,
-    }))
+    std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(match future.as_mut().poll(cx) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        })
+    })
     .await
 }
 
@@ -616,4 +633,3 @@ fn owner(body: &[u8]) -> Option<String> {
     }
     parse::<Volume>(body).ok().and_then(|volume| volume.labels).and_then(|mut labels| labels.remove(OWNER_LABEL))
 }
-

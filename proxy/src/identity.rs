@@ -67,9 +67,7 @@ impl Identity {
     #[must_use]
     pub fn valid_at(&self, now: UnixSeconds) -> bool {
         match self {
-            Self::Certificate(certificate) => {
-                (certificate.not_before..=certificate.not_after).contains(&now)
-            }
+            Self::Certificate(certificate) => (certificate.not_before..=certificate.not_after).contains(&now),
             Self::Peer(_) => true,
         }
     }
@@ -98,18 +96,11 @@ impl CertificateIdentity {
             hash.update(bytes);
         };
         self.uris.iter().for_each(|uri| feed(b'u', uri.as_bytes()));
-        self.dns_names
-            .iter()
-            .for_each(|name| feed(b'd', name.as_bytes()));
+        self.dns_names.iter().for_each(|name| feed(b'd', name.as_bytes()));
         if self.uris.is_empty() && self.dns_names.is_empty() {
             feed(b'k', &self.spki.0);
         }
-        let digest: String = hash
-            .finalize()
-            .iter()
-            .take(20)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest: String = hash.finalize().iter().take(20).map(|byte| format!("{byte:02x}")).collect();
         match self.readable_name() {
             Some(name) => Tenant::derived("cert", format_args!("{name}:{digest}")),
             None => Tenant::derived("cert", digest),
@@ -120,11 +111,7 @@ impl CertificateIdentity {
     fn readable_name(&self) -> Option<String> {
         let last = |uri: &String| uri.rsplit(['/', ':']).next().map(str::to_owned);
         let first = |name: &String| name.split('.').next().map(str::to_owned);
-        let name = self
-            .uris
-            .first()
-            .and_then(last)
-            .or_else(|| self.dns_names.first().and_then(first))?;
+        let name = self.uris.first().and_then(last).or_else(|| self.dns_names.first().and_then(first))?;
         let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
         let name: String = name.chars().filter(plain).take(32).collect();
         (!name.is_empty()).then_some(name)
@@ -135,16 +122,10 @@ impl CertificateIdentity {
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Certificate(certificate) => {
-                match certificate
-                    .uris
-                    .first()
-                    .or_else(|| certificate.dns_names.first())
-                {
-                    Some(name) => f.write_str(name),
-                    None => write!(f, "{}", certificate.spki),
-                }
-            }
+            Self::Certificate(certificate) => match certificate.uris.first().or_else(|| certificate.dns_names.first()) {
+                Some(name) => f.write_str(name),
+                None => write!(f, "{}", certificate.spki),
+            },
             Self::Peer(peer) => write!(f, "uid {}", peer.uid),
         }
     }
@@ -172,14 +153,7 @@ mod tests {
         for (now, expected) in [(99, false), (100, true), (200, true), (201, false)] {
             assert_eq!(identity.valid_at(UnixSeconds(now)), expected, "{now}");
         }
-        assert!(
-            Identity::Peer(PeerIdentity {
-                uid: 0,
-                gid: 0,
-                pid: None
-            })
-            .valid_at(UnixSeconds(i64::MAX))
-        );
+        assert!(Identity::Peer(PeerIdentity { uid: 0, gid: 0, pid: None }).valid_at(UnixSeconds(i64::MAX)));
     }
 
     #[test]
@@ -195,44 +169,20 @@ mod tests {
             certificate(&[], &["a.example.org", "b.example.org"]),
             certificate(&[], &[]),
         ];
-        let tenants: std::collections::BTreeSet<_> = cases
-            .iter()
-            .map(|c| Identity::Certificate(c.clone()).tenant())
-            .collect();
+        let tenants: std::collections::BTreeSet<_> = cases.iter().map(|c| Identity::Certificate(c.clone()).tenant()).collect();
         assert_eq!(tenants.len(), cases.len());
         for tenant in &tenants {
-            assert!(
-                tenant.as_str().parse::<Tenant>().is_err(),
-                "a chosen tenant could be {tenant}"
-            );
-            assert!(
-                tenant
-                    .as_str()
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || ":._-".contains(c)),
-                "{tenant}"
-            );
+            assert!(tenant.as_str().parse::<Tenant>().is_err(), "a chosen tenant could be {tenant}");
+            assert!(tenant.as_str().chars().all(|c| c.is_ascii_alphanumeric() || ":._-".contains(c)), "{tenant}");
         }
-        let peer = Identity::Peer(PeerIdentity {
-            uid: 1000,
-            gid: 1000,
-            pid: Some(7),
-        });
+        let peer = Identity::Peer(PeerIdentity { uid: 1000, gid: 1000, pid: Some(7) });
         assert_eq!(peer.tenant().as_str(), "uid:1000");
     }
 
     #[test]
     fn a_renewed_certificate_keeps_its_tenant() {
         let old = certificate(&["seawall:client/a"], &[]);
-        let new = CertificateIdentity {
-            spki: SpkiPin([8; 32]),
-            serial: Serial::from_der_bytes(&[2]),
-            not_after: UnixSeconds(900),
-            ..old.clone()
-        };
-        assert_eq!(
-            Identity::Certificate(old).tenant(),
-            Identity::Certificate(new).tenant()
-        );
+        let new = CertificateIdentity { spki: SpkiPin([8; 32]), serial: Serial::from_der_bytes(&[2]), not_after: UnixSeconds(900), ..old.clone() };
+        assert_eq!(Identity::Certificate(old).tenant(), Identity::Certificate(new).tenant());
     }
 }

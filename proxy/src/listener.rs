@@ -41,9 +41,7 @@ pub enum ListenError {
     #[error("`fd://`: systemd passed no sockets (`LISTEN_FDS` is not for this process)")]
     NoneActivated,
     /// A TCP socket from systemd, but no certificates for it.
-    #[error(
-        "`fd://`: socket {0} is TCP, and there are no certificates for it: plain TCP is never served"
-    )]
+    #[error("`fd://`: socket {0} is TCP, and there are no certificates for it: plain TCP is never served")]
     PlainTcp(usize),
     /// Somebody answers there.
     #[error("`{}` is in use: another process answers there", .0.display())]
@@ -52,9 +50,7 @@ pub enum ListenError {
     #[error("`{}` is there and is no socket: it is left alone", .0.display())]
     NotASocket(PathBuf),
     /// The group has no number.
-    #[error(
-        "there is no group `{0}` in `/etc/group`: a group from elsewhere can be given by number"
-    )]
+    #[error("there is no group `{0}` in `/etc/group`: a group from elsewhere can be given by number")]
     NoGroup(String),
     /// A step failed.
     #[error("cannot {what} `{at}`")]
@@ -86,15 +82,8 @@ pub struct Listener {
 
 #[derive(Debug)]
 enum Socket {
-    Tls {
-        listener: TcpListener,
-        source: Arc<TlsSource>,
-        _follower: Follower,
-    },
-    Unix {
-        listener: UnixListener,
-        _file: Option<socket::SocketFile>,
-    },
+    Tls { listener: TcpListener, source: Arc<TlsSource>, _follower: Follower },
+    Unix { listener: UnixListener, _file: Option<socket::SocketFile> },
 }
 
 /// The task that looks at the certificate files; it ends with its listener.
@@ -168,29 +157,16 @@ impl Listener {
     ///
     /// # Errors
     /// Any [`ListenError`]; nothing is left open then.
-    pub fn bind(
-        config: &ListenConfig,
-        limits: Limits,
-        gate: &Arc<Gate>,
-    ) -> Result<Vec<Self>, ListenError> {
+    pub fn bind(config: &ListenConfig, limits: Limits, gate: &Arc<Gate>) -> Result<Vec<Self>, ListenError> {
         let sockets = match config {
             ListenConfig::Activated { tls } => activated(tls.as_ref())?,
             ListenConfig::Tls { at, files } => vec![Socket::tls(socket::tcp(at)?, files)?],
             ListenConfig::Unix { path, group, mode } => {
                 let (listener, file) = socket::unix(path, group.as_deref(), *mode)?;
-                vec![Socket::Unix {
-                    listener,
-                    _file: Some(file),
-                }]
+                vec![Socket::Unix { listener, _file: Some(file) }]
             }
         };
-        let listener = |socket| Self {
-            socket,
-            gate: Arc::clone(gate),
-            limits,
-            handshakes: JoinSet::new(),
-            failing: false,
-        };
+        let listener = |socket| Self { socket, gate: Arc::clone(gate), limits, handshakes: JoinSet::new(), failing: false };
         Ok(sockets.into_iter().map(listener).collect())
     }
 
@@ -269,18 +245,12 @@ impl Socket {
     fn tls(listener: TcpListener, files: &TlsFiles) -> Result<Self, ListenError> {
         let source = Arc::new(TlsSource::new(files)?);
         let follower = tokio::spawn(Arc::clone(&source).follow()).abort_handle();
-        Ok(Self::Tls {
-            listener,
-            source,
-            _follower: Follower(follower),
-        })
+        Ok(Self::Tls { listener, source, _follower: Follower(follower) })
     }
 
     async fn next(&self) -> io::Result<Next> {
         match self {
-            Self::Tls {
-                listener, source, ..
-            } => {
+            Self::Tls { listener, source, .. } => {
                 let (stream, address) = listener.accept().await?;
                 Ok(Next::Tls(stream, address, Arc::clone(source)))
             }
@@ -291,11 +261,7 @@ impl Socket {
 
 /// The sockets that systemd passed, each as what it is.
 fn activated(tls: Option<&TlsFiles>) -> Result<Vec<Socket>, ListenError> {
-    let failed = |source| ListenError::Io {
-        what: "take",
-        at: "fd://".to_owned(),
-        source,
-    };
+    let failed = |source| ListenError::Io { what: "take", at: "fd://".to_owned(), source };
     let mut passed = listenfd::ListenFd::from_env();
     let mut sockets = Vec::with_capacity(passed.len());
     for index in 0..passed.len() {
@@ -303,50 +269,26 @@ fn activated(tls: Option<&TlsFiles>) -> Result<Vec<Socket>, ListenError> {
         if let Ok(Some(listener)) = passed.take_unix_listener(index) {
             listener.set_nonblocking(true).map_err(failed)?;
             let listener = UnixListener::from_std(listener).map_err(failed)?;
-            sockets.push(Socket::Unix {
-                listener,
-                _file: None,
-            });
+            sockets.push(Socket::Unix { listener, _file: None });
         } else if let Some(listener) = passed.take_tcp_listener(index).map_err(failed)? {
             let files = tls.ok_or(ListenError::PlainTcp(index))?;
             listener.set_nonblocking(true).map_err(failed)?;
-            sockets.push(Socket::tls(
-                TcpListener::from_std(listener).map_err(failed)?,
-                files,
-            )?);
+            sockets.push(Socket::tls(TcpListener::from_std(listener).map_err(failed)?, files)?);
         }
     }
-    if sockets.is_empty() {
-        Err(ListenError::NoneActivated)
-    } else {
-        Ok(sockets)
-    }
+    if sockets.is_empty() { Err(ListenError::NoneActivated) } else { Ok(sockets) }
 }
 
 fn unix_arrival(stream: UnixStream, gate: &Arc<Gate>) -> Arrival {
-    let refused = |identity, why| {
-        Arrival::Refused(Refusal {
-            address: None,
-            identity,
-            why,
-        })
-    };
+    let refused = |identity, why| Arrival::Refused(Refusal { address: None, identity, why });
     let identity = match stream.peer_cred() {
-        Ok(peer) => Identity::Peer(PeerIdentity {
-            uid: peer.uid(),
-            gid: peer.gid(),
-            pid: peer.pid(),
-        }),
+        Ok(peer) => Identity::Peer(PeerIdentity { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() }),
         Err(error) => return refused(None, Refused::Peer(error)),
     };
     match gate.enter(&identity) {
-        Ok(ticket) => Arrival::Accepted(Box::new(Accepted {
-            stream: Stream::Unix(stream),
-            identity,
-            trust: Trust::in_peer(),
-            ticket,
-            address: None,
-        })),
+        Ok(ticket) => {
+            Arrival::Accepted(Box::new(Accepted { stream: Stream::Unix(stream), identity, trust: Trust::in_peer(), ticket, address: None }))
+        }
         Err(full) => refused(Some(identity), full.into()),
     }
 }
@@ -364,10 +306,7 @@ impl Handshake {
         let result = match tokio::time::timeout(deadline, self.prove(stream)).await {
             Ok(Ok(proven)) => {
                 identity = Some(proven.identity.clone());
-                self.gate
-                    .enter(&proven.identity)
-                    .map(|ticket| (proven, ticket))
-                    .map_err(Refused::from)
+                self.gate.enter(&proven.identity).map(|ticket| (proven, ticket)).map_err(Refused::from)
             }
             Ok(Err(why)) => Err(why),
             Err(_) => Err(Refused::Slow(deadline)),
@@ -380,11 +319,7 @@ impl Handshake {
                 ticket,
                 address: Some(self.address),
             })),
-            Err(why) => Arrival::Refused(Refusal {
-                address: Some(self.address),
-                identity,
-                why,
-            }),
+            Err(why) => Arrival::Refused(Refusal { address: Some(self.address), identity, why }),
         }
     }
 
@@ -395,20 +330,11 @@ impl Handshake {
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&accepting.config));
         let stream = acceptor.accept(stream).await.map_err(Refused::Handshake)?;
         let anonymous = || Refused::Handshake(io::Error::other("the client sent no certificate"));
-        let chain = stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .ok_or_else(anonymous)?
-            .to_vec();
+        let chain = stream.get_ref().1.peer_certificates().ok_or_else(anonymous)?.to_vec();
         let leaf = chain.first().ok_or_else(anonymous)?;
         let identity = Identity::Certificate(CertificateIdentity::of_certificate(leaf)?);
         let trust = Trust::in_chain(&self.source, &accepting, chain, &identity);
-        Ok(Proven {
-            stream: Stream::Tls(Box::new(stream)),
-            identity,
-            trust,
-        })
+        Ok(Proven { stream: Stream::Tls(Box::new(stream)), identity, trust })
     }
 }
 

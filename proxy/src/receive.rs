@@ -141,7 +141,11 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
 
     fn parse(&mut self) -> Result<Option<Head>, ReceiveError> {
         let Some((head, length)) = head::parse(&self.buffer)? else {
-            return if self.buffer.len() > self.bounds.head { Err(ReceiveError::TooLarge { what: "head", limit: self.bounds.head }) } else { Ok(None) };
+            return if self.buffer.len() > self.bounds.head {
+                Err(ReceiveError::TooLarge { what: "head", limit: self.bounds.head })
+            } else {
+                Ok(None)
+            };
         };
         if length > self.bounds.head {
             return Err(ReceiveError::TooLarge { what: "head", limit: self.bounds.head });
@@ -158,8 +162,12 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
         let limit = self.bounds.body;
         match framing {
             Framing::None | Framing::Length(0) => Ok(Bytes::new()),
-            Framing::Length(length) if usize::try_from(length).map_or(true, |length| length > limit) => Err(ReceiveError::TooLarge { what: "body", limit }),
-            Framing::Length(_) | Framing::Chunked => timeout(self.bounds.patience.max(Duration::from_secs(30)), self.collect(framing, limit)).await.unwrap_or(Err(ReceiveError::Slow)),
+            Framing::Length(length) if usize::try_from(length).map_or(true, |length| length > limit) => {
+                Err(ReceiveError::TooLarge { what: "body", limit })
+            }
+            Framing::Length(_) | Framing::Chunked => {
+                timeout(self.bounds.patience.max(Duration::from_secs(30)), self.collect(framing, limit)).await.unwrap_or(Err(ReceiveError::Slow))
+            }
         }
     }
 

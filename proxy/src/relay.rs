@@ -122,7 +122,13 @@ impl Way {
     }
 
     /// Reads once and writes what the other side takes.
-    fn pump(&mut self, cx: &mut Context<'_>, from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin), scratch: &mut [u8]) -> Poll<io::Result<()>> {
+    fn pump(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        scratch: &mut [u8],
+    ) -> Poll<io::Result<()>> {
         let mut buffer = ReadBuf::new(scratch);
         ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
         let read = buffer.filled();

@@ -78,11 +78,16 @@ impl Refusal {
             Self::Receive(ReceiveError::TooLarge { what: "head", .. }) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, true),
             Self::Receive(ReceiveError::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, true),
             Self::Receive(ReceiveError::Version) => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, true),
-            Self::Receive(ReceiveError::Chunked(_) | ReceiveError::Gone(_) | ReceiveError::Head(_) | ReceiveError::Method(_)) => (StatusCode::BAD_REQUEST, true),
+            Self::Receive(ReceiveError::Chunked(_) | ReceiveError::Gone(_) | ReceiveError::Head(_) | ReceiveError::Method(_)) => {
+                (StatusCode::BAD_REQUEST, true)
+            }
         };
         let text = self.to_string();
         // These stand as the engine would say them.
-        let engines_own = matches!(self, Self::Conflict(_) | Self::Denied(_) | Self::Missing(_) | Self::Decode(DecodeError::NoSuchOperation | DecodeError::Version { .. }));
+        let engines_own = matches!(
+            self,
+            Self::Conflict(_) | Self::Denied(_) | Self::Missing(_) | Self::Decode(DecodeError::NoSuchOperation | DecodeError::Version { .. })
+        );
         Reply { status, message: if engines_own { text } else { format!("seawall: {text}") }, close }
     }
 }

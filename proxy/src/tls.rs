@@ -71,10 +71,7 @@ impl TlsSource {
     /// A file that cannot be read, or holds no PEM of its kind.
     pub fn new(files: &TlsFiles) -> Result<Self, TlsError> {
         Loaded::read(files)?;
-        Ok(Self {
-            files: files.clone(),
-            current: watch::Sender::new(None),
-        })
+        Ok(Self { files: files.clone(), current: watch::Sender::new(None) })
     }
 
     /// Reads the files again, and uses them if all are good.
@@ -84,25 +81,16 @@ impl TlsSource {
     pub async fn reload(&self) -> Result<Reload, TlsError> {
         let files = self.files.clone();
         let work = move || Loaded::read(&files).and_then(Accepting::new);
-        let fresh = tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| TlsError::Interrupted)??;
+        let fresh = tokio::task::spawn_blocking(work).await.map_err(|_| TlsError::Interrupted)??;
         let changed = self.current.send_if_modified(|current| match current {
             Some(old) if old.stamp == fresh.stamp => false,
             old => {
                 let generation = old.as_ref().map_or(0, |old| old.generation.wrapping_add(1));
-                *old = Some(Arc::new(Accepting {
-                    generation,
-                    ..fresh
-                }));
+                *old = Some(Arc::new(Accepting { generation, ..fresh }));
                 true
             }
         });
-        Ok(if changed {
-            Reload::Changed
-        } else {
-            Reload::Same
-        })
+        Ok(if changed { Reload::Changed } else { Reload::Same })
     }
 
     /// Looks at the files each second, for as long as it is polled, and reloads when they changed. Each bad state of them is
@@ -112,11 +100,7 @@ impl TlsSource {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let stamp = Stamp::of(&self.files);
-            let known = self
-                .current
-                .borrow()
-                .as_ref()
-                .map(|current| current.stamp.clone());
+            let known = self.current.borrow().as_ref().map(|current| current.stamp.clone());
             if known.as_ref() == Some(&stamp) || bad.as_ref() == Some(&stamp) {
                 continue;
             }
@@ -141,19 +125,12 @@ impl TlsSource {
     }
 
     /// Asks the verifier in use now about a chain that an earlier one accepted.
-    fn verify(
-        &self,
-        chain: &[CertificateDer<'static>],
-        now: UnixSeconds,
-    ) -> Result<Arc<Accepting>, Distrust> {
+    fn verify(&self, chain: &[CertificateDer<'static>], now: UnixSeconds) -> Result<Arc<Accepting>, Distrust> {
         let current = self.current.borrow().clone().ok_or(Distrust::Unverified)?;
         let (leaf, others) = chain.split_first().ok_or(Distrust::Unverified)?;
         let seconds = u64::try_from(now.0).map_err(|_| Distrust::Expired)?;
         let at = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        current
-            .verifier
-            .verify_client_cert(leaf, others, at)
-            .map_err(|why| Distrust::Refused(why.to_string()))?;
+        current.verifier.verify_client_cert(leaf, others, at).map_err(|why| Distrust::Refused(why.to_string()))?;
         Ok(current)
     }
 }
@@ -165,8 +142,7 @@ impl Accepting {
         for ca in loaded.client_ca {
             roots.add(ca).map_err(TlsError::ClientCa)?;
         }
-        let mut verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
         if let Some(lists) = loaded.client_crl {
             verifier = verifier.with_crls(lists).enforce_revocation_expiration();
         }
@@ -182,12 +158,7 @@ impl Accepting {
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
         config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self {
-            config: Arc::new(config),
-            verifier,
-            stamp: loaded.stamp,
-            generation: 0,
-        })
+        Ok(Self { config: Arc::new(config), verifier, stamp: loaded.stamp, generation: 0 })
     }
 }
 
@@ -238,19 +209,9 @@ impl Trust {
     }
 
     /// Trust in a chain that `by`, of `source`, has just accepted in a handshake.
-    pub(crate) fn in_chain(
-        source: &Arc<TlsSource>,
-        by: &Accepting,
-        chain: Vec<CertificateDer<'static>>,
-        identity: &Identity,
-    ) -> Self {
+    pub(crate) fn in_chain(source: &Arc<TlsSource>, by: &Accepting, chain: Vec<CertificateDer<'static>>, identity: &Identity) -> Self {
         let last = std::sync::Mutex::new((by.generation, UnixSeconds::now()));
-        let verified = Verified {
-            source: Arc::clone(source),
-            chain,
-            identity: identity.clone(),
-            last,
-        };
+        let verified = Verified { source: Arc::clone(source), chain, identity: identity.clone(), last };
         Self(Basis::Certificate(Box::new(verified)))
     }
 
@@ -266,16 +227,8 @@ impl Trust {
         if !verified.identity.valid_at(now) {
             return Err(Distrust::Expired);
         }
-        let mut last = verified
-            .last
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let current = verified
-            .source
-            .current
-            .borrow()
-            .as_ref()
-            .is_some_and(|c| c.generation == last.0);
+        let mut last = verified.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let current = verified.source.current.borrow().as_ref().is_some_and(|c| c.generation == last.0);
         let fresh = (0..ASK_AGAIN_AFTER).contains(&now.0.saturating_sub(last.1.0));
         if current && fresh {
             return Ok(());
@@ -300,12 +253,7 @@ impl Trust {
             let Identity::Certificate(certificate) = &verified.identity else {
                 return Distrust::Unverified;
             };
-            let left = certificate
-                .not_after
-                .0
-                .saturating_sub(now.0)
-                .saturating_add(1)
-                .min(ASK_AGAIN_AFTER);
+            let left = certificate.not_after.0.saturating_sub(now.0).saturating_add(1).min(ASK_AGAIN_AFTER);
             let pause = Duration::from_secs(u64::try_from(left).unwrap_or(1));
             tokio::select! {
                 _ = changes.changed() => {}
@@ -325,9 +273,7 @@ pub struct EngineConnector {
 
 impl std::fmt::Debug for EngineConnector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EngineConnector")
-            .field("at", &self.at)
-            .finish_non_exhaustive()
+        f.debug_struct("EngineConnector").field("at", &self.at).finish_non_exhaustive()
     }
 }
 
@@ -350,13 +296,8 @@ impl EngineConnector {
             .map_err(TlsError::Certificate)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = rustls::client::Resumption::disabled();
-        let name = ServerName::try_from(at.host.clone())
-            .map_err(|_| TlsError::EngineName(at.host.clone()))?;
-        Ok(Self {
-            at: at.clone(),
-            name,
-            connector: Arc::new(config).into(),
-        })
+        let name = ServerName::try_from(at.host.clone()).map_err(|_| TlsError::EngineName(at.host.clone()))?;
+        Ok(Self { at: at.clone(), name, connector: Arc::new(config).into() })
     }
 
     /// A new connection, after its handshake.

@@ -197,7 +197,10 @@ async fn download(target: &Shared, way: Way) -> anyhow::Result<()> {
 async fn upload(target: &Shared, way: Way) -> anyhow::Result<()> {
     const CHUNK: usize = 32 << 10;
     let mut wire = target.connect(way, SMALL).await?;
-    let head = format!("PUT /v1.51/containers/{}/archive?path=/ HTTP/1.1\r\nHost: docker\r\nContent-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n", container_id());
+    let head = format!(
+        "PUT /v1.51/containers/{}/archive?path=/ HTTP/1.1\r\nHost: docker\r\nContent-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n",
+        container_id()
+    );
     wire.stream.write_all(head.as_bytes()).await?;
     let mut chunk = format!("{CHUNK:x}\r\n").into_bytes();
     chunk.resize(chunk.len() + CHUNK, 0);
@@ -212,7 +215,10 @@ async fn upload(target: &Shared, way: Way) -> anyhow::Result<()> {
 /// The median of round trips through a hijacked connection.
 async fn echo(target: &Shared, way: Way, times: u32) -> anyhow::Result<Duration> {
     let mut wire = target.connect(way, SMALL).await?;
-    let attach = format!("POST /v1.51/containers/{}/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n", container_id());
+    let attach = format!(
+        "POST /v1.51/containers/{}/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
+        container_id()
+    );
     let head = timeout(Duration::from_secs(3), wire.ask(attach.as_bytes())).await.context("no answer to attach")??;
     if head.status() != "101" {
         bail!("refused: {}", head.status());

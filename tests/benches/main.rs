@@ -18,7 +18,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 
-const USAGE: &str = "usage: bench micro | bench run --seawall BINARY [--haproxy BINARY] [--rounds N] [--only TEXT]... | bench stub UNIX [TLS-PORT PKI]";
+const USAGE: &str =
+    "usage: bench micro | bench run --seawall BINARY [--haproxy BINARY] [--rounds N] [--only TEXT]... | bench stub UNIX [TLS-PORT PKI]";
 
 /// What `bench run` is told.
 #[derive(Debug, Default)]

@@ -46,7 +46,9 @@ impl Row {
         match self.median(kind) {
             Some(Measured { value, beside }) if *value < 10.0 => format!("{value:.3} ({beside})"),
             Some(Measured { value, beside }) => format!("{value:.1} ({beside})"),
-            None => self.cells.iter().filter(|(of, _)| *of == kind).find_map(|(_, cell)| cell.as_ref().err().cloned()).unwrap_or_else(|| "-".to_owned()),
+            None => {
+                self.cells.iter().filter(|(of, _)| *of == kind).find_map(|(_, cell)| cell.as_ref().err().cloned()).unwrap_or_else(|| "-".to_owned())
+            }
         }
     }
 
@@ -82,7 +84,10 @@ impl Table {
             let [direct, haproxy, seawall] = [Kind::Direct, Kind::Haproxy, Kind::Seawall].map(|kind| row.cell(kind));
             writeln!(out, "| {} | {} | {direct} | {haproxy} | {seawall} | {ratio} | {goal} | {met} |", row.name, row.unit)?;
         }
-        writeln!(out, "\nCPU is that of the target's process (utime + stime). HAProxy: tests/benches/haproxy.cfg. Seawall: policy `ci`, audit to a file in memory.")?;
+        writeln!(
+            out,
+            "\nCPU is that of the target's process (utime + stime). HAProxy: tests/benches/haproxy.cfg. Seawall: policy `ci`, audit to a file in memory."
+        )?;
         Ok(())
     }
 }

@@ -135,8 +135,12 @@ audit:
         let began = Instant::now();
         let process = match (kind, &self.haproxy) {
             (Kind::Direct, _) | (Kind::Haproxy, None) => None,
-            (Kind::Haproxy, Some(binary)) => Some(pinned(binary).args(["-db", "-f"]).arg(self.dir.join("haproxy.cfg")).stdout(log.try_clone()?).stderr(log).spawn()?),
-            (Kind::Seawall, _) => Some(pinned(&self.seawall).args(["serve", "--config"]).arg(self.dir.join("seawall.yaml")).stdout(log.try_clone()?).stderr(log).spawn()?),
+            (Kind::Haproxy, Some(binary)) => {
+                Some(pinned(binary).args(["-db", "-f"]).arg(self.dir.join("haproxy.cfg")).stdout(log.try_clone()?).stderr(log).spawn()?)
+            }
+            (Kind::Seawall, _) => Some(
+                pinned(&self.seawall).args(["serve", "--config"]).arg(self.dir.join("seawall.yaml")).stdout(log.try_clone()?).stderr(log).spawn()?,
+            ),
         };
         let process = process.map(Process);
         let pid = process.as_ref().map_or(self.stub.0.id(), |process| process.0.id());

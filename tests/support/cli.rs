@@ -43,28 +43,16 @@ impl Docker {
     pub fn at(address: &str) -> Self {
         let config = Scratch::new("cli");
         let host = PathBuf::from(address.replacen("tls://", "tcp://", 1));
-        let environment = vec![
-            ("DOCKER_HOST".to_owned(), host),
-            ("DOCKER_CONFIG".to_owned(), config.path().to_owned()),
-        ];
-        Self {
-            environment,
-            uid: None,
-            program: program().to_owned(),
-            _config: config,
-        }
+        let environment = vec![("DOCKER_HOST".to_owned(), host), ("DOCKER_CONFIG".to_owned(), config.path().to_owned())];
+        Self { environment, uid: None, program: program().to_owned(), _config: config }
     }
 
     /// The CLI with this `DOCKER_HOST`, and a folder for `DOCKER_CERT_PATH`.
     #[must_use]
     pub fn over_tls(address: &str, certificates: &Path) -> Self {
         let mut docker = Self::at(address);
-        docker
-            .environment
-            .push(("DOCKER_TLS_VERIFY".to_owned(), PathBuf::from("1")));
-        docker
-            .environment
-            .push(("DOCKER_CERT_PATH".to_owned(), certificates.to_owned()));
+        docker.environment.push(("DOCKER_TLS_VERIFY".to_owned(), PathBuf::from("1")));
+        docker.environment.push(("DOCKER_CERT_PATH".to_owned(), certificates.to_owned()));
         docker
     }
 
@@ -95,11 +83,7 @@ impl Docker {
         if let Some(uid) = self.uid {
             command.args(["setpriv", &format!("--reuid={uid}"), "--clear-groups"]);
         }
-        command
-            .arg(&self.program)
-            .args(args)
-            .env("DOCKER_BUILDKIT", "0")
-            .envs(self.environment.iter().cloned());
+        command.arg(&self.program).args(args).env("DOCKER_BUILDKIT", "0").envs(self.environment.iter().cloned());
         command.env_remove("DOCKER_CONTEXT").stdin(Stdio::null());
         command
     }
@@ -107,47 +91,27 @@ impl Docker {
     /// Runs a command.
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Outcome {
         let mut command = self.command(args);
-        Outcome::from(
-            command
-                .output()
-                .unwrap_or_else(|e| panic!("{command:?}: {e}")),
-        )
+        Outcome::from(command.output().unwrap_or_else(|e| panic!("{command:?}: {e}")))
     }
 
     /// Runs a command that must succeed; gives its trimmed standard output.
     pub fn ok<S: AsRef<OsStr>>(&self, args: &[S]) -> String {
         let outcome = self.run(args);
         let shown = shown(args);
-        assert_eq!(
-            outcome.code, 0,
-            "docker {shown}\n{}{}",
-            outcome.stdout, outcome.stderr
-        );
+        assert_eq!(outcome.code, 0, "docker {shown}\n{}{}", outcome.stdout, outcome.stderr);
         outcome.stdout.trim().to_owned()
     }
 
     /// Runs a command that must fail; gives its standard error.
     pub fn fails<S: AsRef<OsStr>>(&self, args: &[S]) -> String {
         let outcome = self.run(args);
-        assert_ne!(
-            outcome.code,
-            0,
-            "docker {} was not refused:\n{}",
-            shown(args),
-            outcome.stdout
-        );
+        assert_ne!(outcome.code, 0, "docker {} was not refused:\n{}", shown(args), outcome.stdout);
         outcome.stderr
     }
 
     /// Runs a command with standard input, which is closed after `input`.
     pub fn with_input<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8]) -> Outcome {
-        let mut child = self
-            .command(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_vec());
         let writer = thread::spawn(move || drop(stdin.write_all(&input)));
         let outcome = Outcome::from(child.wait_with_output().unwrap());
@@ -164,17 +128,7 @@ impl Docker {
     pub fn spawn_on_pty(&self, args: &[&str]) -> Running {
         let line = format!("{} {}", self.program.display(), args.join(" "));
         let mut command = Command::new("timeout");
-        command.args([
-            "--foreground",
-            "--kill-after=1",
-            LIMIT_S,
-            "script",
-            "--quiet",
-            "--return",
-            "--command",
-            &line,
-            "/dev/null",
-        ]);
+        command.args(["--foreground", "--kill-after=1", LIMIT_S, "script", "--quiet", "--return", "--command", &line, "/dev/null"]);
         command.envs(self.environment.iter().cloned());
         Running::new(&mut command)
     }
@@ -191,10 +145,7 @@ impl From<Output> for Outcome {
 }
 
 fn shown<S: AsRef<OsStr>>(args: &[S]) -> String {
-    args.iter()
-        .map(|arg| arg.as_ref().to_string_lossy().into_owned())
-        .collect::<Vec<_>>()
-        .join(" ")
+    args.iter().map(|arg| arg.as_ref().to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
 /// A command that is running. Dropping it kills it.
@@ -206,28 +157,17 @@ pub struct Running {
 
 impl Running {
     fn new(command: &mut Command) -> Self {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let output = Arc::<Mutex<String>>::default();
-        let sources: [Box<dyn Read + Send>; 2] = [
-            Box::new(child.stdout.take().unwrap()),
-            Box::new(child.stderr.take().unwrap()),
-        ];
+        let sources: [Box<dyn Read + Send>; 2] = [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
         for source in sources {
             let into = Arc::clone(&output);
             thread::spawn(move || {
                 let mut reader = BufReader::new(source);
                 while let Ok(piece @ [_, ..]) = reader.fill_buf() {
                     let count = piece.len();
-                    into.lock()
-                        .unwrap()
-                        .push_str(&String::from_utf8_lossy(piece));
+                    into.lock().unwrap().push_str(&String::from_utf8_lossy(piece));
                     reader.consume(count);
                 }
             });
@@ -247,23 +187,14 @@ impl Running {
         wait_until(&what, Duration::from_secs(20), || {
             let ended = self.child.try_wait().unwrap();
             let seen = self.output().contains(text);
-            assert!(
-                seen || ended.is_none(),
-                "{what}: it ended with {ended:?}\n{}",
-                self.output()
-            );
+            assert!(seen || ended.is_none(), "{what}: it ended with {ended:?}\n{}", self.output());
             seen
         });
     }
 
     /// Writes to its standard input.
     pub fn write(&mut self, text: &str) {
-        self.child
-            .stdin
-            .as_mut()
-            .unwrap()
-            .write_all(text.as_bytes())
-            .unwrap();
+        self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
     /// Closes its standard input.
@@ -278,11 +209,7 @@ impl Running {
 
     /// Waits for its end; gives the exit status.
     pub fn wait(&mut self) -> i32 {
-        wait_for("a command ends", Duration::from_secs(30), || {
-            self.child.try_wait().unwrap()
-        })
-        .code()
-        .unwrap_or(-1)
+        wait_for("a command ends", Duration::from_secs(30), || self.child.try_wait().unwrap()).code().unwrap_or(-1)
     }
 }
 
@@ -303,9 +230,7 @@ pub fn program() -> &'static Path {
             let version = Command::new(program).arg("--version").output();
             version.is_ok_and(|output| output.stdout.starts_with(b"Docker version 28."))
         };
-        let own = std::env::split_paths(&path)
-            .map(|folder| folder.join("docker"))
-            .find(right);
+        let own = std::env::split_paths(&path).map(|folder| folder.join("docker")).find(right);
         own.unwrap_or_else(|| unpacked(Suite::Sid).join("usr/bin/docker"))
     })
 }

@@ -84,52 +84,27 @@ impl Case {
             (Some(text), None) => Some(fill(text, values).into_bytes()),
             (None, None) => None,
         };
-        let headers = self
-            .headers
-            .iter()
-            .flatten()
-            .map(|(name, value)| (name.clone(), fill(value.as_str().unwrap(), values)));
-        assemble(
-            &self.method,
-            &fill(&self.target, values),
-            headers.collect(),
-            body,
-            self.headers.is_none(),
-        )
+        let headers = self.headers.iter().flatten().map(|(name, value)| (name.clone(), fill(value.as_str().unwrap(), values)));
+        assemble(&self.method, &fill(&self.target, values), headers.collect(), body, self.headers.is_none())
     }
 
     /// The method and route of each request in these bytes, as a lenient engine reads them.
     #[must_use]
     pub fn asked(&self, bytes: &[u8]) -> Vec<Request> {
-        requests(0, bytes, false)
-            .into_iter()
-            .filter(|r| !r.method.is_empty())
-            .collect()
+        requests(0, bytes, false).into_iter().filter(|r| !r.method.is_empty()).collect()
     }
 
     /// Everything in the case that may hold a placeholder, as one text.
     #[must_use]
     pub fn text(&self) -> String {
-        let raw = self
-            .raw_b64
-            .as_ref()
-            .map(|raw| String::from_utf8_lossy(&STANDARD.decode(raw).unwrap()).into_owned());
-        format!(
-            "{} {:?} {:?} {:?} {:?} {}",
-            self.target,
-            self.body,
-            self.headers,
-            self.pre,
-            self.admin,
-            raw.unwrap_or_default()
-        )
+        let raw = self.raw_b64.as_ref().map(|raw| String::from_utf8_lossy(&STANDARD.decode(raw).unwrap()).into_owned());
+        format!("{} {:?} {:?} {:?} {:?} {}", self.target, self.body, self.headers, self.pre, self.admin, raw.unwrap_or_default())
     }
 
     /// Whether the case is several requests on one connection, of which the first may pass.
     #[must_use]
     pub fn carries(&self, asked: usize) -> bool {
-        self.raw_b64.is_some()
-            && (asked > 1 || matches!(self.class.as_str(), "hijack" | "http.pipeline"))
+        self.raw_b64.is_some() && (asked > 1 || matches!(self.class.as_str(), "hijack" | "http.pipeline"))
     }
 }
 
@@ -137,44 +112,20 @@ impl Step {
     /// The bytes of the request.
     #[must_use]
     pub fn wire(&self, values: &Values) -> Vec<u8> {
-        let body = self
-            .body
-            .as_ref()
-            .map(|text| fill(text, values).into_bytes());
-        assemble(
-            &self.method,
-            &fill(&self.target, values),
-            Vec::new(),
-            body,
-            true,
-        )
+        let body = self.body.as_ref().map(|text| fill(text, values).into_bytes());
+        assemble(&self.method, &fill(&self.target, values), Vec::new(), body, true)
     }
 }
 
-fn assemble(
-    method: &str,
-    target: &str,
-    mut headers: Vec<(String, String)>,
-    body: Option<Vec<u8>>,
-    ordinary: bool,
-) -> Vec<u8> {
-    let has = |headers: &[(String, String)], name: &str| {
-        headers
-            .iter()
-            .any(|(key, _)| key.eq_ignore_ascii_case(name))
-    };
-    let chunked = headers.iter().any(|(key, value)| {
-        key.eq_ignore_ascii_case("transfer-encoding") && value.eq_ignore_ascii_case("chunked")
-    });
+fn assemble(method: &str, target: &str, mut headers: Vec<(String, String)>, body: Option<Vec<u8>>, ordinary: bool) -> Vec<u8> {
+    let has = |headers: &[(String, String)], name: &str| headers.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
+    let chunked = headers.iter().any(|(key, value)| key.eq_ignore_ascii_case("transfer-encoding") && value.eq_ignore_ascii_case("chunked"));
     if ordinary && body.is_some() {
         headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
     }
     let framed = has(&headers, "content-length") || has(&headers, "transfer-encoding");
     if !framed && (body.is_some() || (ordinary && method == "POST")) {
-        headers.push((
-            "Content-Length".to_owned(),
-            body.as_ref().map_or(0, Vec::len).to_string(),
-        ));
+        headers.push(("Content-Length".to_owned(), body.as_ref().map_or(0, Vec::len).to_string()));
     }
     let mut bytes = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
     if !has(&headers, "host") {
@@ -185,14 +136,7 @@ fn assemble(
     }
     bytes.extend(b"\r\n");
     match body {
-        Some(body) if chunked => bytes.extend(
-            [
-                format!("{:x}\r\n", body.len()).into_bytes(),
-                body,
-                b"\r\n0\r\n\r\n".to_vec(),
-            ]
-            .concat(),
-        ),
+        Some(body) if chunked => bytes.extend([format!("{:x}\r\n", body.len()).into_bytes(), body, b"\r\n0\r\n\r\n".to_vec()].concat()),
         Some(body) => bytes.extend(body),
         None => {}
     }
@@ -208,19 +152,10 @@ pub fn fill(text: &str, values: &Values) -> String {
 fn fill_bytes(text: &[u8], values: &Values) -> Vec<u8> {
     let (mut out, mut rest) = (Vec::new(), text);
     while let Some(at) = rest.windows(2).position(|two| two == b"${") {
-        let end = at
-            + rest[at..]
-                .iter()
-                .position(|byte| *byte == b'}')
-                .expect("an open placeholder");
+        let end = at + rest[at..].iter().position(|byte| *byte == b'}').expect("an open placeholder");
         let name = std::str::from_utf8(&rest[at + 2..end]).unwrap();
         out.extend_from_slice(&rest[..at]);
-        out.extend(
-            values
-                .get(name)
-                .unwrap_or_else(|| panic!("no value for ${{{name}}}"))
-                .bytes(),
-        );
+        out.extend(values.get(name).unwrap_or_else(|| panic!("no value for ${{{name}}}")).bytes());
         rest = &rest[end + 1..];
     }
     out.extend_from_slice(rest);
@@ -233,9 +168,6 @@ pub fn cases() -> Vec<Case> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/requests.jsonl");
     let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let only = std::env::var("CORPUS_ONLY").unwrap_or_default();
-    let all = text
-        .lines()
-        .map(|line| serde_json::from_str::<Case>(line).unwrap_or_else(|e| panic!("{e}: {line}")));
-    all.filter(|case| case.id == only || case.class.starts_with(&only))
-        .collect()
+    let all = text.lines().map(|line| serde_json::from_str::<Case>(line).unwrap_or_else(|e| panic!("{e}: {line}")));
+    all.filter(|case| case.id == only || case.class.starts_with(&only)).collect()
 }

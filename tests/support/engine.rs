@@ -35,11 +35,7 @@ impl Engine {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         needs_root();
         let bin = programs(suite);
-        let name = format!(
-            "{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let home = PathBuf::from(format!("/var/tmp/seawall-engine-{name}"));
         let netns = format!("seawall-{name}");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("support/engine.sh");
@@ -55,11 +51,7 @@ impl Engine {
             .process_group(0)
             .spawn()
             .unwrap_or_else(|e| panic!("bash {}: {e}", script.display()));
-        let mut engine = Self {
-            home,
-            netns,
-            supervisor,
-        };
+        let mut engine = Self { home, netns, supervisor };
         engine.wait_until_it_answers();
         engine
     }
@@ -85,9 +77,7 @@ impl Engine {
     /// A command that runs in the engine's network namespace.
     pub fn inside(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
-        command
-            .arg(format!("--net=/run/netns/{}", self.netns))
-            .arg(program);
+        command.arg(format!("--net=/run/netns/{}", self.netns)).arg(program);
         command
     }
 
@@ -105,24 +95,13 @@ impl Engine {
 
     fn wait_until_it_answers(&mut self) {
         let (socket, log) = (self.socket(), self.home.join("log"));
-        wait_until(
-            "the private engine answers GET /_ping",
-            Duration::from_secs(60),
-            || {
-                let gone = self.supervisor.try_wait().unwrap();
-                assert!(gone.is_none(), "the engine's supervisor ended: {gone:?}");
-                let dead = fs::read_to_string(&log)
-                    .is_ok_and(|text| text.contains("failed to start daemon"));
-                assert!(
-                    !dead,
-                    "the engine did not start:\n{}",
-                    fs::read_to_string(&log).unwrap_or_default()
-                );
-                socket.exists()
-                    && http::try_call(&socket, "GET", "/_ping")
-                        .is_ok_and(|answer| answer.status == 200)
-            },
-        );
+        wait_until("the private engine answers GET /_ping", Duration::from_secs(60), || {
+            let gone = self.supervisor.try_wait().unwrap();
+            assert!(gone.is_none(), "the engine's supervisor ended: {gone:?}");
+            let dead = fs::read_to_string(&log).is_ok_and(|text| text.contains("failed to start daemon"));
+            assert!(!dead, "the engine did not start:\n{}", fs::read_to_string(&log).unwrap_or_default());
+            socket.exists() && http::try_call(&socket, "GET", "/_ping").is_ok_and(|answer| answer.status == 200)
+        });
     }
 }
 
@@ -135,19 +114,10 @@ impl Drop for Engine {
 
 /// Engines need namespaces, mounts and cgroups.
 fn needs_root() {
-    assert!(
-        rustix::process::getuid().is_root(),
-        "private engines need root: run the tests as root (tests/run does)"
-    );
-    for tool in [
-        "ip", "nsenter", "unshare", "iptables", "dpkg", "apt-get", "pgrep",
-    ] {
-        let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-            .any(|dir| dir.join(tool).exists());
-        assert!(
-            found,
-            "private engines need `{tool}`: run tests/run, which installs what is missing"
-        );
+    assert!(rustix::process::getuid().is_root(), "private engines need root: run the tests as root (tests/run does)");
+    for tool in ["ip", "nsenter", "unshare", "iptables", "dpkg", "apt-get", "pgrep"] {
+        let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|dir| dir.join(tool).exists());
+        assert!(found, "private engines need `{tool}`: run tests/run, which installs what is missing");
     }
 }
 
@@ -157,30 +127,11 @@ fn programs(suite: Suite) -> PathBuf {
     let (root, base) = (unpacked(suite), unpacked(Suite::Bookworm));
     let bin = root.parent().unwrap().join("bin");
     fs::create_dir_all(&bin).unwrap();
-    let own = [
-        "usr/sbin/dockerd",
-        "usr/sbin/docker-proxy",
-        "usr/bin/containerd",
-        "usr/bin/containerd-shim-runc-v2",
-        "usr/bin/ctr",
-    ];
-    let shared = [
-        ("runc", "usr/sbin/runc"),
-        ("docker-init", "usr/bin/tini-static"),
-    ];
-    let links = own.iter().map(|path| {
-        (
-            Path::new(path).file_name().unwrap().to_str().unwrap(),
-            root.join(path),
-        )
-    });
+    let own = ["usr/sbin/dockerd", "usr/sbin/docker-proxy", "usr/bin/containerd", "usr/bin/containerd-shim-runc-v2", "usr/bin/ctr"];
+    let shared = [("runc", "usr/sbin/runc"), ("docker-init", "usr/bin/tini-static")];
+    let links = own.iter().map(|path| (Path::new(path).file_name().unwrap().to_str().unwrap(), root.join(path)));
     for (name, target) in links.chain(shared.iter().map(|(name, path)| (*name, base.join(path)))) {
-        assert!(
-            target.exists(),
-            "the {} packages have no {}",
-            suite.name(),
-            target.display()
-        );
+        assert!(target.exists(), "the {} packages have no {}", suite.name(), target.display());
         let link = bin.join(name);
         // another test process may be making the same links
         drop(symlink(&target, &link));
@@ -193,12 +144,8 @@ fn programs(suite: Suite) -> PathBuf {
 #[must_use]
 pub fn leftovers(pid: u32) -> Vec<String> {
     let spaces = must(Command::new("ip").args(["netns", "list"]));
-    let folders = fs::read_dir("/var/tmp")
-        .unwrap()
-        .filter_map(|e| e.ok()?.file_name().into_string().ok());
+    let folders = fs::read_dir("/var/tmp").unwrap().filter_map(|e| e.ok()?.file_name().into_string().ok());
     let marks = [format!("seawall-{pid}-"), format!("seawall-engine-{pid}-")];
     let names = spaces.lines().map(str::to_owned).chain(folders);
-    names
-        .filter(|name| marks.iter().any(|mark| name.starts_with(mark.as_str())))
-        .collect()
+    names.filter(|name| marks.iter().any(|mark| name.starts_with(mark.as_str()))).collect()
 }

@@ -15,8 +15,7 @@ use crate::world::LABEL;
 /// The fixture's image, as cases name it.
 pub const IMAGE: &str = "docker.io/library/cifixture:1";
 const EVIL: &str = "evil/img:1";
-const CONTAINERS: [(&str, bool); 3] =
-    [("ci-own1", true), ("ci-own2", false), ("ci-foreign1", true)];
+const CONTAINERS: [(&str, bool); 3] = [("ci-own1", true), ("ci-own2", false), ("ci-foreign1", true)];
 const NETWORKS: [&str; 3] = ["ci-own-net", "ci-own-net2", "ci-foreign-net"];
 const VOLUMES: [&str; 2] = ["ci-own-vol", "ci-foreign-vol"];
 
@@ -41,27 +40,13 @@ impl<'a> Fixtures<'a> {
     #[must_use]
     pub fn new(engine: &'a Engine, proxy: &Path) -> Self {
         let images = BTreeMap::from([
-            (
-                "cifixture:1",
-                image::import(engine, "cifixture", "1", "good"),
-            ),
+            ("cifixture:1", image::import(engine, "cifixture", "1", "good")),
             (EVIL, image::import(engine, "evil/img", "1", "evil")),
         ]);
-        let saved = engine.call(
-            "GET",
-            &format!("/images/get?names=cifixture:1&names={}", escape(EVIL)),
-            None,
-        );
+        let saved = engine.call("GET", &format!("/images/get?names=cifixture:1&names={}", escape(EVIL)), None);
         assert_eq!(saved.status, 200, "save: {}", saved.text());
-        let mut fixtures = Self {
-            engine,
-            proxy: proxy.to_owned(),
-            images,
-            saved: saved.body,
-            known: BTreeMap::new(),
-            base: State::new(),
-            refused: BTreeMap::new(),
-        };
+        let mut fixtures =
+            Self { engine, proxy: proxy.to_owned(), images, saved: saved.body, known: BTreeMap::new(), base: State::new(), refused: BTreeMap::new() };
         fixtures.build();
         fixtures
     }
@@ -74,39 +59,18 @@ impl<'a> Fixtures<'a> {
 
     /// Everything from nothing.
     pub fn build(&mut self) {
-        for container in self
-            .engine
-            .json("/containers/json?all=1")
-            .unwrap()
-            .as_array()
-            .unwrap()
-        {
-            self.remove(&format!(
-                "/containers/{}?force=1&v=1",
-                container["Id"].as_str().unwrap()
-            ));
+        for container in self.engine.json("/containers/json?all=1").unwrap().as_array().unwrap() {
+            self.remove(&format!("/containers/{}?force=1&v=1", container["Id"].as_str().unwrap()));
         }
-        for target in NETWORKS
-            .map(|name| format!("/networks/{name}"))
-            .iter()
-            .chain(&VOLUMES.map(|name| format!("/volumes/{name}")))
-        {
+        for target in NETWORKS.map(|name| format!("/networks/{name}")).iter().chain(&VOLUMES.map(|name| format!("/volumes/{name}"))) {
             self.remove(target);
         }
         self.restore_images();
         for name in NETWORKS {
-            self.make(
-                name,
-                "/networks/create",
-                &json!({ "Name": name, "Driver": "bridge", "Labels": labels(name) }),
-            );
+            self.make(name, "/networks/create", &json!({ "Name": name, "Driver": "bridge", "Labels": labels(name) }));
         }
         for name in VOLUMES {
-            self.make(
-                name,
-                "/volumes/create",
-                &json!({ "Name": name, "Labels": labels(name) }),
-            );
+            self.make(name, "/volumes/create", &json!({ "Name": name, "Labels": labels(name) }));
         }
         for (name, running) in CONTAINERS {
             self.container(name, running);
@@ -121,36 +85,21 @@ impl<'a> Fixtures<'a> {
             if answer.status < 400 {
                 return;
             }
-            self.refused.insert(
-                format!("POST {target} {name}"),
-                format!("{} {}", answer.status, answer.message()),
-            );
+            self.refused.insert(format!("POST {target} {name}"), format!("{} {}", answer.status, answer.message()));
         }
         let answer = self.engine.call("POST", target, Some(body));
-        assert!(
-            answer.status < 400 || answer.status == 409,
-            "fixture {target} {body}: {}",
-            answer.text()
-        );
+        assert!(answer.status < 400 || answer.status == 409, "fixture {target} {body}: {}", answer.text());
     }
 
     fn container(&mut self, name: &'static str, running: bool) {
         self.remove(&format!("/containers/{name}?force=1&v=1"));
         let side = if own(name) { "own" } else { "foreign" };
-        let env: &[&str] = if own(name) {
-            &[]
-        } else {
-            &["SECRET=foreign-secret"]
-        };
+        let env: &[&str] = if own(name) { &[] } else { &["SECRET=foreign-secret"] };
         let body = json!({ "Image": IMAGE, "Cmd": ["sleep", "100000"], "OpenStdin": true, "Labels": labels(name), "Env": env,
             "HostConfig": { "NetworkMode": format!("ci-{side}-net"), "Binds": [format!("ci-{side}-vol:/v")] } });
         self.make(name, &format!("/containers/create?name={name}"), &body);
         if running {
-            let started = self.engine.call(
-                "POST",
-                &format!("/containers/{name}/start"),
-                Some(&Value::Null),
-            );
+            let started = self.engine.call("POST", &format!("/containers/{name}/start"), Some(&Value::Null));
             assert!(started.status < 400, "start {name}: {}", started.text());
         }
         self.known.insert(name, self.look(name));
@@ -162,72 +111,31 @@ impl<'a> Fixtures<'a> {
 
     /// What may not change of a container.
     fn look(&self, name: &str) -> Value {
-        let found = self
-            .engine
-            .json(&format!("/containers/{name}/json"))
-            .unwrap_or_default();
+        let found = self.engine.json(&format!("/containers/{name}/json")).unwrap_or_default();
         let running = found["State"]["Running"] == true;
-        let networks = found["NetworkSettings"]["Networks"]
-            .as_object()
-            .into_iter()
-            .flatten();
-        let networks: BTreeMap<_, _> = networks
-            .map(|(net, at)| {
-                (
-                    net,
-                    if running {
-                        at["NetworkID"].clone()
-                    } else {
-                        Value::Null
-                    },
-                )
-            })
-            .collect();
-        json!([
-            found["Id"],
-            found["Name"],
-            found["State"]["Status"],
-            found["HostConfig"],
-            found["Config"]["Labels"],
-            networks
-        ])
+        let networks = found["NetworkSettings"]["Networks"].as_object().into_iter().flatten();
+        let networks: BTreeMap<_, _> = networks.map(|(net, at)| (net, if running { at["NetworkID"].clone() } else { Value::Null })).collect();
+        json!([found["Id"], found["Name"], found["State"]["Status"], found["HostConfig"], found["Config"]["Labels"], networks])
     }
 
     /// Every object on the engine.
     #[must_use]
     pub fn state(&self) -> State {
         let list = |target: &str| self.engine.json(target).unwrap_or_default();
-        let (containers, networks, volumes, images) = (
-            list("/containers/json?all=1"),
-            list("/networks"),
-            list("/volumes"),
-            list("/images/json?all=1"),
-        );
+        let (containers, networks, volumes, images) =
+            (list("/containers/json?all=1"), list("/networks"), list("/volumes"), list("/images/json?all=1"));
         let mut state = State::new();
         let mut add = |kind, key: &Value, name: &Value| {
-            state.insert(
-                (kind, key.as_str().unwrap_or_default().to_owned()),
-                name.as_str().unwrap_or_default().to_owned(),
-            );
+            state.insert((kind, key.as_str().unwrap_or_default().to_owned()), name.as_str().unwrap_or_default().to_owned());
         };
         each(&containers, |c| add("containers", &c["Id"], &c["Names"][0]));
         each(&networks, |n| add("networks", &n["Id"], &n["Name"]));
-        each(&volumes["Volumes"], |v| {
-            add("volumes", &v["Name"], &v["Name"])
-        });
+        each(&volumes["Volumes"], |v| add("volumes", &v["Name"], &v["Name"]));
         each(&images, |i| {
             add("images", &i["Id"], &i["Id"]);
             each(&i["RepoTags"], |tag| {
                 if tag != "<none>:<none>" {
-                    add(
-                        "images",
-                        &json!(format!(
-                            "{} {}",
-                            i["Id"].as_str().unwrap(),
-                            tag.as_str().unwrap()
-                        )),
-                        tag,
-                    );
+                    add("images", &json!(format!("{} {}", i["Id"].as_str().unwrap(), tag.as_str().unwrap())), tag);
                 }
             });
         });
@@ -235,11 +143,7 @@ impl<'a> Fixtures<'a> {
     }
 
     fn restore_images(&self) {
-        let right = |name: &str, id: &str| {
-            self.engine
-                .json(&format!("/images/{name}/json"))
-                .is_some_and(|found| found["Id"] == id)
-        };
+        let right = |name: &str, id: &str| self.engine.json(&format!("/images/{name}/json")).is_some_and(|found| found["Id"] == id);
         if !self.images.iter().all(|(name, id)| right(name, id)) {
             let loaded = image::post_tar(self.engine, "/images/load?quiet=1", &self.saved);
             assert_eq!(loaded.status, 200, "load: {}", loaded.text());
@@ -262,11 +166,7 @@ impl<'a> Fixtures<'a> {
                 self.container(name, running);
             }
         }
-        let gone = |state: &State| {
-            self.base
-                .keys()
-                .any(|key| key.0 != "containers" && !state.contains_key(key))
-        };
+        let gone = |state: &State| self.base.keys().any(|key| key.0 != "containers" && !state.contains_key(key));
         let after = self.state();
         if gone(&after) || after.len() != self.base.len() {
             return self.build();
@@ -279,17 +179,8 @@ impl<'a> Fixtures<'a> {
     pub fn values(&self, unique: &str, text: &str) -> Values {
         let known = |name: &str| self.known[name][0].as_str().unwrap().to_owned();
         let (own, foreign) = (known("ci-own1"), known("ci-foreign1"));
-        let net = |name: &str| {
-            self.engine.json(&format!("/networks/{name}")).unwrap()["Id"]
-                .as_str()
-                .unwrap()
-                .to_owned()
-        };
-        let (image, evil, foreign_net) = (
-            &self.images["cifixture:1"],
-            &self.images[EVIL],
-            net("ci-foreign-net"),
-        );
+        let net = |name: &str| self.engine.json(&format!("/networks/{name}")).unwrap()["Id"].as_str().unwrap().to_owned();
+        let (image, evil, foreign_net) = (&self.images["cifixture:1"], &self.images[EVIL], net("ci-foreign-net"));
         let pairs = [
             ("N", unique),
             ("IMAGE", IMAGE),
@@ -318,20 +209,10 @@ impl<'a> Fixtures<'a> {
             ("OWN_VOL", "ci-own-vol"),
             ("FOREIGN_VOL", "ci-foreign-vol"),
         ];
-        let mut values: Values = pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
+        let mut values: Values = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         for name in ["OWN_EXEC", "OWN_EXEC2", "OWN_EXEC3", "FOREIGN_EXEC"] {
             if text.contains(&format!("${{{name}}}")) {
-                values.insert(
-                    name.to_owned(),
-                    self.exec(if name.starts_with("OWN") {
-                        &own
-                    } else {
-                        &foreign
-                    }),
-                );
+                values.insert(name.to_owned(), self.exec(if name.starts_with("OWN") { &own } else { &foreign }));
             }
         }
         values
@@ -339,11 +220,7 @@ impl<'a> Fixtures<'a> {
 
     fn exec(&self, container: &str) -> String {
         let body = json!({ "Cmd": ["id"], "AttachStdout": true });
-        let made = self.engine.call(
-            "POST",
-            &format!("/containers/{container}/exec"),
-            Some(&body),
-        );
+        let made = self.engine.call("POST", &format!("/containers/{container}/exec"), Some(&body));
         assert_eq!(made.status, 201, "exec: {}", made.text());
         made.json()["Id"].as_str().unwrap().to_owned()
     }
@@ -358,9 +235,5 @@ fn own(name: &str) -> bool {
 }
 
 fn labels(name: &str) -> Value {
-    if own(name) {
-        json!({})
-    } else {
-        json!({ LABEL: "victim" })
-    }
+    if own(name) { json!({}) } else { json!({ LABEL: "victim" }) }
 }

@@ -32,30 +32,20 @@ impl Front {
 
     /// [`Front::new`] with further lines of `listen:`, and requests whose bodies are left to the test.
     #[must_use]
-    pub fn listening(
-        listeners: &str,
-        leaves_body: fn(&Request) -> bool,
-        part: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn listening(listeners: &str, leaves_body: fn(&Request) -> bool, part: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> Self {
         let home = Scratch::new("front");
         let world = World::with_fixtures("job");
         let policy = home.write("policy.yaml", CORPUS_POLICY);
         let answering = world.clone();
-        let stub = Stub::start_streaming(&home.join("engine.sock"), leaves_body, move |request| {
-            part(request).unwrap_or_else(|| answering.answer(request))
-        });
+        let stub =
+            Stub::start_streaming(&home.join("engine.sock"), leaves_body, move |request| part(request).unwrap_or_else(|| answering.answer(request)));
         let proxy = Seawall::configured(&format!(
             "engine: {engine}\nlisten:\n  - unix://${{HOME}}/docker.sock\n{listeners}clients:\n  - name: job\n    match: {{ uid: 0 }}\n    \
              policy: {policy}\n    tenant: job\n  - name: remote\n    match: {{ uri: \"seawall:client/*\" }}\n    policy: {policy}\n    tenant: job\n",
             engine = stub.address(),
             policy = policy.display(),
         ));
-        Self {
-            proxy,
-            stub: Some(stub),
-            world,
-            home,
-        }
+        Self { proxy, stub: Some(stub), world, home }
     }
 
     /// The engine.
@@ -72,9 +62,6 @@ impl Front {
     /// Another engine at the same path.
     pub fn start_engine(&mut self) {
         let world = self.world.clone();
-        self.stub = Some(Stub::start(
-            &self.home.join("engine.sock"),
-            move |request| world.answer(request),
-        ));
+        self.stub = Some(Stub::start(&self.home.join("engine.sock"), move |request| world.answer(request)));
     }
 }

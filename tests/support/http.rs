@@ -22,34 +22,22 @@ impl Head {
     /// The first header of that name, in any case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// The status of an answer's first line.
     #[must_use]
     pub fn status(&self) -> u16 {
-        self.first
-            .split(' ')
-            .nth(1)
-            .and_then(|word| word.parse().ok())
-            .unwrap_or_default()
+        self.first.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_default()
     }
 
     /// How the message's body ends; `bare` is what it means when no header says it.
     #[must_use]
     pub fn framing(&self, bare: Framing) -> Framing {
-        if self
-            .header("transfer-encoding")
-            .is_some_and(|value| value.to_ascii_lowercase().contains("chunked"))
-        {
+        if self.header("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked")) {
             Framing::Chunked
         } else {
-            self.header("content-length")
-                .and_then(|value| value.parse().ok())
-                .map_or(bare, Framing::Length)
+            self.header("content-length").and_then(|value| value.parse().ok()).map_or(bare, Framing::Length)
         }
     }
 }
@@ -76,11 +64,7 @@ pub struct Reader<R> {
 impl<R: Read> Reader<R> {
     /// A reader that has read nothing yet.
     pub fn new(source: R) -> Self {
-        Self {
-            source,
-            buffer: Vec::new(),
-            at: 0,
-        }
+        Self { source, buffer: Vec::new(), at: 0 }
     }
 
     /// The stream below, and what was read from it and not used.
@@ -104,25 +88,14 @@ impl<R: Read> Reader<R> {
 
     fn line(&mut self) -> io::Result<String> {
         loop {
-            if let Some(end) = self.buffer[self.at..]
-                .iter()
-                .position(|byte| *byte == b'\n')
-            {
+            if let Some(end) = self.buffer[self.at..].iter().position(|byte| *byte == b'\n') {
                 let line = &self.buffer[self.at..self.at + end];
-                let text = line
-                    .strip_suffix(b"\r")
-                    .unwrap_or(line)
-                    .iter()
-                    .map(|byte| char::from(*byte))
-                    .collect();
+                let text = line.strip_suffix(b"\r").unwrap_or(line).iter().map(|byte| char::from(*byte)).collect();
                 self.at += end + 1;
                 return Ok(text);
             }
             if self.buffer.len() - self.at > 1 << 20 {
-                return Err(io::Error::new(
-                    ErrorKind::InvalidData,
-                    "a line of more than a mebibyte",
-                ));
+                return Err(io::Error::new(ErrorKind::InvalidData, "a line of more than a mebibyte"));
             }
             self.fill()?;
         }
@@ -137,27 +110,17 @@ impl<R: Read> Reader<R> {
         while first.is_empty() {
             first = self.line()?;
         }
-        let mut head = Head {
-            first,
-            headers: Vec::new(),
-        };
+        let mut head = Head { first, headers: Vec::new() };
         loop {
             let line = self.line()?;
             if line.is_empty() {
                 return Ok(head);
             }
             match (line.split_once(':'), head.headers.last_mut()) {
-                (_, Some((_, last))) if line.starts_with([' ', '\t']) => {
-                    last.push_str(line.trim_end())
-                }
-                (Some((name, value)), _) => head
-                    .headers
-                    .push((name.to_owned(), value.trim().to_owned())),
+                (_, Some((_, last))) if line.starts_with([' ', '\t']) => last.push_str(line.trim_end()),
+                (Some((name, value)), _) => head.headers.push((name.to_owned(), value.trim().to_owned())),
                 (None, _) => {
-                    return Err(io::Error::new(
-                        ErrorKind::InvalidData,
-                        format!("not a header: {line:?}"),
-                    ));
+                    return Err(io::Error::new(ErrorKind::InvalidData, format!("not a header: {line:?}")));
                 }
             }
         }
@@ -217,9 +180,7 @@ impl<R: Read> Reader<R> {
         loop {
             let line = self.line()?;
             let size = u64::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16)
-                .map_err(|_| {
-                io::Error::new(ErrorKind::InvalidData, format!("not a chunk: {line:?}"))
-            })?;
+                .map_err(|_| io::Error::new(ErrorKind::InvalidData, format!("not a chunk: {line:?}")))?;
             if size == 0 {
                 while !self.line()?.is_empty() {}
                 return Ok(());
@@ -245,8 +206,7 @@ impl Response {
     /// The body as JSON.
     #[must_use]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|e| panic!("{e}: {} {}", self.status, self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {} {}", self.status, self.text()))
     }
 
     /// The body as text.
@@ -259,9 +219,7 @@ impl Response {
     #[must_use]
     pub fn message(&self) -> String {
         let json: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        json["message"]
-            .as_str()
-            .map_or_else(|| format!("(no message) {}", self.text()), str::to_owned)
+        json["message"].as_str().map_or_else(|| format!("(no message) {}", self.text()), str::to_owned)
     }
 }
 
@@ -289,10 +247,8 @@ pub fn try_call(socket: &Path, method: &str, target: &str) -> io::Result<Respons
 
 /// Sends a plain request to a unix socket and gives the whole answer; fails the test when there is none.
 pub fn call(socket: &Path, method: &str, target: &str, body: Option<&Value>) -> Response {
-    let stream =
-        UnixStream::connect(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
-    over(stream, &request(method, target, body))
-        .unwrap_or_else(|e| panic!("{method} {target}: {e}"))
+    let stream = UnixStream::connect(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
+    over(stream, &request(method, target, body)).unwrap_or_else(|e| panic!("{method} {target}: {e}"))
 }
 
 /// Sends bytes over a connection and reads one answer.
@@ -308,11 +264,7 @@ pub fn over(mut stream: impl Read + Write, bytes: &[u8]) -> io::Result<Response>
 }
 
 /// Reads one answer, past `100 Continue`; a 101 has no body here.
-fn answer_into<R: Read>(
-    reader: &mut Reader<R>,
-    head_only: bool,
-    answer: &mut Response,
-) -> io::Result<()> {
+fn answer_into<R: Read>(reader: &mut Reader<R>, head_only: bool, answer: &mut Response) -> io::Result<()> {
     loop {
         answer.head = reader.head()?;
         answer.status = answer.head.status();
@@ -346,8 +298,7 @@ pub struct Patience {
 
 /// Sends any bytes, and reads up to one answer for each of `methods`.
 pub fn exchange(socket: &Path, bytes: &[u8], methods: &[String], patience: Patience) -> Answers {
-    let stream =
-        UnixStream::connect(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
+    let stream = UnixStream::connect(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
     let mut sender = stream.try_clone().unwrap();
     sender.set_write_timeout(Some(patience.first)).unwrap();
     let (hand, bytes) = (stream.try_clone().unwrap(), bytes.to_vec());
@@ -355,23 +306,12 @@ pub fn exchange(socket: &Path, bytes: &[u8], methods: &[String], patience: Patie
     let mut reader = Reader::new(stream.try_clone().unwrap());
     let mut answers = Answers::default();
     for method in methods {
-        stream
-            .set_read_timeout(Some(if answers.responses.is_empty() {
-                patience.first
-            } else {
-                patience.more
-            }))
-            .unwrap();
+        stream.set_read_timeout(Some(if answers.responses.is_empty() { patience.first } else { patience.more })).unwrap();
         let mut answer = Response::default();
         let mut outcome = answer_into(&mut reader, method == "HEAD", &mut answer);
-        if answer.status == 0
-            && answers.responses.is_empty()
-            && outcome.as_ref().is_err_and(timed_out)
-        {
+        if answer.status == 0 && answers.responses.is_empty() && outcome.as_ref().is_err_and(timed_out) {
             drop(hand.shutdown(Shutdown::Write));
-            stream
-                .set_read_timeout(Some(Duration::from_secs(3)))
-                .unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
             outcome = answer_into(&mut reader, method == "HEAD", &mut answer);
         }
         if answer.status == 101 {

@@ -17,11 +17,7 @@ use crate::scratch::{Scratch, must};
 #[must_use]
 pub fn busybox() -> PathBuf {
     let root = unpacked(Suite::Bookworm);
-    ["usr/bin/busybox", "bin/busybox"]
-        .iter()
-        .map(|path| root.join(path))
-        .find(|path| path.exists())
-        .expect("no busybox in its package")
+    ["usr/bin/busybox", "bin/busybox"].iter().map(|path| root.join(path)).find(|path| path.exists()).expect("no busybox in its package")
 }
 
 /// A tar of a root file system: busybox with a link for each applet, and root's account.
@@ -38,59 +34,31 @@ pub fn root_tar() -> Vec<u8> {
     }
     root.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
     root.write("etc/group", "root:x:0:\n");
-    let tar = Command::new("tar")
-        .arg("-C")
-        .arg(root.path())
-        .args(["-c", "."])
-        .output()
-        .unwrap();
-    assert!(
-        tar.status.success(),
-        "tar: {}",
-        String::from_utf8_lossy(&tar.stderr)
-    );
+    let tar = Command::new("tar").arg("-C").arg(root.path()).args(["-c", "."]).output().unwrap();
+    assert!(tar.status.success(), "tar: {}", String::from_utf8_lossy(&tar.stderr));
     tar.stdout
 }
 
 /// Imports the busybox image straight into the engine as `name:tag`; gives its id. `mark` makes images of different content.
 pub fn import(engine: &Engine, name: &str, tag: &str, mark: &str) -> String {
-    let changes = [
-        "CMD [\"sh\"]".to_owned(),
-        "ENV PATH=/bin".to_owned(),
-        format!("ENV MARK={mark}"),
-    ];
-    let query: String = changes
-        .iter()
-        .map(|change| format!("&changes={}", escape(change)))
-        .collect();
-    let target = format!(
-        "/images/create?fromSrc=-&repo={}&tag={tag}{query}",
-        escape(name)
-    );
+    let changes = ["CMD [\"sh\"]".to_owned(), "ENV PATH=/bin".to_owned(), format!("ENV MARK={mark}")];
+    let query: String = changes.iter().map(|change| format!("&changes={}", escape(change))).collect();
+    let target = format!("/images/create?fromSrc=-&repo={}&tag={tag}{query}", escape(name));
     let answer = post_tar(engine, &target, &root_tar());
     assert_eq!(answer.status, 200, "import {name}:{tag}: {}", answer.text());
-    let image = engine
-        .json(&format!("/images/{name}:{tag}/json"))
-        .unwrap_or_else(|| panic!("no {name}:{tag} after its import"));
+    let image = engine.json(&format!("/images/{name}:{tag}/json")).unwrap_or_else(|| panic!("no {name}:{tag} after its import"));
     image["Id"].as_str().unwrap().to_owned()
 }
 
 /// Sends a tar to the engine itself.
 pub fn post_tar(engine: &Engine, target: &str, tar: &[u8]) -> Response {
-    let head = format!(
-        "POST {target} HTTP/1.1\r\nHost: docker\r\nContent-Type: application/x-tar\r\nContent-Length: {}\r\n\r\n",
-        tar.len()
-    );
+    let head = format!("POST {target} HTTP/1.1\r\nHost: docker\r\nContent-Type: application/x-tar\r\nContent-Length: {}\r\n\r\n", tar.len());
     let stream = std::os::unix::net::UnixStream::connect(engine.socket()).unwrap();
     over(stream, &[head.as_bytes(), tar].concat()).unwrap()
 }
 
 /// Tags an image straight on the engine.
 pub fn tag(engine: &Engine, image: &str, repo: &str, tag: &str) {
-    let answer = engine.call(
-        "POST",
-        &format!("/images/{image}/tag?repo={}&tag={tag}", escape(repo)),
-        Some(&Value::Null),
-    );
+    let answer = engine.call("POST", &format!("/images/{image}/tag?repo={}&tag={tag}", escape(repo)), Some(&Value::Null));
     assert_eq!(answer.status, 201, "tag {repo}:{tag}: {}", answer.text());
 }

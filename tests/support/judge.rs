@@ -28,51 +28,24 @@ pub struct Seen {
 
 impl Seen {
     fn statuses(&self) -> Vec<u16> {
-        self.answers
-            .responses
-            .iter()
-            .map(|answer| answer.status)
-            .collect()
+        self.answers.responses.iter().map(|answer| answer.status).collect()
     }
 
     fn sent_text(&self) -> String {
-        self.sent
-            .iter()
-            .map(|r| {
-                r.error
-                    .clone()
-                    .unwrap_or_else(|| format!("{} {}", r.method, r.target))
-            })
-            .collect::<Vec<_>>()
-            .join(" ")
+        self.sent.iter().map(|r| r.error.clone().unwrap_or_else(|| format!("{} {}", r.method, r.target))).collect::<Vec<_>>().join(" ")
     }
 
     /// Something of the victim's in an answer that is no refusal.
     fn leaks(&self) -> bool {
-        let id = self
-            .values
-            .get("FOREIGN_ID")
-            .map_or("foreign-secret", String::as_str);
+        let id = self.values.get("FOREIGN_ID").map_or("foreign-secret", String::as_str);
         let marks = [id.as_bytes(), b"foreign-secret", b"ci-foreign"];
         let has = |body: &[u8], mark: &[u8]| body.windows(mark.len()).any(|window| window == mark);
-        self.answers
-            .responses
-            .iter()
-            .filter(|a| a.status < 300)
-            .any(|a| marks.iter().any(|mark| has(&a.body, mark)))
+        self.answers.responses.iter().filter(|a| a.status < 300).any(|a| marks.iter().any(|mark| has(&a.body, mark)))
     }
 
     fn lists(&self, case: &Case) -> bool {
         let path = route(&case.target);
-        let list = matches!(
-            path.as_str(),
-            "/containers/json"
-                | "/images/json"
-                | "/networks"
-                | "/volumes"
-                | "/events"
-                | "/system/df"
-        );
+        let list = matches!(path.as_str(), "/containers/json" | "/images/json" | "/networks" | "/volumes" | "/events" | "/system/df");
         list && matches!(case.method.as_str(), "GET" | "HEAD") && case.raw_b64.is_none()
     }
 }
@@ -87,28 +60,15 @@ pub fn deny(case: &Case, seen: &Seen) -> Result<(), String> {
         return Ok(());
     }
     if !seen.new.is_empty() || !seen.taken.is_empty() {
-        return Err(format!(
-            "new on the engine: {:?}; taken: {:?}; sent: {}",
-            seen.new,
-            seen.taken,
-            seen.sent_text()
-        ));
+        return Err(format!("new on the engine: {:?}; taken: {:?}; sent: {}", seen.new, seen.taken, seen.sent_text()));
     }
     let statuses = seen.statuses();
     if seen.lists(case) && statuses.first() == Some(&200) {
-        return if seen.leaks() {
-            Err("the victim's objects are listed".to_owned())
-        } else {
-            Ok(())
-        };
+        return if seen.leaks() { Err("the victim's objects are listed".to_owned()) } else { Ok(()) };
     }
-    let carrier = case
-        .carries(seen.asked.len())
-        .then(|| seen.asked.first())
-        .flatten();
+    let carrier = case.carries(seen.asked.len()).then(|| seen.asked.first()).flatten();
     for sent in &seen.sent {
-        let carries =
-            carrier.is_some_and(|first| first.method == sent.method && same_route(first, sent));
+        let carries = carrier.is_some_and(|first| first.method == sent.method && same_route(first, sent));
         let hidden = String::from_utf8_lossy(&sent.body).contains("rivileged");
         if sent.error.is_some() || !(is_look_up(sent) || carries) || (carries && hidden) {
             return Err(format!("the engine was sent: {}", seen.sent_text()));
@@ -117,33 +77,18 @@ pub fn deny(case: &Case, seen: &Seen) -> Result<(), String> {
     if seen.leaks() {
         return Err("the victim's data is in the answer".to_owned());
     }
-    let refusals = if carrier.is_some() && !statuses.is_empty() {
-        &statuses[1..]
-    } else {
-        &statuses[..]
-    };
+    let refusals = if carrier.is_some() && !statuses.is_empty() { &statuses[1..] } else { &statuses[..] };
     if statuses.is_empty() && !seen.answers.closed {
         return Err("no answer, and the connection is open".to_owned());
     }
-    let refused = refusals
-        .iter()
-        .all(|status| (400..500).contains(status) || (*status >= 500 && seen.sent.is_empty()));
-    if refused {
-        Ok(())
-    } else {
-        Err(format!("answered {statuses:?}; sent: {}", seen.sent_text()))
-    }
+    let refused = refusals.iter().all(|status| (400..500).contains(status) || (*status >= 500 && seen.sent.is_empty()));
+    if refused { Ok(()) } else { Err(format!("answered {statuses:?}; sent: {}", seen.sent_text())) }
 }
 
 /// An id stands for the name that was asked for.
 fn same_route(asked: &Request, sent: &Request) -> bool {
     let (a, b) = (asked.route(), sent.route());
-    let words = |path: &str| {
-        path.split('/')
-            .filter(|word| word.len() < 64)
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
+    let words = |path: &str| path.split('/').filter(|word| word.len() < 64).map(str::to_owned).collect::<Vec<_>>();
     a == b
         || (a.split('/').count() == b.split('/').count()
             && a.split('/').nth(1) == b.split('/').nth(1)
@@ -176,29 +121,16 @@ pub fn allow(case: &Case, seen: &Seen, engine: Option<u16>) -> Result<(), String
         return Err(format!("refused before it: {stopped}"));
     }
     let first = seen.answers.responses.first();
-    let (status, why) = (
-        first.map(|a| a.status),
-        first
-            .map(|a| a.text().chars().take(200).collect::<String>())
-            .unwrap_or_default(),
-    );
+    let (status, why) = (first.map(|a| a.status), first.map(|a| a.text().chars().take(200).collect::<String>()).unwrap_or_default());
     if status.is_none() || status != engine {
-        return Err(format!(
-            "the engine says {engine:?}, the client got {status:?} {why}"
-        ));
+        return Err(format!("the engine says {engine:?}, the client got {status:?} {why}"));
     }
     let read = matches!(case.method.as_str(), "GET" | "HEAD");
     let heard = seen.sent.iter().any(|sent| sent.method == case.method);
     if !heard && (!read || status.is_some_and(|status| status >= 400)) {
         return Err(format!("{status:?}, but the engine was not asked: {why}"));
     }
-    if seen.lists(case)
-        && seen
-            .answers
-            .responses
-            .iter()
-            .any(|a| String::from_utf8_lossy(&a.body).contains("ci-foreign"))
-    {
+    if seen.lists(case) && seen.answers.responses.iter().any(|a| String::from_utf8_lossy(&a.body).contains("ci-foreign")) {
         return Err("the victim's objects are listed".to_owned());
     }
     Ok(())
@@ -223,10 +155,7 @@ impl Tally {
         cell.1 += 1;
         match outcome {
             Ok(()) => cell.0 += 1,
-            Err(why) if column < 2 => drop(self.failed.insert(
-                case.id.clone(),
-                format!("{} {} {}: {why}", case.class, case.method, case.target),
-            )),
+            Err(why) if column < 2 => drop(self.failed.insert(case.id.clone(), format!("{} {} {}: {why}", case.class, case.method, case.target))),
             Err(_) => {}
         }
     }
@@ -234,40 +163,20 @@ impl Tally {
     /// The table, and the failures.
     #[must_use]
     pub fn report(&self, title: &str) -> String {
-        let mut text = format!(
-            "\n{title}\n{:<22}{:>10}{:>10}{:>10}\n",
-            "class", "deny", "allow", "optional"
-        );
+        let mut text = format!("\n{title}\n{:<22}{:>10}{:>10}{:>10}\n", "class", "deny", "allow", "optional");
         let mut total = [(0, 0); 3];
         for (class, row) in &self.rows {
             write!(text, "{class:<22}").unwrap();
             for (sum, (held, of)) in total.iter_mut().zip(row) {
                 *sum = (sum.0 + held, sum.1 + of);
-                write!(
-                    text,
-                    "{:>10}",
-                    if *of == 0 {
-                        String::new()
-                    } else {
-                        format!("{held}/{of}")
-                    }
-                )
-                .unwrap();
+                write!(text, "{:>10}", if *of == 0 { String::new() } else { format!("{held}/{of}") }).unwrap();
             }
             text.push('\n');
         }
         let [deny, allow, optional] = total.map(|(held, of)| format!("{held}/{of}"));
-        writeln!(
-            text,
-            "{title}: deny {deny}, allow {allow}, optional {optional}"
-        )
-        .unwrap();
+        writeln!(text, "{title}: deny {deny}, allow {allow}, optional {optional}").unwrap();
         for (id, why) in &self.failed {
-            let line: String = why
-                .chars()
-                .map(|c| if c.is_control() { '.' } else { c })
-                .take(400)
-                .collect();
+            let line: String = why.chars().map(|c| if c.is_control() { '.' } else { c }).take(400).collect();
             writeln!(text, "  {id} {line}").unwrap();
         }
         text
@@ -276,10 +185,6 @@ impl Tally {
     /// Fails the test when anything does not hold, with the report.
     pub fn must_hold(&self, title: &str) {
         let ids = self.failed.keys().cloned().collect::<Vec<_>>().join(" ");
-        assert!(
-            self.failed.is_empty(),
-            "{}\nwhat does not hold: {ids}",
-            self.report(title)
-        );
+        assert!(self.failed.is_empty(), "{}\nwhat does not hold: {ids}", self.report(title));
     }
 }

@@ -33,14 +33,7 @@ impl Suite {
 
     fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::Bookworm => &[
-                "docker.io",
-                "containerd",
-                "runc",
-                "tini",
-                "busybox-static",
-                "docker-registry",
-            ],
+            Self::Bookworm => &["docker.io", "containerd", "runc", "tini", "busybox-static", "docker-registry"],
             Self::Trixie => &["docker.io", "docker-cli", "containerd"],
             Self::Sid => &["docker-cli"],
         }
@@ -75,27 +68,18 @@ fn download(suite: Suite, home: &Path) -> Vec<PathBuf> {
     }
     fs::create_dir_all(&debs).unwrap();
     let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    let source = format!(
-        "deb [signed-by={keys}] {} {} main\n",
-        mirror(),
-        suite.name()
-    );
+    let source = format!("deb [signed-by={keys}] {} {} main\n", mirror(), suite.name());
     fs::write(apt.join("sources.list"), source).unwrap();
     fs::write(apt.join("status"), "").unwrap();
     fs::write(apt.join("apt.conf"), configuration(&apt)).unwrap();
     let apt_get = || {
         let mut command = Command::new("apt-get");
-        command
-            .env("APT_CONFIG", apt.join("apt.conf"))
-            .current_dir(&debs);
+        command.env("APT_CONFIG", apt.join("apt.conf")).current_dir(&debs);
         command
     };
     must(apt_get().arg("update"));
     must(apt_get().arg("download").args(suite.packages()));
-    fs::read_dir(&debs)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect()
+    fs::read_dir(&debs).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 /// `Check-Valid-Until` is off because a mirror's unstable suite may be a snapshot; signatures are still checked.
@@ -111,27 +95,16 @@ fn configuration(apt: &Path) -> String {
 /// The mirror that the machine's own sources name.
 fn mirror() -> String {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    files.extend(
-        fs::read_dir("/etc/apt/sources.list.d")
-            .into_iter()
-            .flatten()
-            .filter_map(|e| Some(e.ok()?.path())),
-    );
+    files.extend(fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().filter_map(|e| Some(e.ok()?.path())));
     files.sort();
-    let found = files
-        .iter()
-        .filter_map(|f| fs::read_to_string(f).ok())
-        .find_map(|text| text.lines().find_map(mirror_in));
-    found.expect(
-        "no Debian mirror in /etc/apt/sources.list*: the engines for the tests are Debian packages",
-    )
+    let found = files.iter().filter_map(|f| fs::read_to_string(f).ok()).find_map(|text| text.lines().find_map(mirror_in));
+    found.expect("no Debian mirror in /etc/apt/sources.list*: the engines for the tests are Debian packages")
 }
 
 fn mirror_in(line: &str) -> Option<String> {
     let mut words = line.split_whitespace();
     let first = words.next()?;
     let address = words.find(|word| word.contains("://"))?;
-    let plain =
-        (first == "URIs:" || first == "deb") && address.trim_end_matches('/').ends_with("/debian");
+    let plain = (first == "URIs:" || first == "deb") && address.trim_end_matches('/').ends_with("/debian");
     plain.then(|| address.to_owned())
 }

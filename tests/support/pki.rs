@@ -34,9 +34,7 @@ impl Pki {
     /// `seawall cert init` and `seawall cert server`.
     #[must_use]
     pub fn new() -> Self {
-        let pki = Self {
-            home: Scratch::new("pki"),
-        };
+        let pki = Self { home: Scratch::new("pki") };
         pki.cert("init", &[]);
         pki.cert("server", &["--host", "localhost", "--host", "127.0.0.1"]);
         pki
@@ -44,12 +42,7 @@ impl Pki {
 
     /// `seawall cert COMMAND DIR …`; gives what it printed.
     pub fn cert(&self, command: &str, rest: &[&str]) -> String {
-        must(
-            Command::new(binary())
-                .args(["cert", command])
-                .arg(self.home.path())
-                .args(rest),
-        )
+        must(Command::new(binary()).args(["cert", command]).arg(self.home.path()).args(rest))
     }
 
     /// `seawall cert issue`; gives the folder for `DOCKER_CERT_PATH`.
@@ -77,40 +70,26 @@ impl Pki {
     /// A client certificate signed by this CA's own key, as `odd` says; gives a folder like those of [`Pki::issue`].
     pub fn forge(&self, name: &str, odd: Odd) -> PathBuf {
         let pem = |file: &str| fs::read_to_string(self.home.join(file)).unwrap();
-        let issuer = Issuer::from_ca_cert_pem(
-            &pem("ca.pem"),
-            KeyPair::from_pem(&pem("ca-key.pem")).unwrap(),
-        )
-        .unwrap();
+        let issuer = Issuer::from_ca_cert_pem(&pem("ca.pem"), KeyPair::from_pem(&pem("ca-key.pem")).unwrap()).unwrap();
         let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(
-            format!("seawall:client/{name}").try_into().unwrap(),
-        )];
+        params.subject_alt_names = vec![SanType::URI(format!("seawall:client/{name}").try_into().unwrap())];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        (params.not_before, params.not_after) =
-            (date_time_ymd(2020, 1, 1), date_time_ymd(2040, 1, 1));
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2040, 1, 1));
         match odd {
             Odd::Expired => params.not_after = date_time_ymd(2021, 1, 1),
             Odd::NotYetValid => params.not_before = date_time_ymd(2039, 1, 1),
             Odd::OnlyCommonName => {
                 params.subject_alt_names.clear();
-                params
-                    .distinguished_name
-                    .push(rcgen::DnType::CommonName, name);
+                params.distinguished_name.push(rcgen::DnType::CommonName, name);
             }
-            Odd::ServerUse => {
-                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]
-            }
+            Odd::ServerUse => params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth],
             Odd::WithoutUse => params.extended_key_usages.clear(),
         }
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &issuer).unwrap();
-        self.home
-            .write(&format!("clients/{name}/cert.pem"), certificate.pem());
-        self.home
-            .write(&format!("clients/{name}/key.pem"), key.serialize_pem());
-        self.home
-            .write(&format!("clients/{name}/ca.pem"), pem("ca.pem"));
+        self.home.write(&format!("clients/{name}/cert.pem"), certificate.pem());
+        self.home.write(&format!("clients/{name}/key.pem"), key.serialize_pem());
+        self.home.write(&format!("clients/{name}/ca.pem"), pem("ca.pem"));
         self.home.join("clients").join(name)
     }
 
@@ -118,11 +97,7 @@ impl Pki {
     #[must_use]
     pub fn serial(folder: &Path) -> String {
         let mut openssl = Command::new("openssl");
-        let text = must(
-            openssl
-                .args(["x509", "-noout", "-serial", "-in"])
-                .arg(folder.join("cert.pem")),
-        );
+        let text = must(openssl.args(["x509", "-noout", "-serial", "-in"]).arg(folder.join("cert.pem")));
         text.trim().trim_start_matches("serial=").to_owned()
     }
 }
@@ -150,9 +125,7 @@ pub struct Tls {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls")
-            .field("port", &self.port)
-            .finish_non_exhaustive()
+        f.debug_struct("Tls").field("port", &self.port).finish_non_exhaustive()
     }
 }
 
@@ -161,33 +134,18 @@ impl Tls {
     #[must_use]
     pub fn new(port: u16, pki: &Pki, folder: Option<&Path>) -> Self {
         let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_file(pki.path().join("ca.pem")).unwrap())
-            .unwrap();
+        roots.add(CertificateDer::from_pem_file(pki.path().join("ca.pem")).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap();
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let builder = builder.with_root_certificates(roots);
         let config = match folder {
             None => builder.with_no_client_auth(),
             Some(folder) => {
-                let chain = CertificateDer::pem_file_iter(folder.join("cert.pem"))
-                    .unwrap()
-                    .map(Result::unwrap)
-                    .collect();
-                builder
-                    .with_client_auth_cert(
-                        chain,
-                        PrivateKeyDer::from_pem_file(folder.join("key.pem")).unwrap(),
-                    )
-                    .unwrap()
+                let chain = CertificateDer::pem_file_iter(folder.join("cert.pem")).unwrap().map(Result::unwrap).collect();
+                builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(folder.join("key.pem")).unwrap()).unwrap()
             }
         };
-        Self {
-            config: Arc::new(config),
-            port,
-        }
+        Self { config: Arc::new(config), port }
     }
 
     /// Connects. The handshake, and the server's refusal of a certificate, come with the first bytes.
@@ -198,22 +156,14 @@ impl Tls {
         let tcp = TcpStream::connect(("127.0.0.1", self.port))?;
         tcp.set_read_timeout(Some(Duration::from_secs(10)))?;
         let name = ServerName::try_from("localhost").unwrap();
-        Ok(StreamOwned::new(
-            ClientConnection::new(Arc::clone(&self.config), name).unwrap(),
-            tcp,
-        ))
+        Ok(StreamOwned::new(ClientConnection::new(Arc::clone(&self.config), name).unwrap(), tcp))
     }
 
     /// A plain request on a connection of its own.
     ///
     /// # Errors
     /// The handshake's and the connection's.
-    pub fn call(
-        &self,
-        method: &str,
-        target: &str,
-        body: Option<&serde_json::Value>,
-    ) -> io::Result<Response> {
+    pub fn call(&self, method: &str, target: &str, body: Option<&serde_json::Value>) -> io::Result<Response> {
         over(self.connect()?, &request(method, target, body))
     }
 }
@@ -221,9 +171,5 @@ impl Tls {
 /// A TCP port on which nobody listened a moment ago.
 #[must_use]
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -29,9 +29,7 @@ pub fn binary() -> &'static Path {
         let test = std::env::current_exe().unwrap();
         let profile = test.ancestors().nth(2).unwrap();
         let mut build = Command::new(env!("CARGO"));
-        build
-            .args(["build", "--workspace", "--bins", "--quiet", "--locked"])
-            .current_dir(root());
+        build.args(["build", "--workspace", "--bins", "--quiet", "--locked"]).current_dir(root());
         if profile.ends_with("release") {
             build.arg("--release");
         }
@@ -60,15 +58,7 @@ impl Seawall {
         let file = home.write("policy.yaml", policy);
         let socket = home.join("docker.sock");
         let listen = format!("unix://{}", socket.display());
-        let args = [
-            "serve",
-            "--engine",
-            engine,
-            "--listen",
-            &listen,
-            "--policy",
-            file.to_str().unwrap(),
-        ];
+        let args = ["serve", "--engine", engine, "--listen", &listen, "--policy", file.to_str().unwrap()];
         Self::start(&args, socket.clone(), home)
     }
 
@@ -77,10 +67,7 @@ impl Seawall {
     #[must_use]
     pub fn configured(yaml: &str) -> Self {
         let home = Scratch::new("proxy");
-        let file = home.write(
-            "seawall.yaml",
-            yaml.replace("${HOME}", home.path().to_str().unwrap()),
-        );
+        let file = home.write("seawall.yaml", yaml.replace("${HOME}", home.path().to_str().unwrap()));
         let socket = home.join("docker.sock");
         Self::start(&["serve", "--config", file.to_str().unwrap()], socket, home)
     }
@@ -89,24 +76,11 @@ impl Seawall {
     #[must_use]
     pub fn start(args: &[&str], socket: PathBuf, home: Scratch) -> Self {
         let mut command = Command::new(binary());
-        command
-            .args(args)
-            .env_remove("DOCKER_HOST")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        command.args(args).env_remove("DOCKER_HOST").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let stdout = lines(child.stdout.take().unwrap());
         let stderr = text(child.stderr.take().unwrap());
-        let mut proxy = Self {
-            child,
-            socket,
-            stdout,
-            stderr,
-            _home: home,
-        };
+        let mut proxy = Self { child, socket, stdout, stderr, _home: home };
         proxy.wait_until_ready(args);
         proxy
     }
@@ -119,12 +93,7 @@ impl Seawall {
                 thread::sleep(Duration::from_millis(50)); // for the reader of its last words, nothing depends on it
                 panic!("seawall {args:?} ended with {status}:\n{}", self.stderr());
             }
-            assert!(
-                Instant::now() < deadline,
-                "seawall {args:?} does not answer at {}:\n{}",
-                self.socket.display(),
-                self.stderr()
-            );
+            assert!(Instant::now() < deadline, "seawall {args:?} does not answer at {}:\n{}", self.socket.display(), self.stderr());
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -149,21 +118,12 @@ impl Seawall {
     /// The JSON lines on standard output so far: the audit records.
     #[must_use]
     pub fn audit(&self) -> Vec<Value> {
-        self.stdout
-            .lock()
-            .unwrap()
-            .iter()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
+        self.stdout.lock().unwrap().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Waits for an audit record that `is` it.
     pub fn wait_for_audit(&self, what: &str, mut is: impl FnMut(&Value) -> bool) -> Value {
-        wait_for(
-            &format!("an audit record of {what}"),
-            Duration::from_secs(5),
-            || self.audit().into_iter().find(&mut is),
-        )
+        wait_for(&format!("an audit record of {what}"), Duration::from_secs(5), || self.audit().into_iter().find(&mut is))
     }
 
     /// What it wrote to standard error so far.
@@ -182,10 +142,7 @@ impl Seawall {
     #[must_use]
     pub fn resident(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
@@ -218,12 +175,7 @@ impl Drop for Seawall {
 fn lines(from: impl Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
     let kept = Arc::<Mutex<Vec<String>>>::default();
     let into = Arc::clone(&kept);
-    thread::spawn(move || {
-        BufReader::new(from)
-            .lines()
-            .map_while(Result::ok)
-            .for_each(|line| into.lock().unwrap().push(line))
-    });
+    thread::spawn(move || BufReader::new(from).lines().map_while(Result::ok).for_each(|line| into.lock().unwrap().push(line)));
     kept
 }
 

@@ -26,17 +26,8 @@ pub struct Request {
 impl Request {
     pub(crate) fn new(connection: usize, head: Head) -> Self {
         let mut words = head.first.split(' ').map(str::to_owned);
-        let (method, target) = (
-            words.next().unwrap_or_default(),
-            words.next().unwrap_or_default(),
-        );
-        Self {
-            connection,
-            method,
-            target,
-            head,
-            ..Self::default()
-        }
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        Self { connection, method, target, head, ..Self::default() }
     }
 
     /// The path without version, query and escapes: see [`route`].
@@ -49,11 +40,7 @@ impl Request {
     #[must_use]
     pub fn query(&self, key: &str) -> Option<String> {
         let (_, query) = self.target.split_once('?')?;
-        query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(k, _)| *k == key)
-            .map(|(_, v)| unescape(&v.replace('+', " ")))
+        query.split('&').filter_map(|pair| pair.split_once('=')).find(|(k, _)| *k == key).map(|(_, v)| unescape(&v.replace('+', " ")))
     }
 
     /// The body as JSON, or null.
@@ -74,18 +61,11 @@ impl Request {
 pub fn route(target: &str) -> String {
     let path = target.split('?').next().unwrap_or_default();
     let path = match path.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains('/') => {
-            rest.find('/').map_or("", |at| &rest[at..])
-        }
+        Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("", |at| &rest[at..]),
         Some(_) | None => path,
     };
-    let plain = match path
-        .strip_prefix("/v")
-        .and_then(|rest| rest.split_once('/'))
-    {
-        Some((version, rest))
-            if !version.is_empty() && version.chars().all(|c| c.is_ascii_digit() || c == '.') =>
-        {
+    let plain = match path.strip_prefix("/v").and_then(|rest| rest.split_once('/')) {
+        Some((version, rest)) if !version.is_empty() && version.chars().all(|c| c.is_ascii_digit() || c == '.') => {
             format!("/{rest}")
         }
         Some(_) | None => path.to_owned(),
@@ -98,9 +78,7 @@ pub fn route(target: &str) -> String {
 pub fn unescape(text: &str) -> String {
     let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
     while let Some((first, after)) = rest.split_first() {
-        let digits = after
-            .get(..2)
-            .and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
+        let digits = after.get(..2).and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
         match digits {
             Some(byte) if *first == b'%' => {
                 bytes.push(byte);
@@ -138,11 +116,7 @@ pub fn requests(connection: usize, bytes: &[u8], tunnel: bool) -> Vec<Request> {
             Ok(head) => head,
             Err(error) => {
                 if error.kind() != ErrorKind::UnexpectedEof {
-                    found.push(Request {
-                        connection,
-                        error: Some(error.to_string()),
-                        ..Request::default()
-                    });
+                    found.push(Request { connection, error: Some(error.to_string()), ..Request::default() });
                 }
                 return found;
             }

@@ -34,23 +34,12 @@ impl Registry {
         );
         let program = unpacked(Suite::Bookworm).join("usr/bin/docker-registry");
         let mut command = engine.inside(&program);
-        command
-            .arg("serve")
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let child = command
-            .spawn()
-            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        command.arg("serve").arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let registry = Self { child, _home: home };
         let port = format!("sport = :{}", ADDRESS.rsplit(':').next().unwrap());
         wait_until("the registry listens", Duration::from_secs(10), || {
-            let listening = engine
-                .inside("ss".as_ref())
-                .args(["-Hltn", &port])
-                .output()
-                .unwrap();
+            let listening = engine.inside("ss".as_ref()).args(["-Hltn", &port]).output().unwrap();
             listening.stdout.starts_with(b"LISTEN")
         });
         registry
@@ -60,27 +49,12 @@ impl Registry {
     pub fn publish(&self, engine: &Engine, image: &str, name: &str, tag: &str) {
         let repo = format!("{ADDRESS}/{name}");
         crate::image::tag(engine, image, &repo, tag);
-        let push = format!(
-            "POST /images/{repo}/push?tag={tag} HTTP/1.1\r\nHost: docker\r\nX-Registry-Auth: e30=\r\nContent-Length: 0\r\n\r\n"
-        );
+        let push = format!("POST /images/{repo}/push?tag={tag} HTTP/1.1\r\nHost: docker\r\nX-Registry-Auth: e30=\r\nContent-Length: 0\r\n\r\n");
         let stream = std::os::unix::net::UnixStream::connect(engine.socket()).unwrap();
         let answer = crate::http::over(stream, push.as_bytes()).unwrap();
-        assert!(
-            answer.status == 200 && answer.text().contains("digest"),
-            "push {repo}:{tag}: {}",
-            answer.text()
-        );
-        let removed = engine.call(
-            "DELETE",
-            &format!("/images/{}:{tag}", escape(&repo).replace("%2F", "/")),
-            None,
-        );
-        assert_eq!(
-            removed.status,
-            200,
-            "untag {repo}:{tag}: {}",
-            removed.text()
-        );
+        assert!(answer.status == 200 && answer.text().contains("digest"), "push {repo}:{tag}: {}", answer.text());
+        let removed = engine.call("DELETE", &format!("/images/{}:{tag}", escape(&repo).replace("%2F", "/")), None);
+        assert_eq!(removed.status, 200, "untag {repo}:{tag}: {}", removed.text());
     }
 }
 

@@ -13,33 +13,17 @@ use crate::record::route;
 /// # Errors
 /// The client's request that was refused.
 pub fn prepare(case: &Case, values: &Values, proxy: &Path, engine: &Path) -> Result<(), String> {
-    let patience = Patience {
-        first: Duration::from_secs(30),
-        more: Duration::from_secs(5),
-    };
+    let patience = Patience { first: Duration::from_secs(30), more: Duration::from_secs(5) };
     for step in &case.pre {
-        let answers = exchange(
-            proxy,
-            &step.wire(values),
-            std::slice::from_ref(&step.method),
-            patience,
-        );
+        let answers = exchange(proxy, &step.wire(values), std::slice::from_ref(&step.method), patience);
         let answer = answers.responses.first();
         if answer.is_none_or(|answer| answer.status >= 300) {
-            let got = answer.map_or_else(
-                || "no answer".to_owned(),
-                |answer| format!("{} {}", answer.status, answer.text()),
-            );
+            let got = answer.map_or_else(|| "no answer".to_owned(), |answer| format!("{} {}", answer.status, answer.text()));
             return Err(format!("{} {}: {got}", step.method, step.target));
         }
     }
     for step in &case.admin {
-        exchange(
-            engine,
-            &step.wire(values),
-            std::slice::from_ref(&step.method),
-            patience,
-        );
+        exchange(engine, &step.wire(values), std::slice::from_ref(&step.method), patience);
     }
     Ok(())
 }
@@ -57,14 +41,6 @@ pub fn send(case: &Case, values: Values, socket: &Path) -> Seen {
         methods.push("GET".to_owned()); // whatever else comes back
     }
     let slow = case.expect == Expect::Allow || route(&case.target).starts_with("/images/create");
-    let patience = Patience {
-        first: Duration::from_secs(if slow { 60 } else { 10 }),
-        more: Duration::from_secs(1),
-    };
-    Seen {
-        answers: exchange(socket, &bytes, &methods, patience),
-        asked,
-        values,
-        ..Seen::default()
-    }
+    let patience = Patience { first: Duration::from_secs(if slow { 60 } else { 10 }), more: Duration::from_secs(1) };
+    Seen { answers: exchange(socket, &bytes, &methods, patience), asked, values, ..Seen::default() }
 }

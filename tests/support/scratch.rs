@@ -22,10 +22,7 @@ impl Scratch {
         static SWEPT: Once = Once::new();
         SWEPT.call_once(sweep);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(format!(
-            "/var/tmp/seawall-{label}-{}-{number}",
-            std::process::id()
-        ));
+        let path = PathBuf::from(format!("/var/tmp/seawall-{label}-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         Self { path }
     }
@@ -91,16 +88,10 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option
 
 /// Runs a command that must succeed; gives its standard output.
 pub fn must(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{text}{errors}",
-        output.status
-    );
+    assert!(output.status.success(), "{command:?}: {}\n{text}{errors}", output.status);
     text
 }
 
@@ -113,6 +104,5 @@ pub fn root() -> &'static Path {
 /// Where things are kept that are costly to make: `$SEAWALL_TEST_CACHE`, or `target/test-cache`.
 #[must_use]
 pub fn cache() -> PathBuf {
-    std::env::var_os("SEAWALL_TEST_CACHE")
-        .map_or_else(|| root().join("target/test-cache"), PathBuf::from)
+    std::env::var_os("SEAWALL_TEST_CACHE").map_or_else(|| root().join("target/test-cache"), PathBuf::from)
 }

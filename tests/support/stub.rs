@@ -84,32 +84,22 @@ pub struct Stub {
 
 impl fmt::Debug for Stub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stub")
-            .field("socket", &self.socket)
-            .finish_non_exhaustive()
+        f.debug_struct("Stub").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 
 impl Stub {
     /// Listens at `socket`, also where an older stub listened, and answers each request with `answer`.
     #[must_use]
-    pub fn start(
-        socket: &Path,
-        answer: impl Fn(&Request) -> Reply + Send + Sync + 'static,
-    ) -> Self {
+    pub fn start(socket: &Path, answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         Self::start_streaming(socket, |_| false, answer)
     }
 
     /// [`Stub::start`], where the bodies of the requests that `leaves_body` picks are left for the script to read.
     #[must_use]
-    pub fn start_streaming(
-        socket: &Path,
-        leaves_body: fn(&Request) -> bool,
-        answer: impl Fn(&Request) -> Reply + Send + Sync + 'static,
-    ) -> Self {
+    pub fn start_streaming(socket: &Path, leaves_body: fn(&Request) -> bool, answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         drop(fs::remove_file(socket));
-        let listener =
-            UnixListener::bind(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
+        let listener = UnixListener::bind(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
         let shared = Arc::new(Shared {
             answer: Box::new(answer),
             leaves_body,
@@ -117,10 +107,7 @@ impl Stub {
             requests: Mutex::default(),
             stopped: AtomicBool::new(false),
         });
-        let stub = Self {
-            socket: socket.to_owned(),
-            shared: Arc::clone(&shared),
-        };
+        let stub = Self { socket: socket.to_owned(), shared: Arc::clone(&shared) };
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if shared.stopped.load(Ordering::SeqCst) {
@@ -129,10 +116,7 @@ impl Stub {
                 let number = {
                     let mut connections = shared.connections.lock().unwrap();
                     let stream = stream.try_clone().ok();
-                    connections.push(Connection {
-                        stream,
-                        ..Connection::default()
-                    });
+                    connections.push(Connection { stream, ..Connection::default() });
                     connections.len() - 1
                 };
                 let shared = Arc::clone(&shared);
@@ -161,9 +145,7 @@ impl Stub {
     /// Every byte that came on a connection so far.
     #[must_use]
     pub fn bytes(&self, connection: usize) -> Vec<u8> {
-        self.shared.connections.lock().unwrap()[connection]
-            .bytes
-            .clone()
+        self.shared.connections.lock().unwrap()[connection].bytes.clone()
     }
 
     /// How many connections there were.
@@ -174,23 +156,14 @@ impl Stub {
 
     /// Waits for a request with this route; gives the last one.
     pub fn wait_for(&self, method: &str, route: &str) -> Request {
-        wait_for(
-            &format!("the stub engine is sent {method} {route}"),
-            Duration::from_secs(10),
-            || {
-                self.requests()
-                    .into_iter()
-                    .rev()
-                    .find(|r| r.method == method && r.route() == route)
-            },
-        )
+        wait_for(&format!("the stub engine is sent {method} {route}"), Duration::from_secs(10), || {
+            self.requests().into_iter().rev().find(|r| r.method == method && r.route() == route)
+        })
     }
 
     /// Waits until the client of this connection is gone.
     pub fn wait_for_end(&self, connection: usize, limit: Duration) {
-        wait_until("the stub's client closes the connection", limit, || {
-            self.shared.connections.lock().unwrap()[connection].ended
-        });
+        wait_until("the stub's client closes the connection", limit, || self.shared.connections.lock().unwrap()[connection].ended);
     }
 }
 
@@ -200,14 +173,7 @@ impl Drop for Stub {
         // wakes the thread that accepts, which then closes the listener; another stub may own the path by now
         drop(UnixStream::connect(&self.socket));
         drop(fs::remove_file(&self.socket));
-        for stream in self
-            .shared
-            .connections
-            .lock()
-            .unwrap()
-            .iter()
-            .filter_map(|c| c.stream.as_ref())
-        {
+        for stream in self.shared.connections.lock().unwrap().iter().filter_map(|c| c.stream.as_ref()) {
             drop(stream.shutdown(Shutdown::Both));
         }
     }
@@ -224,19 +190,13 @@ impl std::io::Read for Kept<'_> {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         let mut stream = self.stream;
         let count = stream.read(into)?;
-        self.shared.connections.lock().unwrap()[self.number]
-            .bytes
-            .extend_from_slice(&into[..count]);
+        self.shared.connections.lock().unwrap()[self.number].bytes.extend_from_slice(&into[..count]);
         Ok(count)
     }
 }
 
 fn converse(shared: &Shared, number: usize, stream: &UnixStream) {
-    let mut reader = Reader::new(Kept {
-        shared,
-        number,
-        stream,
-    });
+    let mut reader = Reader::new(Kept { shared, number, stream });
     while let Ok(head) = reader.head() {
         let framing = head.framing(Framing::Length(0));
         let mut request = Request::new(number, head);
@@ -280,17 +240,12 @@ fn echo<R: std::io::Read>(mut stream: &UnixStream, reader: &mut Reader<R>) {
 #[must_use]
 pub fn json(status: u16, value: &Value) -> Vec<u8> {
     let body = format!("{value}\n");
-    let head = format!(
-        "HTTP/1.1 {status} Stub\r\nApi-Version: 1.41\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
+    let head = format!("HTTP/1.1 {status} Stub\r\nApi-Version: 1.41\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
     (head + &body).into_bytes()
 }
 
 fn chunked(pieces: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes =
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-            .to_vec();
+    let mut bytes = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     for piece in pieces {
         bytes.extend(format!("{:x}\r\n", piece.len()).into_bytes());
         bytes.extend_from_slice(piece);

@@ -28,12 +28,8 @@ impl Tap {
     #[must_use]
     pub fn start(socket: &Path, engine: &Path) -> Self {
         drop(fs::remove_file(socket));
-        let listener =
-            UnixListener::bind(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
-        let tap = Self {
-            socket: socket.to_owned(),
-            connections: Arc::default(),
-        };
+        let listener = UnixListener::bind(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
+        let tap = Self { socket: socket.to_owned(), connections: Arc::default() };
         let (connections, engine) = (Arc::clone(&tap.connections), engine.to_owned());
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -48,11 +44,7 @@ impl Tap {
                 let (keep, watch) = (Arc::clone(&connections), Arc::clone(&connections));
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 // kept before it is sent on: what the engine has heard is always in the record
-                thread::spawn(move || {
-                    pump(from, to, |piece| {
-                        keep.lock().unwrap()[number].up.extend_from_slice(piece)
-                    })
-                });
+                thread::spawn(move || pump(from, to, |piece| keep.lock().unwrap()[number].up.extend_from_slice(piece)));
                 thread::spawn(move || {
                     pump(server, client, |piece| {
                         if piece.starts_with(b"HTTP/1.1 101") {
@@ -75,37 +67,21 @@ impl Tap {
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         let all = self.connections.lock().unwrap();
-        all.iter()
-            .enumerate()
-            .flat_map(|(number, c)| requests(number, &c.up, c.tunnel))
-            .collect()
+        all.iter().enumerate().flat_map(|(number, c)| requests(number, &c.up, c.tunnel)).collect()
     }
 
     /// How many bytes came on each connection so far: hand it to [`Tap::since`].
     #[must_use]
     pub fn mark(&self) -> Vec<usize> {
-        self.connections
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|c| c.up.len())
-            .collect()
+        self.connections.lock().unwrap().iter().map(|c| c.up.len()).collect()
     }
 
     /// The requests that came after the mark.
     #[must_use]
     pub fn since(&self, mark: &[usize]) -> Vec<Request> {
         let all = self.connections.lock().unwrap();
-        let tails = all.iter().enumerate().map(|(number, c)| {
-            (
-                number,
-                &c.up[mark.get(number).copied().unwrap_or(0)..],
-                c.tunnel,
-            )
-        });
-        tails
-            .flat_map(|(number, bytes, tunnel)| requests(number, bytes, tunnel))
-            .collect()
+        let tails = all.iter().enumerate().map(|(number, c)| (number, &c.up[mark.get(number).copied().unwrap_or(0)..], c.tunnel));
+        tails.flat_map(|(number, bytes, tunnel)| requests(number, bytes, tunnel)).collect()
     }
 }
 

@@ -40,30 +40,19 @@ impl World {
         {
             let mut objects = world.objects.lock().unwrap();
             for name in ["bridge", "host", "none"] {
-                objects.networks.push(network(
-                    name,
-                    &json!({ "Driver": if name == "none" { "null" } else { name } }),
-                ));
+                objects.networks.push(network(name, &json!({ "Driver": if name == "none" { "null" } else { name } })));
             }
             for name in ["ci-own-net", "ci-own-net2", "ci-foreign-net"] {
-                objects
-                    .networks
-                    .push(network(name, &json!({ "Labels": labels(name, tenant) })));
+                objects.networks.push(network(name, &json!({ "Labels": labels(name, tenant) })));
             }
             for name in ["ci-own-vol", "ci-foreign-vol"] {
-                objects
-                    .volumes
-                    .push(volume(name, &json!({ "Labels": labels(name, tenant) })));
+                objects.volumes.push(volume(name, &json!({ "Labels": labels(name, tenant) })));
             }
             for name in ["cifixture:1", "evil/img:1"] {
                 objects.images.push(image(name));
             }
             for (name, running) in [("ci-own1", true), ("ci-own2", false), ("ci-foreign1", true)] {
-                let side = if name.contains("own") {
-                    "own"
-                } else {
-                    "foreign"
-                };
+                let side = if name.contains("own") { "own" } else { "foreign" };
                 let body = json!({ "Image": "docker.io/library/cifixture:1", "Cmd": ["sleep", "100000"], "OpenStdin": true, "Labels": labels(name, tenant),
                     "Env": if side == "own" { json!([]) } else { json!(["SECRET=foreign-secret"]) },
                     "HostConfig": { "NetworkMode": format!("ci-{side}-net"), "Binds": [format!("ci-{side}-vol:/v")] } });
@@ -71,12 +60,7 @@ impl World {
                 made["State"] = state(running);
                 objects.containers.push(made);
             }
-            for (name, of) in [
-                ("OWN_EXEC", "ci-own1"),
-                ("OWN_EXEC2", "ci-own1"),
-                ("OWN_EXEC3", "ci-own1"),
-                ("FOREIGN_EXEC", "ci-foreign1"),
-            ] {
+            for (name, of) in [("OWN_EXEC", "ci-own1"), ("OWN_EXEC2", "ci-own1"), ("OWN_EXEC3", "ci-own1"), ("FOREIGN_EXEC", "ci-foreign1")] {
                 objects.execs.push(exec(name, of));
             }
         }
@@ -92,10 +76,7 @@ impl World {
     /// An engine on which every name that is asked for exists, and belongs to `tenant`.
     #[must_use]
     pub fn obliging(tenant: &str) -> Self {
-        Self {
-            objects: Arc::default(),
-            obliging: Some(tenant.to_owned()),
-        }
+        Self { objects: Arc::default(), obliging: Some(tenant.to_owned()) }
     }
 
     /// What the corpus' placeholders stand for.
@@ -137,10 +118,7 @@ impl World {
             ("FOREIGN_EXEC", id("FOREIGN_EXEC")),
             ("OWNER_LABEL", LABEL.to_owned()),
         ];
-        pairs
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// The answer to a request.
@@ -149,43 +127,21 @@ impl World {
         let route = request.route();
         let parts: Vec<&str> = route.trim_start_matches('/').split('/').collect();
         let mut objects = self.objects.lock().unwrap();
-        let world = &mut View {
-            objects: &mut objects,
-            obliging: self.obliging.as_deref(),
-        };
+        let world = &mut View { objects: &mut objects, obliging: self.obliging.as_deref() };
         match (request.method.as_str(), parts.as_slice()) {
             (method @ ("GET" | "HEAD"), _) => world.read(method, &parts, request),
-            ("POST", [kind @ ("containers" | "networks" | "volumes"), "create"]) => {
-                world.create(kind, request)
-            }
+            ("POST", [kind @ ("containers" | "networks" | "volumes"), "create"]) => world.create(kind, request),
             ("POST", ["containers", name, "exec"]) => world.create_exec(name),
-            ("POST", ["containers", _, "attach"]) | ("POST", ["exec", _, "start"])
-                if request.upgrades() =>
-            {
-                greeting()
-            }
+            ("POST", ["containers", _, "attach"]) | ("POST", ["exec", _, "start"]) if request.upgrades() => greeting(),
             ("POST", ["containers", _, "wait"]) => Reply::Json(200, json!({ "StatusCode": 0 })),
             ("POST", ["containers", _, "update"]) => Reply::Json(200, json!({ "Warnings": [] })),
-            (
-                "POST",
-                [
-                    "containers",
-                    _,
-                    "start" | "stop" | "restart" | "kill" | "rename" | "pause" | "unpause",
-                ],
-            ) => Reply::status(204),
+            ("POST", ["containers", _, "start" | "stop" | "restart" | "kill" | "rename" | "pause" | "unpause"]) => Reply::status(204),
             ("POST", ["images", "create"]) | ("POST", ["build"]) => Reply::Chunked(vec![
                 b"{\"status\":\"working\"}\r\n".to_vec(),
-                format!(
-                    "{{\"aux\":{{\"ID\":\"sha256:{}\"}}}}\r\n",
-                    id("image cifixture:1")
-                )
-                .into_bytes(),
+                format!("{{\"aux\":{{\"ID\":\"sha256:{}\"}}}}\r\n", id("image cifixture:1")).into_bytes(),
             ]),
             ("POST", [_, "prune"]) => Reply::Json(200, json!({ "SpaceReclaimed": 0 })),
-            ("DELETE", [kind @ ("containers" | "networks" | "volumes"), name]) => {
-                world.remove(kind, name)
-            }
+            ("DELETE", [kind @ ("containers" | "networks" | "volumes"), name]) => world.remove(kind, name),
             ("DELETE", ["images", ..]) => Reply::Json(200, json!([])),
             (_, _) => Reply::status(200),
         }
@@ -224,17 +180,10 @@ impl View<'_> {
             }
             ["volumes", name] => return self.one(&self.objects.volumes, name, "volume", volume),
             ["exec", name, "json"] => {
-                return self.one(&self.objects.execs, name, "exec instance", |name, _| {
-                    exec(name, "ci-own1")
-                });
+                return self.one(&self.objects.execs, name, "exec instance", |name, _| exec(name, "ci-own1"));
             }
             ["images", middle @ .., "json"] => {
-                return self.one(
-                    &self.objects.images,
-                    &middle.join("/"),
-                    "image",
-                    |name, _| image(name),
-                );
+                return self.one(&self.objects.images, &middle.join("/"), "image", |name, _| image(name));
             }
             ["images", .., "history"] => {
                 json!([{ "Id": "x", "Created": 1, "CreatedBy": "", "Size": 1, "Tags": null, "Comment": "" }])
@@ -250,22 +199,10 @@ impl View<'_> {
         Reply::Json(200, found)
     }
 
-    fn one(
-        &self,
-        all: &[Value],
-        name: &str,
-        kind: &str,
-        make: impl Fn(&str, &Value) -> Value,
-    ) -> Reply {
+    fn one(&self, all: &[Value], name: &str, kind: &str, make: impl Fn(&str, &Value) -> Value) -> Reply {
         let known = find(all, name).map(|at| all[at].clone());
-        let obliged = || {
-            self.obliging
-                .map(|tenant| make(name, &json!({ "Labels": { LABEL: tenant } })))
-        };
-        known.or_else(obliged).map_or_else(
-            || Reply::error(404, &format!("No such {kind}: {name}")),
-            |found| Reply::Json(200, found),
-        )
+        let obliged = || self.obliging.map(|tenant| make(name, &json!({ "Labels": { LABEL: tenant } })));
+        known.or_else(obliged).map_or_else(|| Reply::error(404, &format!("No such {kind}: {name}")), |found| Reply::Json(200, found))
     }
 
     fn archive(&self, method: &str, name: &str) -> Reply {
@@ -284,27 +221,11 @@ impl View<'_> {
     fn create(&mut self, kind: &str, request: &Request) -> Reply {
         self.objects.made += 1;
         let (body, unnamed) = (request.json(), format!("made-{}", self.objects.made));
-        let name = request
-            .query("name")
-            .or_else(|| body["Name"].as_str().map(str::to_owned))
-            .filter(|n| !n.is_empty())
-            .unwrap_or(unnamed);
+        let name = request.query("name").or_else(|| body["Name"].as_str().map(str::to_owned)).filter(|n| !n.is_empty()).unwrap_or(unnamed);
         let (all, made, answer) = match kind {
-            "containers" => (
-                &mut self.objects.containers,
-                container(&name, &body),
-                json!({ "Id": id(&name), "Warnings": [] }),
-            ),
-            "networks" => (
-                &mut self.objects.networks,
-                network(&name, &body),
-                json!({ "Id": id(&name), "Warning": "" }),
-            ),
-            _ => (
-                &mut self.objects.volumes,
-                volume(&name, &body),
-                volume(&name, &body),
-            ),
+            "containers" => (&mut self.objects.containers, container(&name, &body), json!({ "Id": id(&name), "Warnings": [] })),
+            "networks" => (&mut self.objects.networks, network(&name, &body), json!({ "Id": id(&name), "Warning": "" })),
+            _ => (&mut self.objects.volumes, volume(&name, &body), volume(&name, &body)),
         };
         all.push(made);
         Reply::Json(201, answer)
@@ -316,10 +237,8 @@ impl View<'_> {
         }
         self.objects.made += 1;
         let unique = format!("exec {}", self.objects.made);
-        let of = find(&self.objects.containers, name).map_or_else(
-            || name.to_owned(),
-            |at| self.objects.containers[at]["Name"].as_str().unwrap()[1..].to_owned(),
-        );
+        let of = find(&self.objects.containers, name)
+            .map_or_else(|| name.to_owned(), |at| self.objects.containers[at]["Name"].as_str().unwrap()[1..].to_owned());
         self.objects.execs.push(exec(&unique, &of));
         Reply::Json(201, json!({ "Id": id(&unique) }))
     }
@@ -341,67 +260,31 @@ impl View<'_> {
 
 /// By full id, name, then an id's beginning, as the engines look.
 fn find(all: &[Value], name: &str) -> Option<usize> {
-    let plain = name
-        .trim_start_matches("sha256:")
-        .trim_start_matches("docker.io/")
-        .trim_start_matches("library/");
-    let key = |object: &Value| {
-        object["Id"]
-            .as_str()
-            .or(object["ID"].as_str())
-            .unwrap_or_default()
-            .trim_start_matches("sha256:")
-            .to_owned()
-    };
+    let plain = name.trim_start_matches("sha256:").trim_start_matches("docker.io/").trim_start_matches("library/");
+    let key = |object: &Value| object["Id"].as_str().or(object["ID"].as_str()).unwrap_or_default().trim_start_matches("sha256:").to_owned();
     let named = |object: &Value| {
         let tags = object["RepoTags"].as_array().into_iter().flatten();
-        let tagged = tags
-            .filter_map(Value::as_str)
-            .any(|tag| tag == plain || (tag == format!("{plain}:latest")));
-        tagged
-            || object["Name"]
-                .as_str()
-                .is_some_and(|n| n.trim_start_matches('/') == name.trim_start_matches('/'))
+        let tagged = tags.filter_map(Value::as_str).any(|tag| tag == plain || (tag == format!("{plain}:latest")));
+        tagged || object["Name"].as_str().is_some_and(|n| n.trim_start_matches('/') == name.trim_start_matches('/'))
     };
-    let exact = all
-        .iter()
-        .position(|object| key(object) == plain)
-        .or_else(|| all.iter().position(named));
-    exact.or_else(|| {
-        all.iter()
-            .position(|object| plain.len() >= 3 && key(object).starts_with(plain))
-    })
+    let exact = all.iter().position(|object| key(object) == plain).or_else(|| all.iter().position(named));
+    exact.or_else(|| all.iter().position(|object| plain.len() >= 3 && key(object).starts_with(plain)))
 }
 
 /// The objects that have every label of the request's filters.
 fn listed(all: &[Value], request: &Request, show: impl Fn(&Value) -> Value) -> Value {
-    let filters: Value = request
-        .query("filters")
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default();
+    let filters: Value = request.query("filters").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let wanted: Vec<String> = match &filters["label"] {
         Value::Object(map) => map.keys().cloned().collect(),
-        Value::Array(list) => list
-            .iter()
-            .filter_map(|v| v.as_str().map(str::to_owned))
-            .collect(),
+        Value::Array(list) => list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     };
     let has = |object: &Value, label: &str| {
-        let (key, value) = label
-            .split_once('=')
-            .map_or((label, None), |(key, value)| (key, Some(value)));
+        let (key, value) = label.split_once('=').map_or((label, None), |(key, value)| (key, Some(value)));
         let labels = [&object["Labels"], &object["Config"]["Labels"]];
-        labels.iter().any(|labels| {
-            labels[key]
-                .as_str()
-                .is_some_and(|own| value.is_none_or(|value| own == value))
-        })
+        labels.iter().any(|labels| labels[key].as_str().is_some_and(|own| value.is_none_or(|value| own == value)))
     };
-    all.iter()
-        .filter(|object| wanted.iter().all(|label| has(object, label)))
-        .map(show)
-        .collect()
+    all.iter().filter(|object| wanted.iter().all(|label| has(object, label))).map(show).collect()
 }
 
 /// 64 hexadecimal digits that only depend on the name.
@@ -456,9 +339,7 @@ fn volume(name: &str, body: &Value) -> Value {
 }
 
 fn image(name: &str) -> Value {
-    let tag = name
-        .trim_start_matches("docker.io/")
-        .trim_start_matches("library/");
+    let tag = name.trim_start_matches("docker.io/").trim_start_matches("library/");
     json!({ "Id": format!("sha256:{}", id(&format!("image {tag}"))), "RepoTags": [tag], "RepoDigests": [], "Parent": "", "Size": 1, "Created": "2024-01-01T00:00:00Z",
         "Architecture": "amd64", "Os": "linux", "Config": { "Labels": null, "Env": ["PATH=/bin"], "Cmd": ["sh"], "User": "" }, "RootFS": { "Type": "layers", "Layers": [] } })
 }

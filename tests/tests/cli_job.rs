@@ -1,9 +1,6 @@
 //! The stock docker CLI and docker-py run a whole job: straight on the engine, so that the job itself is known to be right, then
 //! through seawall over its unix socket and over mTLS.
-#![expect(
-    clippy::expect_used,
-    reason = "a test fails where something does not hold"
-)]
+#![expect(clippy::expect_used, reason = "a test fails where something does not hold")]
 
 use serde_json::Value;
 use tests::cli::Docker;
@@ -53,16 +50,8 @@ fn cli_of_docker_20_10_runs_the_same_job() {
     let (engine, registry) = ready(Suite::Bookworm);
     let proxy = Seawall::serve(&engine.address(), POLICY);
     let published = format!("{ADDRESS}/team/app:1");
-    job::run(
-        &Docker::at(&engine.address()).of_20_10(),
-        &published,
-        "straight",
-    );
-    job::run(
-        &Docker::at(&proxy.address()).of_20_10(),
-        &published,
-        "older",
-    );
+    job::run(&Docker::at(&engine.address()).of_20_10(), &published, "straight");
+    job::run(&Docker::at(&proxy.address()).of_20_10(), &published, "older");
     drop(registry);
 }
 
@@ -92,10 +81,7 @@ fn over_tls(suite: Suite) {
         pki.listener(port),
         policy.display(),
     ));
-    run_both(
-        &Docker::over_tls(&format!("tcp://127.0.0.1:{port}"), &certificates),
-        "mtls",
-    );
+    run_both(&Docker::over_tls(&format!("tcp://127.0.0.1:{port}"), &certificates), "mtls");
     every_record_is_whole(&proxy);
     drop(registry);
 }
@@ -113,17 +99,8 @@ fn ready(suite: Suite) -> (Engine, Registry) {
 fn run_both(docker: &Docker, mark: &str) {
     let published = format!("{ADDRESS}/team/app:1");
     job::run(docker, &published, mark);
-    let outcome = python::run(
-        docker,
-        include_str!("../support/job.py"),
-        &[mark, &published],
-    );
-    assert!(
-        outcome.code == 0 && outcome.stdout == "done\n",
-        "docker-py: {}{}",
-        outcome.stdout,
-        outcome.stderr
-    );
+    let outcome = python::run(docker, include_str!("../support/job.py"), &[mark, &published]);
+    assert!(outcome.code == 0 && outcome.stdout == "done\n", "docker-py: {}{}", outcome.stdout, outcome.stderr);
 }
 
 /// Records say who and how it was decided; what was permitted also for whom, what and by which policy.

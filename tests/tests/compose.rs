@@ -11,11 +11,7 @@ use tests::scratch::{must, root};
 
 #[test]
 fn job_runs_beside_the_hardened_container() {
-    must(
-        Command::new(root().join("proxy/image"))
-            .env("BUSYBOX", busybox())
-            .env("DOCKER_CLI", cli::program()),
-    );
+    must(Command::new(root().join("proxy/image")).env("BUSYBOX", busybox()).env("DOCKER_CLI", cli::program()));
     let engine = Engine::start(Suite::Bookworm);
     let compose = |args: &[&str]| {
         let mut command = Command::new("docker-compose");
@@ -36,14 +32,9 @@ fn job_runs_beside_the_hardened_container() {
     assert!(!shown.contains("Pulling"), "{shown}");
     // older and newer docker-compose name containers differently, and label them alike
     let label = tests::record::escape(r#"{"label":["com.docker.compose.service=seawall"]}"#);
-    let found = engine
-        .json(&format!("/containers/json?all=1&filters={label}"))
-        .unwrap();
+    let found = engine.json(&format!("/containers/json?all=1&filters={label}")).unwrap();
     let id = found[0]["Id"].as_str().unwrap();
     let proxy = engine.json(&format!("/containers/{id}/json")).unwrap();
-    assert_eq!(
-        proxy["HostConfig"]["ReadonlyRootfs"], true,
-        "the container is hardened: {proxy}"
-    );
+    assert_eq!(proxy["HostConfig"]["ReadonlyRootfs"], true, "the container is hardened: {proxy}");
     compose(&["down", "--volumes"]);
 }

@@ -10,32 +10,18 @@ use tests::registry::{ADDRESS, Registry};
 fn private_engines_run_containers_and_leave_nothing() {
     for (suite, version) in [(Suite::Bookworm, "20.10"), (Suite::Trixie, "26.1")] {
         let engine = Engine::start(suite);
-        let found = engine.json("/version").unwrap()["Version"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let found = engine.json("/version").unwrap()["Version"].as_str().unwrap().to_owned();
         assert!(found.starts_with(version), "{suite:?}: {found}");
         let image = image::import(&engine, "cifixture", "1", "good");
         let docker = Docker::at(&engine.address());
-        assert_eq!(
-            docker.ok(&["run", "--rm", "cifixture:1", "echo", "hello"]),
-            "hello",
-            "{suite:?}"
-        );
+        assert_eq!(docker.ok(&["run", "--rm", "cifixture:1", "echo", "hello"]), "hello", "{suite:?}");
         let registry = Registry::start(&engine);
         registry.publish(&engine, &image, "team/app", "1");
         docker.ok(&["pull", &format!("{ADDRESS}/team/app:1")]);
         docker.ok(&["run", "--detach", "cifixture:1", "sleep", "100000"]);
-        assert!(
-            !leftovers(std::process::id()).is_empty(),
-            "the engine is somewhere"
-        );
+        assert!(!leftovers(std::process::id()).is_empty(), "the engine is somewhere");
         drop((registry, engine));
-        assert_eq!(
-            leftovers(std::process::id()),
-            Vec::<String>::new(),
-            "{suite:?}"
-        );
+        assert_eq!(leftovers(std::process::id()), Vec::<String>::new(), "{suite:?}");
     }
 }
 

@@ -1,10 +1,5 @@
 //! Two tenants on one engine cannot see or touch each other's objects, whatever they call them by.
-#![expect(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails where something does not hold"
-)]
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails where something does not hold")]
 
 use std::path::PathBuf;
 
@@ -45,30 +40,14 @@ impl Town {
             pki.listener(port),
             policy = policy.display(),
         ));
-        let client = |folder: &PathBuf| {
-            (
-                Docker::over_tls(&format!("tcp://127.0.0.1:{port}"), folder),
-                Tls::new(port, &pki, Some(folder)),
-            )
-        };
+        let client = |folder: &PathBuf| (Docker::over_tls(&format!("tcp://127.0.0.1:{port}"), folder), Tls::new(port, &pki, Some(folder)));
         let (alice, alice_raw) = client(&pki.issue("alice", &[]));
         let (bob, bob_raw) = client(&pki.issue("bob", &[]));
-        Self {
-            engine,
-            proxy,
-            alice,
-            alice_raw,
-            bob,
-            bob_raw,
-            _pki: pki,
-        }
+        Self { engine, proxy, alice, alice_raw, bob, bob_raw, _pki: pki }
     }
 
     fn bob_gets(&self, method: &str, target: &str, body: Option<&Value>) -> (u16, String) {
-        let answer = self
-            .bob_raw
-            .call(method, &format!("/v1.41{target}"), body)
-            .unwrap_or_else(|e| panic!("{method} {target}: {e}"));
+        let answer = self.bob_raw.call(method, &format!("/v1.41{target}"), body).unwrap_or_else(|e| panic!("{method} {target}: {e}"));
         (answer.status, answer.text())
     }
 
@@ -93,14 +72,8 @@ impl Town {
             "sleep",
             "100000",
         ]);
-        let exec = self
-            .alice_raw
-            .call(
-                "POST",
-                &format!("/v1.41/containers/{id}/exec"),
-                Some(&json!({ "Cmd": ["id"], "AttachStdout": true })),
-            )
-            .unwrap();
+        let exec =
+            self.alice_raw.call("POST", &format!("/v1.41/containers/{id}/exec"), Some(&json!({ "Cmd": ["id"], "AttachStdout": true }))).unwrap();
         assert_eq!(exec.status, 201, "{}", exec.text());
         (id, exec.json()["Id"].as_str().unwrap().to_owned())
     }
@@ -108,10 +81,7 @@ impl Town {
 
 fn build(docker: &Docker, tag: &str, extra: &str) {
     let context = Scratch::new("context");
-    context.write(
-        "Dockerfile",
-        format!("FROM {IMAGE}\nRUN echo {tag} > /tag\n{extra}\n"),
-    );
+    context.write("Dockerfile", format!("FROM {IMAGE}\nRUN echo {tag} > /tag\n{extra}\n"));
     docker.ok(&["build", "--tag", tag, context.path().to_str().unwrap()]);
 }
 
@@ -128,25 +98,9 @@ fn objects_of_another_tenant_do_not_exist_on_docker_26_1() {
 fn objects_of_another_tenant_do_not_exist(suite: Suite) {
     let town = Town::new(suite);
     let (id, exec) = town.furnish();
-    let names = [
-        "alice-web".to_owned(),
-        id.clone(),
-        id.chars().take(12).collect(),
-        id.chars().take(5).collect(),
-    ];
+    let names = ["alice-web".to_owned(), id.clone(), id.chars().take(12).collect(), id.chars().take(5).collect()];
     for name in &names {
-        assert_eq!(
-            town.alice.ok(&[
-                "inspect",
-                "--type",
-                "container",
-                "--format",
-                "{{.Id}}",
-                name
-            ]),
-            id,
-            "alice finds hers by {name}"
-        );
+        assert_eq!(town.alice.ok(&["inspect", "--type", "container", "--format", "{{.Id}}", name]), id, "alice finds hers by {name}");
     }
     let mut allowed = Vec::new();
     for (method, target, body) in attempts(&names, &exec) {
@@ -156,17 +110,9 @@ fn objects_of_another_tenant_do_not_exist(suite: Suite) {
             allowed.push(format!("{method} {target}: {status} {text}"));
         }
     }
-    assert!(
-        allowed.is_empty(),
-        "bob gets something else than 404:\n{}",
-        allowed.join("\n")
-    );
+    assert!(allowed.is_empty(), "bob gets something else than 404:\n{}", allowed.join("\n"));
     let state = town.engine.json(&format!("/containers/{id}/json")).unwrap();
-    assert_eq!(
-        (&state["State"]["Status"], &state["Name"]),
-        (&json!("running"), &json!("/alice-web")),
-        "nothing has happened to alice's"
-    );
+    assert_eq!((&state["State"]["Status"], &state["Name"]), (&json!("running"), &json!("/alice-web")), "nothing has happened to alice's");
 }
 
 /// What bob tries on alice's objects by reference.
@@ -174,52 +120,19 @@ fn attempts(containers: &[String], exec: &str) -> Vec<(&'static str, String, Opt
     let empty = Some(json!({}));
     let mut all = Vec::new();
     for name in containers {
-        for tail in [
-            "json",
-            "logs?stdout=1",
-            "top",
-            "stats?stream=0&one-shot=1",
-            "changes",
-            "archive?path=/etc",
-        ] {
+        for tail in ["json", "logs?stdout=1", "top", "stats?stream=0&one-shot=1", "changes", "archive?path=/etc"] {
             all.push(("GET", format!("/containers/{name}/{tail}"), None));
         }
-        for tail in [
-            "start",
-            "stop",
-            "restart",
-            "kill",
-            "pause",
-            "wait",
-            "rename?name=bobs",
-            "resize?h=1&w=1",
-            "attach?stream=1&stdout=1",
-        ] {
+        for tail in ["start", "stop", "restart", "kill", "pause", "wait", "rename?name=bobs", "resize?h=1&w=1", "attach?stream=1&stdout=1"] {
             all.push(("POST", format!("/containers/{name}/{tail}"), None));
         }
-        all.push((
-            "HEAD",
-            format!("/containers/{name}/archive?path=/etc"),
-            None,
-        ));
-        all.push((
-            "POST",
-            format!("/containers/{name}/update"),
-            Some(json!({ "CpuShares": 2 })),
-        ));
-        all.push((
-            "POST",
-            format!("/containers/{name}/exec"),
-            Some(json!({ "Cmd": ["id"], "AttachStdout": true })),
-        ));
+        all.push(("HEAD", format!("/containers/{name}/archive?path=/etc"), None));
+        all.push(("POST", format!("/containers/{name}/update"), Some(json!({ "CpuShares": 2 }))));
+        all.push(("POST", format!("/containers/{name}/exec"), Some(json!({ "Cmd": ["id"], "AttachStdout": true }))));
         all.push(("DELETE", format!("/containers/{name}?force=1"), None));
     }
     all.push(("GET", format!("/exec/{exec}/json"), None));
-    all.push((
-        "POST",
-        format!("/exec/{exec}/start"),
-        Some(json!({ "Detach": true })),
-    ));
+    all.push(("POST", format!("/exec/{exec}/start"), Some(json!({ "Detach": true }))));
     all.push(("POST", format!("/exec/{exec}/resize?h=1&w=1"), empty));
     all.push(("GET", "/networks/alice-net".to_owned(), None));
     all.push(("DELETE", "/networks/alice-net".to_owned(), None));
@@ -251,42 +164,20 @@ fn objects_of_another_tenant_cannot_be_used() {
         town.bob.fails(&run);
     }
     town.bob.fails(&["run", "--rm", "alice-app"]);
-    town.bob
-        .fails(&["network", "connect", "alice-net", "alice-web"]);
+    town.bob.fails(&["network", "connect", "alice-net", "alice-web"]);
     town.bob.ok(&["create", "--name", "bob-web", IMAGE]);
-    town.bob
-        .fails(&["network", "connect", "alice-net", "bob-web"]);
+    town.bob.fails(&["network", "connect", "alice-net", "bob-web"]);
     town.bob.ok(&["network", "create", "bob-net"]);
-    town.bob
-        .fails(&["network", "connect", "bob-net", "alice-web"]);
+    town.bob.fails(&["network", "connect", "bob-net", "alice-web"]);
     let context = Scratch::new("context");
     context.write("Dockerfile", "FROM alice-app\nRUN cat /tag\n");
     town.bob.fails(&["build", context.path().to_str().unwrap()]);
     context.write("Dockerfile", format!("FROM {IMAGE}\n"));
-    town.bob.fails(&[
-        "build",
-        "--tag",
-        "alice-app",
-        context.path().to_str().unwrap(),
-    ]);
-    assert_eq!(
-        town.alice.ok(&["run", "--rm", "alice-app", "cat", "/tag"]),
-        "alice-app",
-        "alice's tag is still hers"
-    );
+    town.bob.fails(&["build", "--tag", "alice-app", context.path().to_str().unwrap()]);
+    assert_eq!(town.alice.ok(&["run", "--rm", "alice-app", "cat", "/tag"]), "alice-app", "alice's tag is still hers");
     let left = town.engine.json("/containers/json?all=1").unwrap();
-    let names: Vec<&str> = left
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|c| c["Names"][0].as_str().unwrap())
-        .collect();
-    assert!(
-        names
-            .iter()
-            .all(|name| ["/alice-web", "/bob-web"].contains(name)),
-        "something was made: {names:?}"
-    );
+    let names: Vec<&str> = left.as_array().unwrap().iter().map(|c| c["Names"][0].as_str().unwrap()).collect();
+    assert!(names.iter().all(|name| ["/alice-web", "/bob-web"].contains(name)), "something was made: {names:?}");
 }
 
 #[test]
@@ -297,11 +188,7 @@ fn lists_and_events_show_only_the_own_tenant() {
     town.bob.ok(&["create", "--name", "bob-web", IMAGE]);
     events.wait_for("name=bob-web");
     events.interrupt();
-    assert!(
-        !events.output().contains("alice"),
-        "bob hears of alice's objects:\n{}",
-        events.output()
-    );
+    assert!(!events.output().contains("alice"), "bob hears of alice's objects:\n{}", events.output());
     let lists: [&[&str]; 6] = [
         &["ps", "--all", "--no-trunc"],
         &["ps", "--all", "--filter", "label=seawall.tenant"],
@@ -312,11 +199,7 @@ fn lists_and_events_show_only_the_own_tenant() {
     ];
     for list in lists {
         let shown = town.bob.ok(list);
-        assert!(
-            !shown.contains("alice"),
-            "docker {}:\n{shown}",
-            list.join(" ")
-        );
+        assert!(!shown.contains("alice"), "docker {}:\n{shown}", list.join(" "));
     }
     assert!(town.bob.ok(&["ps", "--all"]).contains("bob-web"));
     assert!(town.alice.ok(&["ps"]).contains("alice-web"));
@@ -324,26 +207,16 @@ fn lists_and_events_show_only_the_own_tenant() {
     assert!(town.alice.ok(&["volume", "ls"]).contains("alice-vol"));
     assert!(town.alice.ok(&["images"]).contains("alice-app"));
     let unix = Docker::at(&town.proxy.address());
-    assert_eq!(
-        unix.ok(&["ps", "--all", "--quiet"]),
-        "",
-        "the unix user is a third tenant"
-    );
+    assert_eq!(unix.ok(&["ps", "--all", "--quiet"]), "", "the unix user is a third tenant");
 }
 
 #[test]
 fn owner_label_is_always_set_by_the_proxy() {
     let town = Town::new(Suite::Trixie);
     let honest = town.alice.ok(&["create", IMAGE]);
-    let owner = |id: &str| {
-        town.engine.json(&format!("/containers/{id}/json")).unwrap()["Config"]["Labels"][LABEL]
-            .clone()
-    };
+    let owner = |id: &str| town.engine.json(&format!("/containers/{id}/json")).unwrap()["Config"]["Labels"][LABEL].clone();
     let alice = owner(&honest);
-    assert!(
-        alice.is_string(),
-        "a created container has an owner: {alice}"
-    );
+    assert!(alice.is_string(), "a created container has an owner: {alice}");
     let forged = format!("{LABEL}=forged");
     for arguments in [
         ["create", "--label", forged.as_str(), IMAGE].as_slice(),
@@ -354,21 +227,8 @@ fn owner_label_is_always_set_by_the_proxy() {
     }
     // an image's labels are inherited by its containers
     let context = Scratch::new("context");
-    context.write(
-        "Dockerfile",
-        format!("FROM {IMAGE}\nLABEL {LABEL}=forged\n"),
-    );
-    if town
-        .alice
-        .run(&[
-            "build",
-            "--tag",
-            "labelled",
-            context.path().to_str().unwrap(),
-        ])
-        .code
-        == 0
-    {
+    context.write("Dockerfile", format!("FROM {IMAGE}\nLABEL {LABEL}=forged\n"));
+    if town.alice.run(&["build", "--tag", "labelled", context.path().to_str().unwrap()]).code == 0 {
         town.alice.run(&["create", "labelled"]);
     }
     every_owner_is(&town.engine, &alice);
@@ -380,10 +240,7 @@ fn every_owner_is(engine: &Engine, tenant: &Value) {
     for container in containers.as_array().unwrap() {
         assert_eq!(container["Labels"][LABEL], *tenant, "{container}");
     }
-    let (volumes, networks) = (
-        engine.json("/volumes").unwrap(),
-        engine.json("/networks").unwrap(),
-    );
+    let (volumes, networks) = (engine.json("/volumes").unwrap(), engine.json("/networks").unwrap());
     let others = [&volumes["Volumes"], &networks].map(|list| list.as_array().cloned());
     for object in others.into_iter().flatten().flatten() {
         let owner = &object["Labels"][LABEL];
@@ -394,60 +251,26 @@ fn every_owner_is(engine: &Engine, tenant: &Value) {
 #[test]
 fn implicit_volumes_belong_to_the_tenant_or_are_not_made() {
     let town = Town::new(Suite::Trixie);
-    let outcome = town.alice.run(&[
-        "run",
-        "--rm",
-        "--volume",
-        "implicit:/v",
-        IMAGE,
-        "touch",
-        "/v/f",
-    ]);
+    let outcome = town.alice.run(&["run", "--rm", "--volume", "implicit:/v", IMAGE, "touch", "/v/f"]);
     if outcome.code == 0 {
-        assert_eq!(
-            town.alice
-                .ok(&["volume", "inspect", "--format", "{{.Name}}", "implicit"]),
-            "implicit"
-        );
+        assert_eq!(town.alice.ok(&["volume", "inspect", "--format", "{{.Name}}", "implicit"]), "implicit");
     }
-    assert!(
-        !town
-            .bob
-            .ok(&["volume", "ls", "--quiet"])
-            .contains("implicit")
-    );
-    town.bob
-        .fails(&["run", "--rm", "--volume", "implicit:/v", IMAGE, "ls", "/v"]);
+    assert!(!town.bob.ok(&["volume", "ls", "--quiet"]).contains("implicit"));
+    town.bob.fails(&["run", "--rm", "--volume", "implicit:/v", IMAGE, "ls", "/v"]);
 }
 
 #[test]
 fn start_is_decided_again_on_what_is_there_now() {
     let town = Town::new(Suite::Trixie);
     town.alice.ok(&["network", "create", "shared-name"]);
-    town.alice.ok(&[
-        "create",
-        "--name",
-        "late",
-        "--network",
-        "shared-name",
-        IMAGE,
-        "sleep",
-        "1000",
-    ]);
+    town.alice.ok(&["create", "--name", "late", "--network", "shared-name", IMAGE, "sleep", "1000"]);
     town.alice.ok(&["network", "rm", "shared-name"]);
-    let foreign = town.engine.call(
-        "POST",
-        "/networks/create",
-        Some(&json!({ "Name": "shared-name", "Labels": { LABEL: "victim" } })),
-    );
+    let foreign = town.engine.call("POST", "/networks/create", Some(&json!({ "Name": "shared-name", "Labels": { LABEL: "victim" } })));
     assert_eq!(foreign.status, 201, "{}", foreign.text());
     town.alice.fails(&["start", "late"]);
     town.alice.fails(&["restart", "late"]);
     let late = town.engine.json("/containers/late/json").unwrap();
-    assert_eq!(
-        late["State"]["Running"], false,
-        "a container was started in a victim's network"
-    );
+    assert_eq!(late["State"]["Running"], false, "a container was started in a victim's network");
 }
 
 #[test]
@@ -458,14 +281,7 @@ fn name_like_the_beginning_of_anothers_id_never_reaches_it() {
     let made = town.bob.run(&["create", "--name", &name, IMAGE]);
     // such a name may be refused; if it is not, it is bob's
     if made.code == 0 {
-        let found = town.bob.ok(&[
-            "inspect",
-            "--type",
-            "container",
-            "--format",
-            "{{.Id}}",
-            &name,
-        ]);
+        let found = town.bob.ok(&["inspect", "--type", "container", "--format", "{{.Id}}", &name]);
         assert_eq!(found, made.stdout.trim());
         town.bob.ok(&["rm", &name]);
     } else {

@@ -1,9 +1,5 @@
 //! Streams as the engine gives them: both ways, at the pace of the slower side, to the last byte.
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test fails where something does not hold"
-)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails where something does not hold")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -22,8 +18,7 @@ use tests::stub::{Reply, Script};
 const UPGRADED: &[u8] = b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
 const CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.multiplexed-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 const ATTACH: &str = "POST /v1.41/containers/ci-own1/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n";
-const LOGS: &str =
-    "GET /v1.41/containers/ci-own1/logs?stdout=1&follow=1 HTTP/1.1\r\nHost: docker\r\n\r\n";
+const LOGS: &str = "GET /v1.41/containers/ci-own1/logs?stdout=1&follow=1 HTTP/1.1\r\nHost: docker\r\n\r\n";
 
 /// Far more than sockets and the proxy hold, far less than a stream that nobody reads.
 const HELD: usize = 16 << 20;
@@ -31,9 +26,7 @@ const HELD: usize = 16 << 20;
 /// Connects to the proxy and sends a request.
 fn sent(front: &Front, request: &str) -> UnixStream {
     let mut stream = UnixStream::connect(front.proxy.socket()).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     stream
 }
@@ -46,10 +39,7 @@ fn play(
     move |request: &Request| {
         let script = script.clone();
         let boxed: Script = Box::new(script);
-        request
-            .route()
-            .ends_with(tail)
-            .then_some(Reply::Script(boxed))
+        request.route().ends_with(tail).then_some(Reply::Script(boxed))
     }
 }
 
@@ -60,19 +50,14 @@ fn shared<T>() -> (Arc<Mutex<Sender<T>>>, Receiver<T>) {
 }
 
 fn next<T>(receiver: &Receiver<T>, what: &str) -> T {
-    receiver
-        .recv_timeout(Duration::from_secs(20))
-        .unwrap_or_else(|e| panic!("{what}: {e}"))
+    receiver.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|e| panic!("{what}: {e}"))
 }
 
 /// Reads the 101, and gives what came with it.
 fn upgraded<S: Read>(stream: S) -> Reader<S> {
     let mut reader = Reader::new(stream);
     let head = reader.head().unwrap();
-    assert_eq!(
-        head.first, "HTTP/1.1 101 UPGRADED",
-        "the engine's own words"
-    );
+    assert_eq!(head.first, "HTTP/1.1 101 UPGRADED", "the engine's own words");
     reader
 }
 
@@ -82,9 +67,7 @@ fn slow_reader_slows_the_engine() {
     let front = Front::new(play("/logs", move |mut stream: &UnixStream, _| {
         let frame = [b"10000\r\n".to_vec(), vec![7; 65536], b"\r\n".to_vec()].concat();
         stream.write_all(CHUNKED).unwrap();
-        stream
-            .set_write_timeout(Some(Duration::from_secs(2)))
-            .unwrap();
+        stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
         let mut written = 0;
         // until a write of two seconds does not get rid of a byte
         while let Ok(count) = stream.write(&frame[written % frame.len()..]) {
@@ -102,24 +85,12 @@ fn slow_reader_slows_the_engine() {
     let mut reader = Reader::new(sent(&front, LOGS));
     let written = next(&stall, "the engine stalls");
     let grown = front.proxy.resident().saturating_sub(before);
-    assert!(
-        written < HELD,
-        "{written} bytes are on their way to a client that does not read"
-    );
-    assert!(
-        grown < 16 << 20,
-        "the proxy holds {grown} bytes more than before"
-    );
+    assert!(written < HELD, "{written} bytes are on their way to a client that does not read");
+    assert!(grown < 16 << 20, "the proxy holds {grown} bytes more than before");
     let head = reader.head().unwrap();
     let mut body = Vec::new();
-    reader
-        .body(head.framing(Framing::UntilClose), &mut body)
-        .unwrap();
-    assert_eq!(
-        body.len(),
-        written.div_ceil(65536 + 9) * 65536,
-        "and nothing of it is lost"
-    );
+    reader.body(head.framing(Framing::UntilClose), &mut body).unwrap();
+    assert_eq!(body.len(), written.div_ceil(65536 + 9) * 65536, "and nothing of it is lost");
 }
 
 #[test]
@@ -129,21 +100,13 @@ fn slow_engine_slows_the_upload() {
     let gone = Arc::new(Mutex::new(gone));
     let (counted, count) = shared();
     let part = move |request: &Request| {
-        let (framing, gone, counted) = (
-            request.head.framing(Framing::Length(0)),
-            Arc::clone(&gone),
-            Arc::clone(&counted),
-        );
+        let (framing, gone, counted) = (request.head.framing(Framing::Length(0)), Arc::clone(&gone), Arc::clone(&counted));
         let script: Script = Box::new(move |mut stream: &UnixStream, early| {
             gone.lock().unwrap().recv().unwrap();
             let mut body = Vec::new();
-            Reader::new(early.as_slice().chain(stream))
-                .body(framing, &mut body)
-                .unwrap();
+            Reader::new(early.as_slice().chain(stream)).body(framing, &mut body).unwrap();
             counted.lock().unwrap().send(body.len()).unwrap();
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                .unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
         });
         (request.method == "PUT").then_some(Reply::Script(script))
     };
@@ -152,26 +115,19 @@ fn slow_engine_slows_the_upload() {
         "PUT /v1.41/containers/ci-own1/archive?path=/tmp HTTP/1.1\r\nHost: docker\r\nContent-Type: application/x-tar\r\nContent-Length: {TOTAL}\r\n\r\n"
     );
     let mut stream = sent(&front, &head);
-    stream
-        .set_write_timeout(Some(Duration::from_secs(2)))
-        .unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
     // One file that is as long as the whole upload, less its header and the end of the archive.
     let file = tar_header("file", TOTAL - 3 * 512);
     stream.write_all(&file).unwrap();
     let (zeros, mut written) = (vec![0; 65536], file.len());
     while let Ok(count) = stream.write(&zeros) {
         written += count;
-        assert!(
-            written < HELD,
-            "the engine reads nothing, and {written} bytes were taken"
-        );
+        assert!(written < HELD, "the engine reads nothing, and {written} bytes were taken");
     }
     go.send(()).unwrap();
     stream.set_write_timeout(None).unwrap();
     while written < TOTAL {
-        written += stream
-            .write(&zeros[..zeros.len().min(TOTAL - written)])
-            .unwrap();
+        written += stream.write(&zeros[..zeros.len().min(TOTAL - written)]).unwrap();
     }
     assert_eq!(next(&count, "the engine reads the body"), TOTAL);
     assert_eq!(Reader::new(stream).head().unwrap().status(), 200);
@@ -182,9 +138,7 @@ fn counts_until_end(mut stream: &UnixStream, early: Vec<u8>) {
     stream.write_all(UPGRADED).unwrap();
     let mut got = early;
     stream.read_to_end(&mut got).unwrap();
-    stream
-        .write_all(format!("got {} bytes", got.len()).as_bytes())
-        .unwrap();
+    stream.write_all(format!("got {} bytes", got.len()).as_bytes()).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
 }
 
@@ -202,11 +156,7 @@ fn end_of_the_clients_input_reaches_the_engine_while_output_goes_on() {
 fn close_notify_of_a_tls_client_reaches_the_engine_while_output_goes_on() {
     let (pki, port) = (Pki::new(), free_port());
     let folder = pki.issue("job", &[]);
-    let _front = Front::listening(
-        &pki.listener(port),
-        |_| false,
-        play("/attach", counts_until_end),
-    );
+    let _front = Front::listening(&pki.listener(port), |_| false, play("/attach", counts_until_end));
     let mut stream = Tls::new(port, &pki, Some(&folder)).connect().unwrap();
     stream.write_all(ATTACH.as_bytes()).unwrap();
     let (mut stream, mut answer) = upgraded(stream).into_parts();
@@ -256,38 +206,23 @@ fn tunnel_is_exact_in_both_directions() {
     });
     stream.read_to_end(&mut got).unwrap();
     sending.join().unwrap();
-    assert!(
-        got == data,
-        "{} of {TOTAL} bytes came back, and not all the same",
-        got.len()
-    );
+    assert!(got == data, "{} of {TOTAL} bytes came back, and not all the same", got.len());
 }
 
 #[test]
 fn nothing_of_a_stream_reaches_the_engine_before_its_101() {
     let (heard, hear) = shared();
     let front = Front::new(play("/attach", move |mut stream: &UnixStream, early| {
-        stream
-            .set_read_timeout(Some(Duration::from_millis(300)))
-            .unwrap();
-        let quiet = stream
-            .read(&mut [0; 64])
-            .is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
-        heard
-            .lock()
-            .unwrap()
-            .send(early.is_empty() && quiet)
-            .unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let quiet = stream.read(&mut [0; 64]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
+        heard.lock().unwrap().send(early.is_empty() && quiet).unwrap();
         stream.write_all(UPGRADED).unwrap();
     }));
     let stream = sent(&front, &format!("{ATTACH}early bytes"));
     let head = Reader::new(stream).head().unwrap();
     // to refuse such a client is right too
     if head.status() == 101 {
-        assert!(
-            next(&hear, "the engine listens"),
-            "bytes came before the engine agreed to a stream"
-        );
+        assert!(next(&hear, "the engine listens"), "bytes came before the engine agreed to a stream");
     } else {
         assert_eq!(head.status(), 400, "{head:?}");
     }
@@ -295,17 +230,9 @@ fn nothing_of_a_stream_reaches_the_engine_before_its_101() {
 
 #[test]
 fn refusal_of_a_stream_is_an_ordinary_answer() {
-    let front = Front::new(|request| {
-        request
-            .route()
-            .ends_with("/attach")
-            .then(|| Reply::error(409, "the container is paused"))
-    });
+    let front = Front::new(|request| request.route().ends_with("/attach").then(|| Reply::error(409, "the container is paused")));
     let answer = tests::http::over(sent(&front, ATTACH), b"").unwrap();
-    assert_eq!(
-        (answer.status, answer.message().as_str()),
-        (409, "the container is paused")
-    );
+    assert_eq!((answer.status, answer.message().as_str()), (409, "the container is paused"));
 }
 
 #[test]
@@ -316,9 +243,7 @@ fn each_piece_of_a_stream_comes_when_it_is_sent() {
         stream.write_all(CHUNKED).unwrap();
         for piece in ["one", "two", "six"] {
             // the next piece is not sent before the client has this one
-            stream
-                .write_all(format!("3\r\n{piece}\r\n").as_bytes())
-                .unwrap();
+            stream.write_all(format!("3\r\n{piece}\r\n").as_bytes()).unwrap();
             ask.lock().unwrap().recv().unwrap();
         }
         stream.write_all(b"0\r\n\r\n").unwrap();
@@ -328,9 +253,7 @@ fn each_piece_of_a_stream_comes_when_it_is_sent() {
     for piece in ["one", "two", "six"] {
         while !text.contains(piece) {
             let mut bytes = [0; 512];
-            let count = stream
-                .read(&mut bytes)
-                .unwrap_or_else(|e| panic!("{piece} is held back: {e}"));
+            let count = stream.read(&mut bytes).unwrap_or_else(|e| panic!("{piece} is held back: {e}"));
             assert_ne!(count, 0, "the stream ended: {text}");
             text.push_str(&String::from_utf8_lossy(&bytes[..count]));
         }
@@ -350,49 +273,29 @@ fn engine_hears_within_a_second_that_the_client_is_gone() {
     ];
     for (tail, request) in streams {
         let front = Front::new(play(tail, move |mut stream: &UnixStream, _| {
-            stream
-                .write_all(if tail == "/attach" { UPGRADED } else { CHUNKED })
-                .unwrap();
+            stream.write_all(if tail == "/attach" { UPGRADED } else { CHUNKED }).unwrap();
             drop(stream.read_to_end(&mut Vec::new()));
         }));
         let mut reader = Reader::new(sent(&front, &request));
-        reader
-            .head()
-            .unwrap_or_else(|e| panic!("{tail}: the head comes before the stream ends: {e}"));
-        let asked = front
-            .stub()
-            .requests()
-            .into_iter()
-            .rev()
-            .find(|r| r.route().ends_with(tail))
-            .unwrap();
+        reader.head().unwrap_or_else(|e| panic!("{tail}: the head comes before the stream ends: {e}"));
+        let asked = front.stub().requests().into_iter().rev().find(|r| r.route().ends_with(tail)).unwrap();
         drop(reader);
-        front
-            .stub()
-            .wait_for_end(asked.connection, Duration::from_secs(1));
+        front.stub().wait_for_end(asked.connection, Duration::from_secs(1));
     }
 }
 
 #[test]
 fn engine_that_does_not_answer_hears_that_the_client_is_gone() {
     let front = Front::new(|request| request.route().ends_with("/top").then_some(Reply::Hang));
-    let stream = sent(
-        &front,
-        "GET /v1.41/containers/ci-own1/top HTTP/1.1\r\nHost: docker\r\n\r\n",
-    );
+    let stream = sent(&front, "GET /v1.41/containers/ci-own1/top HTTP/1.1\r\nHost: docker\r\n\r\n");
     let asked = front.stub().wait_for("GET", &top_route(&front));
     drop(stream);
-    front
-        .stub()
-        .wait_for_end(asked.connection, Duration::from_secs(1));
+    front.stub().wait_for_end(asked.connection, Duration::from_secs(1));
 }
 
 /// The id is what is forwarded.
 fn top_route(front: &Front) -> String {
-    format!(
-        "/containers/{}/top",
-        front.world.values("n").get("OWN_ID").unwrap()
-    )
+    format!("/containers/{}/top", front.world.values("n").get("OWN_ID").unwrap())
 }
 
 /// The header of a file in an archive (POSIX ustar).

@@ -18,19 +18,13 @@ const LIST: &str = "/v1.41/containers/json";
 /// A proxy with a TLS listener of this CA.
 fn front(pki: &Pki) -> (Front, u16) {
     let port = free_port();
-    (
-        Front::listening(&pki.listener(port), |_| false, |_| None),
-        port,
-    )
+    (Front::listening(&pki.listener(port), |_| false, |_| None), port)
 }
 
 /// How often the engine was asked for the list; the proxy's own look-ups are not the client's.
 fn heard(front: &Front) -> usize {
     let requests = front.stub().requests();
-    requests
-        .iter()
-        .filter(|request| request.route() == "/containers/json")
-        .count()
+    requests.iter().filter(|request| request.route() == "/containers/json").count()
 }
 
 /// The client gets no answer at all; the engine hears nothing.
@@ -46,13 +40,9 @@ fn certificate_of_the_ca_is_let_in() {
     let pki = Pki::new();
     let folder = pki.issue("job", &[]);
     let (front, port) = front(&pki);
-    let answer = Tls::new(port, &pki, Some(&folder))
-        .call("GET", LIST, None)
-        .unwrap();
+    let answer = Tls::new(port, &pki, Some(&folder)).call("GET", LIST, None).unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let record = front.proxy.wait_for_audit("the list", |record| {
-        record.to_string().contains("seawall:client/job")
-    });
+    let record = front.proxy.wait_for_audit("the list", |record| record.to_string().contains("seawall:client/job"));
     assert!(record["tenant"] == "job", "{record}");
 }
 
@@ -60,11 +50,7 @@ fn certificate_of_the_ca_is_let_in() {
 fn client_without_certificate_is_refused() {
     let pki = Pki::new();
     let (front, port) = front(&pki);
-    is_refused(
-        &front,
-        &Tls::new(port, &pki, None),
-        "a client without certificate",
-    );
+    is_refused(&front, &Tls::new(port, &pki, None), "a client without certificate");
 }
 
 #[test]
@@ -72,11 +58,7 @@ fn certificate_of_another_ca_is_refused() {
     let (pki, other) = (Pki::new(), Pki::new());
     let folder = other.issue("job", &[]);
     let (front, port) = front(&pki);
-    is_refused(
-        &front,
-        &Tls::new(port, &pki, Some(&folder)),
-        "a client of another CA",
-    );
+    is_refused(&front, &Tls::new(port, &pki, Some(&folder)), "a client of another CA");
 }
 
 #[test]
@@ -85,18 +67,10 @@ fn certificate_outside_its_time_or_use_is_refused() {
     let (front, port) = front(&pki);
     for odd in [Odd::Expired, Odd::NotYetValid, Odd::ServerUse] {
         let folder = pki.forge("job", odd);
-        is_refused(
-            &front,
-            &Tls::new(port, &pki, Some(&folder)),
-            &format!("{odd:?}"),
-        );
+        is_refused(&front, &Tls::new(port, &pki, Some(&folder)), &format!("{odd:?}"));
     }
     let server = pki.path().join("server");
-    is_refused(
-        &front,
-        &Tls::new(port, &pki, Some(&server)),
-        "the server's own certificate",
-    );
+    is_refused(&front, &Tls::new(port, &pki, Some(&server)), "the server's own certificate");
 }
 
 #[test]
@@ -107,10 +81,7 @@ fn name_in_the_subject_is_no_identity() {
     let before = heard(&front);
     // a chain that is right, and nobody's: the handshake may go well, no request does
     let outcome = Tls::new(port, &pki, Some(&folder)).call("GET", LIST, None);
-    assert!(
-        outcome.as_ref().map_or(true, |answer| answer.status == 403),
-        "{outcome:?}"
-    );
+    assert!(outcome.as_ref().map_or(true, |answer| answer.status == 403), "{outcome:?}");
     assert_eq!(heard(&front), before);
 }
 
@@ -120,20 +91,9 @@ fn revoked_certificate_is_refused_at_start() {
     let (revoked, other) = (pki.issue("job", &[]), pki.issue("other", &[]));
     pki.cert("revoke", &[&Pki::serial(&revoked)]);
     let (front, port) = front(&pki);
-    is_refused(
-        &front,
-        &Tls::new(port, &pki, Some(&revoked)),
-        "a revoked client",
-    );
-    let answer = Tls::new(port, &pki, Some(&other))
-        .call("GET", LIST, None)
-        .unwrap();
-    assert_eq!(
-        answer.status,
-        200,
-        "another certificate of the CA is still good: {}",
-        answer.text()
-    );
+    is_refused(&front, &Tls::new(port, &pki, Some(&revoked)), "a revoked client");
+    let answer = Tls::new(port, &pki, Some(&other)).call("GET", LIST, None).unwrap();
+    assert_eq!(answer.status, 200, "another certificate of the CA is still good: {}", answer.text());
 }
 
 #[test]
@@ -147,16 +107,10 @@ fn session_is_not_resumed_around_a_revocation() {
         stream.write_all(&request("GET", LIST, None)).unwrap();
         let mut reader = Reader::new(&mut stream);
         let head = reader.head().unwrap();
-        reader
-            .body(head.framing(Framing::UntilClose), &mut Vec::new())
-            .unwrap();
+        reader.body(head.framing(Framing::UntilClose), &mut Vec::new()).unwrap();
         assert_eq!(head.status(), 200);
         let kind = stream.conn.handshake_kind();
-        assert_eq!(
-            kind,
-            Some(rustls::HandshakeKind::Full),
-            "connection {round} proves its certificate again"
-        );
+        assert_eq!(kind, Some(rustls::HandshakeKind::Full), "connection {round} proves its certificate again");
     }
 }
 
@@ -170,17 +124,11 @@ fn certificate_that_ends_while_connected_is_refused_at_the_next_request() {
         stream.write_all(&request("GET", LIST, None)).ok()?;
         let mut reader = Reader::new(&mut stream);
         let head = reader.head().ok()?;
-        reader
-            .body(head.framing(Framing::UntilClose), &mut Vec::new())
-            .ok()?;
+        reader.body(head.framing(Framing::UntilClose), &mut Vec::new()).ok()?;
         Some(head.status())
     };
     assert_eq!(ask(), Some(200), "it is good at first");
-    wait_until(
-        "the certificate's end is seen on an open connection",
-        Duration::from_secs(15),
-        || ask() != Some(200),
-    );
+    wait_until("the certificate's end is seen on an open connection", Duration::from_secs(15), || ask() != Some(200));
 }
 
 #[test]
@@ -190,34 +138,14 @@ fn tls_1_2_is_refused() {
     let (_front, port) = front(&pki);
     let handshake = |version: &str| {
         let mut openssl = Command::new("openssl");
-        openssl.args([
-            "s_client",
-            "-connect",
-            &format!("127.0.0.1:{port}"),
-            version,
-            "-brief",
-        ]);
-        openssl
-            .arg("-cert")
-            .arg(folder.join("cert.pem"))
-            .arg("-key")
-            .arg(folder.join("key.pem"))
-            .arg("-CAfile")
-            .arg(pki.path().join("ca.pem"));
+        openssl.args(["s_client", "-connect", &format!("127.0.0.1:{port}"), version, "-brief"]);
+        openssl.arg("-cert").arg(folder.join("cert.pem")).arg("-key").arg(folder.join("key.pem")).arg("-CAfile").arg(pki.path().join("ca.pem"));
         openssl.stdin(Stdio::null()).output().unwrap()
     };
     let newer = handshake("-tls1_3");
-    assert!(
-        newer.status.success(),
-        "{}",
-        String::from_utf8_lossy(&newer.stderr)
-    );
+    assert!(newer.status.success(), "{}", String::from_utf8_lossy(&newer.stderr));
     let older = handshake("-tls1_2");
-    assert!(
-        !older.status.success(),
-        "{}",
-        String::from_utf8_lossy(&older.stderr)
-    );
+    assert!(!older.status.success(), "{}", String::from_utf8_lossy(&older.stderr));
 }
 
 #[test]
@@ -226,17 +154,11 @@ fn plain_http_on_a_tls_port_gets_no_api() {
     let (front, port) = front(&pki);
     let before = heard(&front);
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.write_all(&request("GET", LIST, None)).unwrap();
     let mut answer = Vec::new();
     drop(stream.read_to_end(&mut answer));
-    assert!(
-        !String::from_utf8_lossy(&answer).contains("200"),
-        "{}",
-        String::from_utf8_lossy(&answer)
-    );
+    assert!(!String::from_utf8_lossy(&answer).contains("200"), "{}", String::from_utf8_lossy(&answer));
     assert_eq!(heard(&front), before);
 }
 
@@ -245,12 +167,8 @@ fn silent_client_does_not_stop_the_others() {
     let pki = Pki::new();
     let folder = pki.issue("job", &[]);
     let (_front, port) = front(&pki);
-    let silent: Vec<TcpStream> = (0..100)
-        .map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap())
-        .collect();
-    let answer = Tls::new(port, &pki, Some(&folder))
-        .call("GET", LIST, None)
-        .unwrap();
+    let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    let answer = Tls::new(port, &pki, Some(&folder)).call("GET", LIST, None).unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     drop(silent);
 }
@@ -258,55 +176,25 @@ fn silent_client_does_not_stop_the_others() {
 #[test]
 fn ca_writes_what_clients_want_and_keeps_keys_to_itself() {
     let pki = Pki::new();
-    let folder = pki.issue(
-        "job",
-        &[
-            "--dns",
-            "job.example.org",
-            "--uri",
-            "spiffe://example.org/ci/job",
-        ],
-    );
-    for file in [
-        "ca.pem",
-        "crl.pem",
-        "server/cert.pem",
-        "clients/job/ca.pem",
-        "clients/job/cert.pem",
-    ] {
+    let folder = pki.issue("job", &["--dns", "job.example.org", "--uri", "spiffe://example.org/ci/job"]);
+    for file in ["ca.pem", "crl.pem", "server/cert.pem", "clients/job/ca.pem", "clients/job/cert.pem"] {
         assert!(pki.path().join(file).exists(), "{file}");
     }
     for file in ["ca-key.pem", "server/key.pem", "clients/job/key.pem"] {
-        let mode = std::fs::metadata(pki.path().join(file))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(pki.path().join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
     let names = names_in(&folder.join("cert.pem"));
-    assert!(
-        names.contains("DNS:job.example.org") && names.contains("URI:spiffe://example.org/ci/job"),
-        "{names}"
-    );
-    assert!(
-        names_in(&pki.issue("plain", &[]).join("cert.pem")).contains("URI:seawall:client/plain")
-    );
+    assert!(names.contains("DNS:job.example.org") && names.contains("URI:spiffe://example.org/ci/job"), "{names}");
+    assert!(names_in(&pki.issue("plain", &[]).join("cert.pem")).contains("URI:seawall:client/plain"));
     let printed = pki.cert("issue", &["--client", "third"]);
     for variable in ["DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"] {
         assert!(printed.contains(variable), "the lines to paste: {printed}");
     }
-    let again = Command::new(binary())
-        .args(["cert", "init"])
-        .arg(pki.path())
-        .output()
-        .unwrap();
+    let again = Command::new(binary()).args(["cert", "init"]).arg(pki.path()).output().unwrap();
     assert!(!again.status.success(), "a CA is never written over");
 }
 
 fn names_in(certificate: &Path) -> String {
-    tests::scratch::must(
-        Command::new("openssl")
-            .args(["x509", "-noout", "-ext", "subjectAltName", "-in"])
-            .arg(certificate),
-    )
+    tests::scratch::must(Command::new("openssl").args(["x509", "-noout", "-ext", "subjectAltName", "-in"]).arg(certificate))
 }

@@ -313,7 +313,8 @@ fn bind_line(bind: &crate::types::strings::Bind<'_>, facts: &Facts, demands: &mu
 
 fn mount_demands(mount: &Mount<'_>, facts: &Facts, view: View<'_>, demands: &mut Demands) {
     const AT: &str = "HostConfig.Mounts";
-    let Mount { kind, source, target, read_only, consistency: _, bind_options, volume_options, tmpfs_options, image_options, cluster_options } = mount;
+    let Mount { kind, source, target, read_only, consistency: _, bind_options, volume_options, tmpfs_options, image_options, cluster_options } =
+        mount;
     match target {
         Some(target) => demands.flag(AT, Flag::SystemMount, target.is_system()),
         None => demands.push(AT, Demand::NotUnderstood("a mount without a target".to_owned())),
@@ -457,8 +458,20 @@ fn capability_demands(add: Option<&[Text<'_>]>, drop: Option<&[Text<'_>]>, exact
 
 /// moby daemon/pkg/oci/caps/defaults.go.
 pub const DEFAULT_CAPABILITIES: [&str; 14] = [
-    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP",
-    "SETUID", "SYS_CHROOT",
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
 ];
 
 fn security_options(options: Option<&[SecurityOption<'_>]>, demands: &mut Demands) {
@@ -475,8 +488,11 @@ pub(super) fn security_option(at: &'static str, option: &SecurityOption<'_>, dem
         SecurityOption::AppArmor(profile) => demands.push(at, Demand::Named(Name::AppArmor, profile.to_string())),
         SecurityOption::Label(value) => demands.push(at, Demand::Named(Name::SelinuxLabel, value.to_string())),
         SecurityOption::NoNewPrivileges(true) => {}
-        SecurityOption::NoNewPrivileges(false) => demands.push(at, Demand::NotUnderstood("no-new-privileges=false undoes a default of the engine".to_owned())),
-        SecurityOption::Seccomp(profile) => demands.push(at, Demand::Named(Name::Seccomp, if profile.trim_start().starts_with('{') { "custom".to_owned() } else { profile.to_string() })),
+        SecurityOption::NoNewPrivileges(false) => {
+            demands.push(at, Demand::NotUnderstood("no-new-privileges=false undoes a default of the engine".to_owned()))
+        }
+        SecurityOption::Seccomp(profile) => demands
+            .push(at, Demand::Named(Name::Seccomp, if profile.trim_start().starts_with('{') { "custom".to_owned() } else { profile.to_string() })),
         SecurityOption::SystemPaths(value) => {
             demands.flag(at, Flag::UnmaskedPaths, true);
             demands.flag(at, Flag::WritableKernel, true);
@@ -501,7 +517,14 @@ fn paths(at: &'static str, flag: Flag, list: Option<&[Text<'_>]>, view: View<'_>
 
 /// moby daemon/pkg/oci/defaults.go, those of every engine from 20.10 on.
 const ALWAYS_MASKED: [&str; 9] = [
-    "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
     "/sys/firmware",
 ];
 const ALWAYS_READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
@@ -558,7 +581,13 @@ fn port(PortBinding { host_ip, host_port }: &PortBinding<'_>, protocol: &'static
 }
 
 /// What goes into the container's `resolv.conf` and `hosts`. A newline in one of them would write lines of its own (measured on 26.1).
-fn name_service(dns: Option<&[Text<'_>]>, options: Option<&[Text<'_>]>, search: Option<&[Text<'_>]>, hosts: Option<&[ExtraHost<'_>]>, demands: &mut Demands) {
+fn name_service(
+    dns: Option<&[Text<'_>]>,
+    options: Option<&[Text<'_>]>,
+    search: Option<&[Text<'_>]>,
+    hosts: Option<&[ExtraHost<'_>]>,
+    demands: &mut Demands,
+) {
     for server in dns.unwrap_or_default() {
         match server.parse::<std::net::IpAddr>() {
             Ok(address) => demands.push("HostConfig.Dns", Demand::Named(Name::Dns, address.to_string())),

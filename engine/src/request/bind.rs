@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 
 use super::{Body, Request, object_kind};
-use crate::{KIND_LABEL, OWNER_LABEL};
 use crate::facts::{Facts, Object, ObjectKind, PREDEFINED_NETWORKS, Reference};
 use crate::operation::OperationId;
 use crate::query::Value;
@@ -14,6 +13,7 @@ use crate::types::container::{ContainerCreate, HostConfig};
 use crate::types::network::EndpointSettings;
 use crate::types::strings::{BindSource, ContainerReference, IpcMode, NetworkMode, PidMode, clean_path, is_object_name};
 use crate::wire::{Map, Text};
+use crate::{KIND_LABEL, OWNER_LABEL};
 
 impl Request<'_> {
     /// Every object that the request names, once each.
@@ -76,7 +76,8 @@ impl Request<'_> {
     /// All named volumes that the request mounts.
     #[must_use]
     pub fn named_volumes(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.references().into_iter().filter(|reference| reference.kind == ObjectKind::Volume).map(|reference| reference.name).collect();
+        let mut names: Vec<String> =
+            self.references().into_iter().filter(|reference| reference.kind == ObjectKind::Volume).map(|reference| reference.name).collect();
         names.dedup();
         names
     }

@@ -3,9 +3,7 @@
 //! All fields of API 1.24 to 1.55, those of Windows engines and those that were removed on the way included.
 
 use crate::types::network::{EndpointSettings, NetworkingConfig};
-use crate::types::strings::{
-    Bind, CgroupnsMode, ContainerPath, ExtraHost, IpcMode, Link, NetworkMode, PidMode, SecurityOption, VolumeFrom,
-};
+use crate::types::strings::{Bind, CgroupnsMode, ContainerPath, ExtraHost, IpcMode, Link, NetworkMode, PidMode, SecurityOption, VolumeFrom};
 use crate::wire::{Empty, Map, Text, body};
 
 body! {
@@ -505,4 +503,3 @@ impl<'a> ContainerCreate<'a> {
 
 /// Names that the create's query repeats when dockerode writes it; engines ignore them there.
 pub(crate) const ALSO_IN_QUERY: &[&[&str]] = &[ContainerCreate::FIELDS];
-

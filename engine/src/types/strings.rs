@@ -15,7 +15,11 @@ impl<'a> ContainerReference<'a> {
     /// It has characters that no container's name has (moby daemon/names/names.go, RestrictedNameChars).
     pub fn parse(text: &str) -> Result<Self, String> {
         let name = text.strip_prefix('/').unwrap_or(text);
-        if is_object_name(name) { Ok(Self(Text::from(name.to_owned()))) } else { Err(format!("`{}` is no container's name or id", text.escape_debug())) }
+        if is_object_name(name) {
+            Ok(Self(Text::from(name.to_owned())))
+        } else {
+            Err(format!("`{}` is no container's name or id", text.escape_debug()))
+        }
     }
 
     /// The name or id.
@@ -335,9 +339,7 @@ impl<'a> Bind<'a> {
         match parts.as_slice() {
             [target] => Ok(Self { source: BindSource::Anonymous, target: path(target)?, options: BindMode::default() }),
             [source, target] => Ok(Self { source: BindSource::parse(source)?, target: path(target)?, options: BindMode::default() }),
-            [source, target, options] => {
-                Ok(Self { source: BindSource::parse(source)?, target: path(target)?, options: BindMode::parse(options)? })
-            }
+            [source, target, options] => Ok(Self { source: BindSource::parse(source)?, target: path(target)?, options: BindMode::parse(options)? }),
             _ => Err(format!("`{text}` is not `source:target[:options]`")),
         }
     }
@@ -653,14 +655,18 @@ mod tests {
 
     #[test]
     fn system_paths_are_told_from_their_neighbours() {
-        for (path, system) in [("/", true), ("/proc", true), ("/proc/x", true), ("/process", false), ("/dev/shm", false), ("/dev/shmx", true), ("/data", false)] {
+        for (path, system) in
+            [("/", true), ("/proc", true), ("/proc/x", true), ("/process", false), ("/dev/shm", false), ("/dev/shmx", true), ("/data", false)]
+        {
             assert_eq!(is_system_path(path), system, "{path}");
         }
     }
 
     #[test]
     fn ports_are_strict() {
-        for (text, ports) in [("80", Some((80, 80))), ("8000-8010", Some((8000, 8010))), ("+80", None), ("080", None), ("9-8", None), ("", None), ("70000", None)] {
+        for (text, ports) in
+            [("80", Some((80, 80))), ("8000-8010", Some((8000, 8010))), ("+80", None), ("080", None), ("9-8", None), ("", None), ("70000", None)]
+        {
             assert_eq!(parse_ports(text), ports, "{text}");
         }
     }

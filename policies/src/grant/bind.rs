@@ -69,7 +69,8 @@ mod tests {
     #[test]
     fn a_directory_covers_itself_and_what_is_below_but_no_neighbour() {
         let grant = BindGrant { source: HostPath::parse("/srv/app/").unwrap(), mode: BindMode::Ro, propagation: vec![], relabel: false };
-        let bind = |source: &str, writable, plain| Bind { source: source.to_owned(), writable, propagation: None, relabel: false, create: true, plain };
+        let bind =
+            |source: &str, writable, plain| Bind { source: source.to_owned(), writable, propagation: None, relabel: false, create: true, plain };
         for (source, writable, plain, covered) in [
             ("/srv/app", false, false, true),
             ("/srv/app/x", false, true, true),

@@ -55,7 +55,12 @@ pub fn amount_from_words(quantity: Quantity, words: &str) -> Result<Amount, Stri
                 return Err(bad());
             }
             let billionths: u64 = format!("{part:0<9}").parse().map_err(|_| bad())?;
-            whole.parse::<u64>().ok().and_then(|whole| whole.checked_mul(1_000_000_000)).and_then(|whole| whole.checked_add(billionths)).ok_or_else(bad)?
+            whole
+                .parse::<u64>()
+                .ok()
+                .and_then(|whole| whole.checked_mul(1_000_000_000))
+                .and_then(|whole| whole.checked_add(billionths))
+                .ok_or_else(bad)?
         }
         Quantity::Memory | Quantity::Shm | Quantity::Swap | Quantity::Tmpfs => {
             let digits = words.trim_end_matches(|c: char| c.is_ascii_alphabetic());

@@ -78,8 +78,18 @@ mod tests {
     #[test]
     fn globs_match_whole_texts() {
         for (pattern, text, matches) in [
-            ("a", "a", true), ("a", "ab", false), ("*", "", true), ("a*", "abc", true), ("*c", "abc", true), ("a*c", "abc", true), ("a*c", "ac", true),
-            ("a*c", "acb", false), ("a*b*c", "a1b2c", true), ("a*b*c", "a1c2b", false), ("ab*ba", "aba", false), ("", "", true),
+            ("a", "a", true),
+            ("a", "ab", false),
+            ("*", "", true),
+            ("a*", "abc", true),
+            ("*c", "abc", true),
+            ("a*c", "abc", true),
+            ("a*c", "ac", true),
+            ("a*c", "acb", false),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "a1c2b", false),
+            ("ab*ba", "aba", false),
+            ("", "", true),
         ] {
             assert_eq!(glob(pattern, text), matches, "{pattern} {text}");
         }

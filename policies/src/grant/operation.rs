@@ -32,7 +32,8 @@ impl OperationKey {
         }
         let effect = Effect::ALL.into_iter().find(|effect| effect.name() == text).map(Self::Effect);
         effect.or_else(|| OperationId::from_name(text).map(Self::One)).ok_or_else(|| {
-            let names = Effect::ALL.iter().map(|effect| effect.name()).chain(engine::operation::OPERATIONS.iter().map(|operation| operation.id.name()));
+            let names =
+                Effect::ALL.iter().map(|effect| effect.name()).chain(engine::operation::OPERATIONS.iter().map(|operation| operation.id.name()));
             match names.map(|name| (strsim::damerau_levenshtein(name, text), name)).min() {
                 Some((distance, near)) if distance <= 3 => format!("`{text}` is neither an effect nor an operation, did you mean `{near}`?"),
                 _ => format!("`{text}` is neither an effect nor an operation"),

@@ -129,12 +129,7 @@ impl Flows {
     /// What is in either.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        Self {
-            tcp: self.tcp.union(&other.tcp),
-            udp: self.udp.union(&other.udp),
-            icmp: self.icmp || other.icmp,
-            icmpv6: self.icmpv6 || other.icmpv6,
-        }
+        Self { tcp: self.tcp.union(&other.tcp), udp: self.udp.union(&other.udp), icmp: self.icmp || other.icmp, icmpv6: self.icmpv6 || other.icmpv6 }
     }
 }
 

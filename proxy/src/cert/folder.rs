@@ -37,12 +37,8 @@ impl Folder {
 
     pub(super) fn open(path: &Path) -> Result<Self, CertError> {
         let lock = File::open(path).map_err(|source| failed("open", path, source))?;
-        rustix::fs::flock(&lock, FlockOperation::LockExclusive)
-            .map_err(|errno| failed("lock", path, errno.into()))?;
-        Ok(Self {
-            path: path.to_owned(),
-            _lock: lock,
-        })
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed("lock", path, errno.into()))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -59,29 +55,15 @@ impl Folder {
     }
 
     /// Writes a file that must not be there yet.
-    pub(super) fn create_new(
-        &self,
-        below: &str,
-        text: &str,
-        secrecy: Secrecy,
-    ) -> Result<(), CertError> {
+    pub(super) fn create_new(&self, below: &str, text: &str, secrecy: Secrecy) -> Result<(), CertError> {
         let path = self.path.join(below);
         write_new(&path, text, secrecy).map_err(|source| {
-            if source.kind() == io::ErrorKind::AlreadyExists {
-                CertError::AuthorityExists(path.clone())
-            } else {
-                failed("write", &path, source)
-            }
+            if source.kind() == io::ErrorKind::AlreadyExists { CertError::AuthorityExists(path.clone()) } else { failed("write", &path, source) }
         })
     }
 
     /// Writes a file in place of a former one: a reader sees the old text or the new one, never half of it.
-    pub(super) fn replace(
-        &self,
-        below: &Path,
-        text: &str,
-        secrecy: Secrecy,
-    ) -> Result<(), CertError> {
+    pub(super) fn replace(&self, below: &Path, text: &str, secrecy: Secrecy) -> Result<(), CertError> {
         let path = self.path.join(below);
         let mut fresh = path.clone().into_os_string();
         fresh.push(format!(".{}.new", std::process::id()));
@@ -100,11 +82,7 @@ impl Folder {
 
 fn make(path: &Path) -> Result<(), CertError> {
     let mut builder = fs::DirBuilder::new();
-    builder
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| failed("make", path, source))
+    builder.recursive(true).mode(0o700).create(path).map_err(|source| failed("make", path, source))
 }
 
 fn write_new(path: &Path, text: &str, secrecy: Secrecy) -> io::Result<()> {
@@ -112,49 +90,33 @@ fn write_new(path: &Path, text: &str, secrecy: Secrecy) -> io::Result<()> {
         Secrecy::Private => 0o600,
         Secrecy::Public => 0o644,
     };
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
 
 fn failed(what: &'static str, path: &Path, source: io::Error) -> CertError {
-    CertError::Io {
-        what,
-        path: path.to_owned(),
-        source,
-    }
+    CertError::Io { what, path: path.to_owned(), source }
 }
 
 /// The first DNS name or address that a certificate is for.
 pub(super) fn first_host(der: &[u8]) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
-    names
-        .value
-        .general_names
-        .iter()
-        .find_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            GeneralName::IPAddress(bytes) => match bytes.len() {
-                4 => <[u8; 4]>::try_from(*bytes)
-                    .ok()
-                    .map(|b| IpAddr::from(b).to_string()),
-                16 => <[u8; 16]>::try_from(*bytes)
-                    .ok()
-                    .map(|b| format!("[{}]", IpAddr::from(b))),
-                _ => None,
-            },
-            GeneralName::DirectoryName(_)
-            | GeneralName::EDIPartyName(_)
-            | GeneralName::Invalid(..)
-            | GeneralName::OtherName(..)
-            | GeneralName::RFC822Name(_)
-            | GeneralName::RegisteredID(_)
-            | GeneralName::URI(_)
-            | GeneralName::X400Address(_) => None,
-        })
+    names.value.general_names.iter().find_map(|name| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|b| IpAddr::from(b).to_string()),
+            16 => <[u8; 16]>::try_from(*bytes).ok().map(|b| format!("[{}]", IpAddr::from(b))),
+            _ => None,
+        },
+        GeneralName::DirectoryName(_)
+        | GeneralName::EDIPartyName(_)
+        | GeneralName::Invalid(..)
+        | GeneralName::OtherName(..)
+        | GeneralName::RFC822Name(_)
+        | GeneralName::RegisteredID(_)
+        | GeneralName::URI(_)
+        | GeneralName::X400Address(_) => None,
+    })
 }

@@ -39,36 +39,20 @@ impl Authority {
         let mut revoked = self.revoked()?;
         let already = revoked.iter().any(|entry| entry.serial == *serial);
         if !already {
-            revoked.push(Revoked {
-                serial: serial.clone(),
-                at: now,
-            });
+            revoked.push(Revoked { serial: serial.clone(), at: now });
         }
         self.sign_crl(&revoked, now)?;
-        Ok(if already {
-            Revocation::Already
-        } else {
-            Revocation::Done
-        })
+        Ok(if already { Revocation::Already } else { Revocation::Done })
     }
 
     /// What the list has.
     pub(super) fn revoked(&self) -> Result<Vec<Revoked>, CertError> {
-        let broken = |why: String| CertError::Crl {
-            path: self.folder.path().join("crl.pem"),
-            why,
-        };
-        let der =
-            CertificateRevocationListDer::from_pem_slice(self.folder.read("crl.pem")?.as_bytes())
-                .map_err(|why| broken(why.to_string()))?;
-        let (_, list) =
-            CertificateRevocationList::from_der(&der).map_err(|why| broken(why.to_string()))?;
+        let broken = |why: String| CertError::Crl { path: self.folder.path().join("crl.pem"), why };
+        let der = CertificateRevocationListDer::from_pem_slice(self.folder.read("crl.pem")?.as_bytes()).map_err(|why| broken(why.to_string()))?;
+        let (_, list) = CertificateRevocationList::from_der(&der).map_err(|why| broken(why.to_string()))?;
         Ok(list
             .iter_revoked_certificates()
-            .map(|entry| Revoked {
-                serial: Serial::from_der_bytes(entry.raw_serial()),
-                at: UnixSeconds(entry.revocation_date.timestamp()),
-            })
+            .map(|entry| Revoked { serial: Serial::from_der_bytes(entry.raw_serial()), at: UnixSeconds(entry.revocation_date.timestamp()) })
             .collect())
     }
 
@@ -84,8 +68,7 @@ impl Authority {
             key_identifier_method: KeyIdMethod::Sha256,
         };
         let pem = params.signed_by(&self.issuer)?.pem()?;
-        self.folder
-            .replace(Path::new("crl.pem"), &pem, Secrecy::Public)
+        self.folder.replace(Path::new("crl.pem"), &pem, Secrecy::Public)
     }
 }
 

@@ -3,9 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use crate::cert::{
-    Authority, CLIENT_LIFETIME, CertError, ClientRequest, Issued, Revocation, SERVER_LIFETIME,
-};
+use crate::cert::{Authority, CLIENT_LIFETIME, CertError, ClientRequest, Issued, Revocation, SERVER_LIFETIME};
 use crate::config::{ClientName, DOCKER_TLS_PORT, Period};
 use crate::identity::{Serial, UnixSeconds};
 
@@ -95,30 +93,16 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), CertCommandError> {
         Step::Init { dir } => {
             Authority::init(dir, now)?;
             let dir = dir.display();
-            writeln!(
-                out,
-                "made an authority in {dir}; keep {dir}/ca-key.pem secret: it can make any client"
-            )?;
+            writeln!(out, "made an authority in {dir}; keep {dir}/ca-key.pem secret: it can make any client")?;
             writeln!(out, "next: seawall cert server {dir} --host NAME")?;
         }
         Step::Server { dir, host, ttl } => {
             let issued = Authority::open(dir)?.server(host, ttl.0, now)?;
             describe(out, &issued)?;
         }
-        Step::Issue {
-            dir,
-            client,
-            uri,
-            dns,
-            ttl,
-        } => {
+        Step::Issue { dir, client, uri, dns, ttl } => {
             let authority = Authority::open(dir)?;
-            let request = ClientRequest {
-                name: client.clone(),
-                uris: uri.clone(),
-                dns_names: dns.clone(),
-                ttl: ttl.0,
-            };
+            let request = ClientRequest { name: client.clone(), uris: uri.clone(), dns_names: dns.clone(), ttl: ttl.0 };
             let issued = authority.client(&request, now)?;
             describe(out, &issued)?;
             exports(out, &issued, authority.server_host().as_deref())?;
@@ -126,9 +110,7 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), CertCommandError> {
         Step::Revoke { dir, serial } => {
             let serial: Serial = serial.parse().map_err(CertError::Serial)?;
             match Authority::open(dir)?.revoke(&serial, now)? {
-                Revocation::Done => {
-                    writeln!(out, "revoked {serial}: it is in {}/crl.pem", dir.display())?
-                }
+                Revocation::Done => writeln!(out, "revoked {serial}: it is in {}/crl.pem", dir.display())?,
                 Revocation::Already => writeln!(out, "{serial} was revoked before")?,
             }
         }
@@ -138,16 +120,8 @@ pub fn run(args: &Args, out: &mut impl Write) -> Result<(), CertCommandError> {
 
 /// Comments, so that the whole output can be given to `eval` or `source`.
 fn describe(out: &mut impl Write, issued: &Issued) -> io::Result<()> {
-    let until = jiff::Timestamp::from_second(issued.identity.not_after.0)
-        .map_or_else(|_| "the end of time".to_owned(), |at| at.to_string());
-    let names = issued
-        .identity
-        .uris
-        .iter()
-        .chain(&issued.identity.dns_names)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join(" ");
+    let until = jiff::Timestamp::from_second(issued.identity.not_after.0).map_or_else(|_| "the end of time".to_owned(), |at| at.to_string());
+    let names = issued.identity.uris.iter().chain(&issued.identity.dns_names).cloned().collect::<Vec<_>>().join(" ");
     writeln!(out, "# {}: {names}", issued.folder.display())?;
     writeln!(out, "# serial {} until {until}", issued.identity.serial)
 }
@@ -156,32 +130,17 @@ fn describe(out: &mut impl Write, issued: &Issued) -> io::Result<()> {
 fn exports(out: &mut impl Write, issued: &Issued, host: Option<&str>) -> io::Result<()> {
     let folder = std::path::absolute(&issued.folder).unwrap_or_else(|_| issued.folder.clone());
     if host.is_none() {
-        writeln!(
-            out,
-            "# there is no certificate for a server yet: put the proxy's name for HOST"
-        )?;
+        writeln!(out, "# there is no certificate for a server yet: put the proxy's name for HOST")?;
     }
-    writeln!(
-        out,
-        "export DOCKER_HOST=tcp://{}:{DOCKER_TLS_PORT}",
-        host.unwrap_or("HOST")
-    )?;
+    writeln!(out, "export DOCKER_HOST=tcp://{}:{DOCKER_TLS_PORT}", host.unwrap_or("HOST"))?;
     writeln!(out, "export DOCKER_TLS_VERIFY=1")?;
-    writeln!(
-        out,
-        "export DOCKER_CERT_PATH={}",
-        quoted(&folder.display().to_string())
-    )
+    writeln!(out, "export DOCKER_CERT_PATH={}", quoted(&folder.display().to_string()))
 }
 
 /// For a shell: as it is when plain, in single quotes otherwise.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
-    if text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
@@ -197,8 +156,7 @@ mod tests {
     }
 
     fn cert(args: &[&str]) -> Result<String, String> {
-        let parsed = Cert::try_parse_from(std::iter::once(&"cert").chain(args))
-            .map_err(|error| error.to_string())?;
+        let parsed = Cert::try_parse_from(std::iter::once(&"cert").chain(args)).map_err(|error| error.to_string())?;
         let mut out = Vec::new();
         run(&parsed.args, &mut out).map_err(|error| error.to_string())?;
         Ok(String::from_utf8(out).unwrap())
@@ -211,66 +169,31 @@ mod tests {
 
     #[test]
     fn issue_prints_what_the_docker_cli_needs_and_a_shell_can_read() {
-        let dir =
-            std::env::temp_dir().join(format!("seawall-cert-command-{} it's", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("seawall-cert-command-{} it's", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         let folder = dir.to_str().unwrap();
         cert(&["init", folder]).unwrap();
         let before = cert(&["issue", folder, "--client", "early"]).unwrap();
-        assert!(
-            before.contains("\nexport DOCKER_HOST=tcp://HOST:2376\n"),
-            "{before}"
-        );
-        cert(&[
-            "server",
-            folder,
-            "--host",
-            "::1",
-            "--host",
-            "build.example.org",
-        ])
-        .unwrap();
+        assert!(before.contains("\nexport DOCKER_HOST=tcp://HOST:2376\n"), "{before}");
+        cert(&["server", folder, "--host", "::1", "--host", "build.example.org"]).unwrap();
         let text = cert(&["issue", folder, "--client", "alice", "--ttl", "2h"]).unwrap();
         let rest: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let path = format!("'{}/clients/alice'", folder.replace('\'', r"'\''"));
-        let expected = [
-            "export DOCKER_HOST=tcp://[::1]:2376".to_owned(),
-            "export DOCKER_TLS_VERIFY=1".to_owned(),
-            format!("export DOCKER_CERT_PATH={path}"),
-        ];
+        let expected =
+            ["export DOCKER_HOST=tcp://[::1]:2376".to_owned(), "export DOCKER_TLS_VERIFY=1".to_owned(), format!("export DOCKER_CERT_PATH={path}")];
         assert_eq!(rest, expected);
-        let serial = text
-            .split("serial ")
-            .nth(1)
-            .unwrap()
-            .split(' ')
-            .next()
-            .unwrap();
-        assert!(
-            cert(&["revoke", folder, serial])
-                .unwrap()
-                .starts_with("revoked ")
-        );
-        assert!(
-            cert(&["revoke", folder, serial])
-                .unwrap()
-                .contains("was revoked before")
-        );
+        let serial = text.split("serial ").nth(1).unwrap().split(' ').next().unwrap();
+        assert!(cert(&["revoke", folder, serial]).unwrap().starts_with("revoked "));
+        assert!(cert(&["revoke", folder, serial]).unwrap().contains("was revoked before"));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
     fn says_what_is_wrong() {
         for (args, needle) in [
-            (
-                &["issue", "/nonexistent", "--client", "a"][..],
-                "there is no authority in `/nonexistent`",
-            ),
+            (&["issue", "/nonexistent", "--client", "a"][..], "there is no authority in `/nonexistent`"),
             (&["issue", "d", "--client", "../ca"], "is not a name"),
-            (
-                &["issue", "d", "--client", "a", "--ttl", "soon"],
-                "is not a length of time",
-            ),
+            (&["issue", "d", "--client", "a", "--ttl", "soon"], "is not a length of time"),
             (&["issue", "d"], "--client <NAME>"),
             (&["server", "d"], "--host <HOST>"),
             (&["revoke", "d", "alice"], "is not a serial number"),

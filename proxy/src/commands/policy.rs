@@ -101,7 +101,11 @@ fn explain(policy: &Policy, tenant: &str, objects: Owned, path: &Path, out: &mut
         writeln!(out, "denied: {} is not mediated: its body is not decoded yet, so no policy can grant it", operation.id)?;
         return Ok(false);
     }
-    let headers = Headers { content_type: head.content_type.as_deref(), registry_auth: head.registry_auth.as_deref(), registry_config: head.registry_config.as_deref() };
+    let headers = Headers {
+        content_type: head.content_type.as_deref(),
+        registry_auth: head.registry_auth.as_deref(),
+        registry_config: head.registry_config.as_deref(),
+    };
     let mut request = route.decode(&headers, &body)?;
     policy.fill(&mut request);
     let facts = assume(&request, objects);
@@ -170,7 +174,15 @@ fn assume(request: &Request<'_>, objects: Owned) -> Facts {
         // A volume or a name that is asked for is usually new, and an image usually somebody's whom nobody has labelled.
         let image = kind == engine::facts::ObjectKind::Image;
         let owner = if image && owner == Owner::Own { Owner::Nobody } else { owner };
-        let object = Object { kind, id: name.clone(), name: name.clone(), asked: name.clone(), owner, labels: std::collections::BTreeMap::new(), references: vec![name.clone()] };
+        let object = Object {
+            kind,
+            id: name.clone(),
+            name: name.clone(),
+            asked: name.clone(),
+            owner,
+            labels: std::collections::BTreeMap::new(),
+            references: vec![name.clone()],
+        };
         facts.insert(Reference { kind, name }, Some(object));
     }
     for path in request.host_paths() {

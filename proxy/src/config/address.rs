@@ -32,11 +32,7 @@ pub struct HostPort {
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
+        if self.host.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
     }
 }
 
@@ -57,9 +53,7 @@ pub enum AddressError {
     #[error("`{0}`: systemd passes the sockets itself, so write just `fd://`")]
     Activated(String),
     /// A host or port that cannot be read.
-    #[error(
-        "`{0}` is not `tls://host:port` (an IPv6 address goes in brackets: `tls://[::1]:2376`)"
-    )]
+    #[error("`{0}` is not `tls://host:port` (an IPv6 address goes in brackets: `tls://[::1]:2376`)")]
     HostPort(String),
     /// TCP without TLS.
     #[error(
@@ -68,9 +62,7 @@ pub enum AddressError {
     )]
     PlainTcp(String),
     /// A scheme that is not one of ours.
-    #[error(
-        "`{0}` is not an address: expected `unix:///path`, `tls://host:port` or (to listen) `fd://`"
-    )]
+    #[error("`{0}` is not an address: expected `unix:///path`, `tls://host:port` or (to listen) `fd://`")]
     Scheme(String),
     /// A socket path that is relative, empty or longer than the kernel takes (unix(7): 107 bytes).
     #[error("`{0}` is not `unix:///path`: the path must be absolute and at most 107 bytes long")]
@@ -84,9 +76,7 @@ impl FromStr for Address {
         let owned = || text.to_owned();
         match text.split_once("://") {
             Some(("unix", path)) => unix(path).ok_or_else(|| AddressError::UnixPath(owned())),
-            Some(("tls", at)) => host_port(at)
-                .map(Self::Tls)
-                .ok_or_else(|| AddressError::HostPort(owned())),
+            Some(("tls", at)) => host_port(at).map(Self::Tls).ok_or_else(|| AddressError::HostPort(owned())),
             Some(("fd", "")) => Ok(Self::Activated),
             Some(("fd", _)) => Err(AddressError::Activated(owned())),
             Some(("tcp" | "http" | "https", _)) => Err(AddressError::PlainTcp(owned())),
@@ -111,8 +101,7 @@ impl From<Address> for String {
 
 fn unix(path: &str) -> Option<Address> {
     // unix(7): sun_path is 108 bytes with its terminating NUL.
-    let fits =
-        path.starts_with('/') && path.len() <= 107 && !path.contains('\0') && !path.ends_with('/');
+    let fits = path.starts_with('/') && path.len() <= 107 && !path.contains('\0') && !path.ends_with('/');
     fits.then(|| Address::Unix(PathBuf::from(path)))
 }
 
@@ -127,16 +116,10 @@ pub(super) fn host_port(at: &str) -> Option<HostPort> {
     };
     let bracketed = at.starts_with('[');
     let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    if host.is_empty()
-        || !(bracketed || host.chars().all(named))
-        || !port.chars().all(|c| c.is_ascii_digit())
-    {
+    if host.is_empty() || !(bracketed || host.chars().all(named)) || !port.chars().all(|c| c.is_ascii_digit()) {
         return None;
     }
-    Some(HostPort {
-        host: host.to_owned(),
-        port: port.parse().ok()?,
-    })
+    Some(HostPort { host: host.to_owned(), port: port.parse().ok()? })
 }
 
 /// Whether two paths name the same socket, as far as their text can say: `/var/run` is `/run` (FHS 3.0 §3.15).
@@ -155,27 +138,16 @@ mod tests {
 
     #[test]
     fn reads_what_the_interface_names() {
-        let tls = |host: &str, port| {
-            Address::Tls(HostPort {
-                host: host.into(),
-                port,
-            })
-        };
+        let tls = |host: &str, port| Address::Tls(HostPort { host: host.into(), port });
         for (text, expected) in [
-            (
-                "unix:///var/run/docker.sock",
-                Address::Unix("/var/run/docker.sock".into()),
-            ),
+            ("unix:///var/run/docker.sock", Address::Unix("/var/run/docker.sock".into())),
             ("tls://0.0.0.0:2376", tls("0.0.0.0", 2376)),
             ("tls://build.example.org:0", tls("build.example.org", 0)),
             ("tls://[::1]:2376", tls("::1", 2376)),
             ("fd://", Address::Activated),
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");
-            assert_eq!(
-                text.parse::<Address>().map(|a| a.to_string()).as_deref(),
-                Ok(text)
-            );
+            assert_eq!(text.parse::<Address>().map(|a| a.to_string()).as_deref(), Ok(text));
         }
     }
 
@@ -199,25 +171,14 @@ mod tests {
             assert!(message.contains(needle), "{text}: {message}");
         }
         let long = format!("unix:///{}", "x".repeat(107));
-        assert!(matches!(
-            long.parse::<Address>(),
-            Err(AddressError::UnixPath(_))
-        ));
+        assert!(matches!(long.parse::<Address>(), Err(AddressError::UnixPath(_))));
     }
 
     #[test]
     fn knows_one_socket_by_two_paths() {
         for (a, b, expected) in [
-            (
-                "/run/seawall/docker.sock",
-                "/var/run/seawall/docker.sock",
-                true,
-            ),
-            (
-                "/run//seawall/./docker.sock",
-                "/run/seawall/docker.sock",
-                true,
-            ),
+            ("/run/seawall/docker.sock", "/var/run/seawall/docker.sock", true),
+            ("/run//seawall/./docker.sock", "/run/seawall/docker.sock", true),
             ("/run/docker.sock", "/run/seawall/docker.sock", false),
         ] {
             assert_eq!(same_socket(Path::new(a), Path::new(b)), expected, "{a} {b}");

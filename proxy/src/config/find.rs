@@ -3,10 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::address::{Address, same_socket};
-use super::{
-    Client, Config, ConfigError, Draft, Engine, EngineTls, ListenConfig, Matcher, OWNER_ONLY,
-    PolicyRef, SHIPPED_DEFAULT,
-};
+use super::{Client, Config, ConfigError, Draft, Engine, EngineTls, ListenConfig, Matcher, OWNER_ONLY, PolicyRef, SHIPPED_DEFAULT};
 
 /// The part of the environment that decides defaults. Read once, at the edge.
 #[derive(Clone, Debug, Default)]
@@ -48,16 +45,8 @@ impl Draft {
     ///
     /// # Errors
     /// No engine to be found, a `DOCKER_HOST` that we cannot use, or no place for a socket of our own.
-    pub fn complete(
-        self,
-        env: &Environment,
-        exists: impl Fn(&Path) -> bool,
-    ) -> Result<Config, ConfigError> {
-        let listen = if self.listen.is_empty() {
-            vec![own_listener(env)?]
-        } else {
-            self.listen
-        };
+    pub fn complete(self, env: &Environment, exists: impl Fn(&Path) -> bool) -> Result<Config, ConfigError> {
+        let listen = if self.listen.is_empty() { vec![own_listener(env)?] } else { self.listen };
         let engine = match self.engine {
             Some(engine) => engine,
             None => find_engine(env, &listen, exists)?,
@@ -66,35 +55,17 @@ impl Draft {
             && is_ours(path, &listen)
         {
             return Err(ConfigError::flags(
-                format!(
-                    "`unix://{}` is both the engine and our own listener",
-                    path.display()
-                ),
+                format!("`unix://{}` is both the engine and our own listener", path.display()),
                 "give seawall a socket of its own with `--listen` or `listen`",
             ));
         }
-        let clients = if self.clients.is_empty() {
-            vec![everyone(self.policy)]
-        } else {
-            self.clients
-        };
-        Ok(Config {
-            engine,
-            listen,
-            clients,
-            audit: self.audit,
-            limits: self.limits,
-        })
+        let clients = if self.clients.is_empty() { vec![everyone(self.policy)] } else { self.clients };
+        Ok(Config { engine, listen, clients, audit: self.audit, limits: self.limits })
     }
 }
 
 fn everyone(policy: Option<PolicyRef>) -> Client {
-    Client {
-        name: None,
-        matcher: Matcher::default(),
-        policy: policy.unwrap_or_else(|| PolicyRef::Shipped(SHIPPED_DEFAULT.to_owned())),
-        tenant: None,
-    }
+    Client { name: None, matcher: Matcher::default(), policy: policy.unwrap_or_else(|| PolicyRef::Shipped(SHIPPED_DEFAULT.to_owned())), tenant: None }
 }
 
 fn own_listener(env: &Environment) -> Result<ListenConfig, ConfigError> {
@@ -102,17 +73,10 @@ fn own_listener(env: &Environment) -> Result<ListenConfig, ConfigError> {
         _ if env.root => PathBuf::from("/run"),
         Some(folder) if folder.is_absolute() => folder.clone(),
         _ => {
-            return Err(ConfigError::flags(
-                "there is no `XDG_RUNTIME_DIR` to put a socket into",
-                "say where with `--listen unix:///path`",
-            ));
+            return Err(ConfigError::flags("there is no `XDG_RUNTIME_DIR` to put a socket into", "say where with `--listen unix:///path`"));
         }
     };
-    Ok(ListenConfig::Unix {
-        path: folder.join("seawall/docker.sock"),
-        group: None,
-        mode: OWNER_ONLY,
-    })
+    Ok(ListenConfig::Unix { path: folder.join("seawall/docker.sock"), group: None, mode: OWNER_ONLY })
 }
 
 fn is_ours(path: &Path, listen: &[ListenConfig]) -> bool {
@@ -124,32 +88,21 @@ fn is_ours(path: &Path, listen: &[ListenConfig]) -> bool {
 
 /// `DOCKER_HOST`, the rootless engine's socket, the engine's, Podman's of this user, Podman's: the first that is there
 /// and is not ours (after `export DOCKER_HOST=…` of a former run, it would be).
-fn find_engine(
-    env: &Environment,
-    listen: &[ListenConfig],
-    exists: impl Fn(&Path) -> bool,
-) -> Result<Engine, ConfigError> {
+fn find_engine(env: &Environment, listen: &[ListenConfig], exists: impl Fn(&Path) -> bool) -> Result<Engine, ConfigError> {
     if let Some(host) = &env.docker_host {
         let engine = docker_host(host, env)?;
         if !matches!(&engine, Engine::Unix(path) if is_ours(path, listen)) {
             return Ok(engine);
         }
     }
-    let of_user = |socket: &str| {
-        env.xdg_runtime_dir
-            .as_ref()
-            .map(|folder| folder.join(socket))
-    };
+    let of_user = |socket: &str| env.xdg_runtime_dir.as_ref().map(|folder| folder.join(socket));
     let places = [
         of_user("docker.sock"),
         Some(PathBuf::from("/var/run/docker.sock")),
         of_user("podman/podman.sock"),
         Some(PathBuf::from("/run/podman/podman.sock")),
     ];
-    let mut there = places
-        .iter()
-        .flatten()
-        .filter(|path| !is_ours(path, listen));
+    let mut there = places.iter().flatten().filter(|path| !is_ours(path, listen));
     there.find(|path| exists(path)).map(|path| Engine::Unix(path.clone())).ok_or_else(|| {
         let looked = places.iter().flatten().map(|path| format!("`{}`", path.display())).collect::<Vec<_>>();
         ConfigError::flags(
@@ -164,10 +117,7 @@ fn find_engine(
 fn docker_host(host: &str, env: &Environment) -> Result<Engine, ConfigError> {
     let unusable = |why: &str| {
         let help = "say where the engine is with `--engine unix:///path`, or in the file";
-        Err(ConfigError::flags(
-            format!("cannot use `DOCKER_HOST={host}`: {why}"),
-            help,
-        ))
+        Err(ConfigError::flags(format!("cannot use `DOCKER_HOST={host}`: {why}"), help))
     };
     if let Some(at) = host.strip_prefix("tcp://") {
         if !env.docker_tls_verify {
@@ -183,18 +133,12 @@ fn docker_host(host: &str, env: &Environment) -> Result<Engine, ConfigError> {
                 return unusable("there is no `DOCKER_CERT_PATH` with the certificates for it");
             }
         };
-        let tls = EngineTls {
-            certificate: folder.join("cert.pem"),
-            key: folder.join("key.pem"),
-            ca: folder.join("ca.pem"),
-        };
+        let tls = EngineTls { certificate: folder.join("cert.pem"), key: folder.join("key.pem"), ca: folder.join("ca.pem") };
         return Ok(Engine::Tls { at, tls });
     }
     match host.parse::<Address>() {
         Ok(Address::Unix(path)) => Ok(Engine::Unix(path)),
-        Ok(Address::Activated | Address::Tls(_)) | Err(_) => {
-            unusable("expected `unix:///path` or `tcp://host:port`")
-        }
+        Ok(Address::Activated | Address::Tls(_)) | Err(_) => unusable("expected `unix:///path` or `tcp://host:port`"),
     }
 }
 
@@ -203,89 +147,35 @@ mod tests {
     use super::*;
 
     fn env() -> Environment {
-        Environment {
-            xdg_runtime_dir: Some("/run/user/1000".into()),
-            ..Environment::default()
-        }
+        Environment { xdg_runtime_dir: Some("/run/user/1000".into()), ..Environment::default() }
     }
 
     fn unix(path: &str) -> ListenConfig {
-        ListenConfig::Unix {
-            path: path.into(),
-            group: None,
-            mode: OWNER_ONLY,
-        }
+        ListenConfig::Unix { path: path.into(), group: None, mode: OWNER_ONLY }
     }
 
     #[test]
-    #[expect(clippy::too_many_lines, reason = "a table")]
     fn finds_the_first_engine_that_is_there() {
         let host = |host: &str| Some(host.to_owned());
         for (name, docker_host, there, expected) in [
-            (
-                "DOCKER_HOST first",
-                host("unix:///a.sock"),
-                &["/var/run/docker.sock"][..],
-                Some("/a.sock"),
-            ),
-            (
-                "rootless",
-                None,
-                &["/run/user/1000/docker.sock", "/var/run/docker.sock"],
-                Some("/run/user/1000/docker.sock"),
-            ),
-            (
-                "system",
-                None,
-                &["/var/run/docker.sock", "/run/podman/podman.sock"],
-                Some("/var/run/docker.sock"),
-            ),
+            ("DOCKER_HOST first", host("unix:///a.sock"), &["/var/run/docker.sock"][..], Some("/a.sock")),
+            ("rootless", None, &["/run/user/1000/docker.sock", "/var/run/docker.sock"], Some("/run/user/1000/docker.sock")),
+            ("system", None, &["/var/run/docker.sock", "/run/podman/podman.sock"], Some("/var/run/docker.sock")),
             (
                 "podman of the user",
                 None,
-                &[
-                    "/run/user/1000/podman/podman.sock",
-                    "/run/podman/podman.sock",
-                ],
+                &["/run/user/1000/podman/podman.sock", "/run/podman/podman.sock"],
                 Some("/run/user/1000/podman/podman.sock"),
             ),
-            (
-                "podman",
-                None,
-                &["/run/podman/podman.sock"],
-                Some("/run/podman/podman.sock"),
-            ),
+            ("podman", None, &["/run/podman/podman.sock"], Some("/run/podman/podman.sock")),
             ("nothing", None, &[], None),
-            (
-                "not ourselves",
-                host("unix:///run/user/1000/seawall/docker.sock"),
-                &["/var/run/docker.sock"],
-                Some("/var/run/docker.sock"),
-            ),
-            (
-                "plain TCP",
-                host("tcp://10.0.0.1:2375"),
-                &["/var/run/docker.sock"],
-                None,
-            ),
-            (
-                "ssh",
-                host("ssh://me@host"),
-                &["/var/run/docker.sock"],
-                None,
-            ),
+            ("not ourselves", host("unix:///run/user/1000/seawall/docker.sock"), &["/var/run/docker.sock"], Some("/var/run/docker.sock")),
+            ("plain TCP", host("tcp://10.0.0.1:2375"), &["/var/run/docker.sock"], None),
+            ("ssh", host("ssh://me@host"), &["/var/run/docker.sock"], None),
         ] {
-            let env = Environment {
-                docker_host,
-                ..env()
-            };
-            let config =
-                Draft::default().complete(&env, |path| there.iter().any(|t| Path::new(t) == path));
-            assert_eq!(
-                config.ok().map(|c| c.engine),
-                expected.map(|p| Engine::Unix(p.into())),
-                "{name}"
-            );
+            let env = Environment { docker_host, ..env() };
+            let config = Draft::default().complete(&env, |path| there.iter().any(|t| Path::new(t) == path));
+            assert_eq!(config.ok().map(|c| c.engine), expected.map(|p| Engine::Unix(p.into())), "{name}");
         }
     }
 
@@ -298,31 +188,18 @@ mod tests {
             ..env()
         };
         let config = Draft::default().complete(&env, |_| false).unwrap();
-        assert!(
-            matches!(config.engine, Engine::Tls { at, tls } if at.port == 2376 && tls.ca == Path::new("/certs/ca.pem"))
-        );
+        assert!(matches!(config.engine, Engine::Tls { at, tls } if at.port == 2376 && tls.ca == Path::new("/certs/ca.pem")));
     }
 
     #[test]
     fn listens_where_only_this_user_can() {
         for (name, env, expected) in [
             ("user", env(), Some("/run/user/1000/seawall/docker.sock")),
-            (
-                "root",
-                Environment {
-                    root: true,
-                    ..env()
-                },
-                Some("/run/seawall/docker.sock"),
-            ),
+            ("root", Environment { root: true, ..env() }, Some("/run/seawall/docker.sock")),
             ("nowhere", Environment::default(), None),
         ] {
             let config = Draft::default().complete(&env, |_| true);
-            assert_eq!(
-                config.ok().map(|c| c.listen),
-                expected.map(|p| vec![unix(p)]),
-                "{name}"
-            );
+            assert_eq!(config.ok().map(|c| c.listen), expected.map(|p| vec![unix(p)]), "{name}");
         }
     }
 
@@ -334,12 +211,7 @@ mod tests {
             ..Draft::default()
         };
         let error = draft.complete(&env(), |_| true).expect_err("a loop");
-        assert!(
-            error
-                .to_string()
-                .contains("both the engine and our own listener"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("both the engine and our own listener"), "{error}");
     }
 
     #[test]

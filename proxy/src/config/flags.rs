@@ -45,21 +45,14 @@ impl Draft {
     /// `--policy` beside `clients`, an engine behind TLS without `engine_tls`.
     pub fn with_flags(mut self, flags: &Flags) -> Result<Self, ConfigError> {
         if let Some(engine) = &flags.engine {
-            self.engine = Some(Engine::at(engine.clone(), self.engine_tls.clone()).map_err(
-                |why| {
-                    ConfigError::flags(
-                        format!("cannot use `--engine {engine}`: {why}"),
-                        ENGINE_HELP,
-                    )
-                },
-            )?);
+            self.engine = Some(
+                Engine::at(engine.clone(), self.engine_tls.clone())
+                    .map_err(|why| ConfigError::flags(format!("cannot use `--engine {engine}`: {why}"), ENGINE_HELP))?,
+            );
         }
         let files = flags.tls_files()?;
         if !flags.listen.is_empty() {
-            let listeners = flags
-                .listen
-                .iter()
-                .map(|address| listener(address, files.as_ref()));
+            let listeners = flags.listen.iter().map(|address| listener(address, files.as_ref()));
             self.listen = listeners.collect::<Result<_, _>>()?;
         } else if files.is_some() {
             return Err(ConfigError::flags(
@@ -100,19 +93,10 @@ impl Flags {
 
 fn listener(address: &Address, files: Option<&TlsFiles>) -> Result<ListenConfig, ConfigError> {
     match address {
-        Address::Activated => Ok(ListenConfig::Activated {
-            tls: files.cloned(),
-        }),
-        Address::Unix(path) => Ok(ListenConfig::Unix {
-            path: path.clone(),
-            group: None,
-            mode: super::OWNER_ONLY,
-        }),
+        Address::Activated => Ok(ListenConfig::Activated { tls: files.cloned() }),
+        Address::Unix(path) => Ok(ListenConfig::Unix { path: path.clone(), group: None, mode: super::OWNER_ONLY }),
         Address::Tls(at) => match files {
-            Some(files) => Ok(ListenConfig::Tls {
-                at: at.clone(),
-                files: files.clone(),
-            }),
+            Some(files) => Ok(ListenConfig::Tls { at: at.clone(), files: files.clone() }),
             None => Err(ConfigError::flags(
                 format!("`--listen {address}` needs `--tls-cert`, `--tls-key` and `--client-ca`"),
                 "`seawall cert init DIR` and `seawall cert server DIR --host NAME` make them",
@@ -121,5 +105,4 @@ fn listener(address: &Address, files: Option<&TlsFiles>) -> Result<ListenConfig,
     }
 }
 
-const ENGINE_HELP: &str =
-    "an engine is at `unix:///path`, or at `tls://host:port` with `engine_tls` in the file";
+const ENGINE_HELP: &str = "an engine is at `unix:///path`, or at `tls://host:port` with `engine_tls` in the file";

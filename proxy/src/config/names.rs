@@ -24,9 +24,7 @@ pub struct Tenant(String);
 
 /// Why a text is not a [`ClientName`] or a [`Tenant`].
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "`{0}` is not a name: expected letters, digits, `_`, `.` and `-`, a letter or digit first, at most 64 in all"
-)]
+#[error("`{0}` is not a name: expected letters, digits, `_`, `.` and `-`, a letter or digit first, at most 64 in all")]
 pub struct NameError(String);
 
 impl ClientName {
@@ -112,13 +110,7 @@ fn name(text: &str) -> Result<String, NameError> {
     if starts && text.len() <= 64 && text.chars().all(allowed) {
         Ok(text.to_owned())
     } else {
-        Err(NameError(
-            text.chars()
-                .take(80)
-                .collect::<String>()
-                .escape_debug()
-                .to_string(),
-        ))
+        Err(NameError(text.chars().take(80).collect::<String>().escape_debug().to_string()))
     }
 }
 

@@ -185,28 +185,14 @@ pub struct Limits {
 impl Limits {
     /// The first limit that would let nobody in. Zero never means "no limit" here.
     pub(super) fn impossible(&self) -> Option<&'static str> {
-        let Self {
-            drain_timeout: _,
-            header_timeout,
-            handshake_timeout,
-            max_body,
-            ..
-        } = self;
-        let Self {
-            max_connections,
-            max_connections_per_identity,
-            max_handshakes,
-            ..
-        } = self;
+        let Self { drain_timeout: _, header_timeout, handshake_timeout, max_body, .. } = self;
+        let Self { max_connections, max_connections_per_identity, max_handshakes, .. } = self;
         let zeros = [
             ("header_timeout", header_timeout.0.is_zero()),
             ("handshake_timeout", handshake_timeout.0.is_zero()),
             ("max_body", max_body.0 == 0),
             ("max_connections", *max_connections == 0),
-            (
-                "max_connections_per_identity",
-                *max_connections_per_identity == 0,
-            ),
+            ("max_connections_per_identity", *max_connections_per_identity == 0),
             ("max_handshakes", *max_handshakes == 0),
         ];
         zeros.iter().find(|(_, zero)| *zero).map(|(name, _)| *name)
@@ -231,15 +217,7 @@ impl Default for Limits {
 
 impl Listen {
     fn short(address: Address) -> Self {
-        Self {
-            address,
-            group: None,
-            mode: None,
-            certificate: None,
-            key: None,
-            client_ca: None,
-            client_crl: None,
-        }
+        Self { address, group: None, mode: None, certificate: None, key: None, client_ca: None, client_crl: None }
     }
 }
 
@@ -259,9 +237,7 @@ impl<'de> Deserialize<'de> for ListenText {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ListenText, E> {
-                text.parse()
-                    .map(|address| ListenText(Listen::short(address)))
-                    .map_err(E::custom)
+                text.parse().map(|address| ListenText(Listen::short(address))).map_err(E::custom)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ListenText, A::Error> {

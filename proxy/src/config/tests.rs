@@ -35,18 +35,10 @@ fn parsed(text: &str) -> Draft {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn the_example_means_what_it_says() {
     let draft = parsed(EXAMPLE);
-    assert_eq!(
-        draft.engine,
-        Some(Engine::Unix("/var/run/docker.sock".into()))
-    );
-    let unix = |path: &str, group: Option<&str>, mode| ListenConfig::Unix {
-        path: path.into(),
-        group: group.map(str::to_owned),
-        mode,
-    };
+    assert_eq!(draft.engine, Some(Engine::Unix("/var/run/docker.sock".into())));
+    let unix = |path: &str, group: Option<&str>, mode| ListenConfig::Unix { path: path.into(), group: group.map(str::to_owned), mode };
     let files = TlsFiles {
         certificate: "/etc/seawall/pki/server/cert.pem".into(),
         key: "/etc/seawall/pki/server/key.pem".into(),
@@ -58,13 +50,7 @@ fn the_example_means_what_it_says() {
         [
             unix("/run/seawall/docker.sock", None, 0o600),
             unix("/run/seawall/ci.sock", Some("ci"), 0o660),
-            ListenConfig::Tls {
-                at: HostPort {
-                    host: "0.0.0.0".into(),
-                    port: 2376
-                },
-                files
-            },
+            ListenConfig::Tls { at: HostPort { host: "0.0.0.0".into(), port: 2376 }, files },
         ]
     );
     let client = |name: &str, matcher, policy, tenant: Option<&str>| Client {
@@ -79,33 +65,9 @@ fn the_example_means_what_it_says() {
     assert_eq!(
         draft.clients,
         [
-            client(
-                "ci",
-                Matcher {
-                    uri,
-                    ..Matcher::default()
-                },
-                shipped("ci"),
-                Some("ci")
-            ),
-            client(
-                "ops",
-                Matcher {
-                    dns,
-                    ..Matcher::default()
-                },
-                shipped("admin"),
-                None
-            ),
-            client(
-                "job",
-                Matcher {
-                    uid: Some(1000),
-                    ..Matcher::default()
-                },
-                PolicyRef::File("/etc/seawall/policies/job.yaml".into()),
-                None
-            ),
+            client("ci", Matcher { uri, ..Matcher::default() }, shipped("ci"), Some("ci")),
+            client("ops", Matcher { dns, ..Matcher::default() }, shipped("admin"), None),
+            client("job", Matcher { uid: Some(1000), ..Matcher::default() }, PolicyRef::File("/etc/seawall/policies/job.yaml".into()), None),
         ]
     );
     assert_eq!(draft.audit, AuditTarget::Stdout);
@@ -124,22 +86,17 @@ fn reads_what_else_can_be_written() {
     ] {
         assert_eq!(parsed(text).audit, expected, "{text}");
     }
-    let limits =
-        parsed("limits: { drain_timeout: 1m30s, max_body: 1MiB, max_connections: 10 }").limits;
+    let limits = parsed("limits: { drain_timeout: 1m30s, max_body: 1MiB, max_connections: 10 }").limits;
     assert_eq!(limits.drain_timeout.0.as_secs(), 90);
     assert_eq!((limits.max_body.0, limits.max_connections), (1 << 20, 10));
     for (written, expected) in [("0660", 0o660), ("\"0666\"", 0o666), ("600", 0o600)] {
         let text = format!("listen: [{{ address: \"unix:///run/x\", mode: {written} }}]");
-        assert!(
-            matches!(&parsed(&text).listen[..], [ListenConfig::Unix { mode, .. }] if *mode == expected),
-            "{text}"
-        );
+        assert!(matches!(&parsed(&text).listen[..], [ListenConfig::Unix { mode, .. }] if *mode == expected), "{text}");
     }
     assert!(parsed("").listen.is_empty());
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn flags_go_over_the_file() {
     let flags = |args: &[&str]| -> Flags {
         #[derive(clap::Parser)]
@@ -150,49 +107,18 @@ fn flags_go_over_the_file() {
         <Serve as clap::Parser>::parse_from(std::iter::once(&"serve").chain(args)).flags
     };
     let tls = ["--tls-cert", "c", "--tls-key", "k", "--client-ca", "a"];
-    let with = |more: &[&str]| -> Vec<String> {
-        more.iter().chain(&tls).map(|a| (*a).to_owned()).collect()
-    };
+    let with = |more: &[&str]| -> Vec<String> { more.iter().chain(&tls).map(|a| (*a).to_owned()).collect() };
     let no_clients = "engine: unix:///e\nlisten: [unix:///a]\n";
     for (file, args, expected) in [
         (EXAMPLE, vec!["--engine".into(), "unix:///x".into()], Ok(3)),
-        (
-            EXAMPLE,
-            vec![
-                "--listen".into(),
-                "unix:///x".into(),
-                "--listen".into(),
-                "fd://".into(),
-            ],
-            Ok(2),
-        ),
-        (
-            no_clients,
-            vec!["--policy".into(), "hardened".into()],
-            Ok(1),
-        ),
+        (EXAMPLE, vec!["--listen".into(), "unix:///x".into(), "--listen".into(), "fd://".into()], Ok(2)),
+        (no_clients, vec!["--policy".into(), "hardened".into()], Ok(1)),
         (no_clients, with(&["--listen", "tls://0.0.0.0:1"]), Ok(1)),
         (no_clients, with(&[]), Err("no `--listen` to use it")),
-        (
-            no_clients,
-            vec!["--listen".into(), "tls://0.0.0.0:1".into()],
-            Err("needs `--tls-cert`"),
-        ),
-        (
-            no_clients,
-            vec!["--tls-cert".into(), "c".into()],
-            Err("go together"),
-        ),
-        (
-            no_clients,
-            vec!["--engine".into(), "tls://e:1".into()],
-            Err("`engine_tls`"),
-        ),
-        (
-            EXAMPLE,
-            vec!["--policy".into(), "ci".into()],
-            Err("says which client has which policy"),
-        ),
+        (no_clients, vec!["--listen".into(), "tls://0.0.0.0:1".into()], Err("needs `--tls-cert`")),
+        (no_clients, vec!["--tls-cert".into(), "c".into()], Err("go together")),
+        (no_clients, vec!["--engine".into(), "tls://e:1".into()], Err("`engine_tls`")),
+        (EXAMPLE, vec!["--policy".into(), "ci".into()], Err("says which client has which policy")),
     ] {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         match (parsed(file).with_flags(&flags(&args)), expected) {
@@ -213,10 +139,7 @@ fn mistakes_are_shown_where_they_are() {
         let mistake = parse(text).expect_err(name);
         let theme = miette::GraphicalTheme::unicode_nocolor();
         let mut report = String::new();
-        miette::GraphicalReportHandler::new_themed(theme)
-            .with_width(110)
-            .render_report(&mut report, mistake.as_ref())
-            .unwrap();
+        miette::GraphicalReportHandler::new_themed(theme).with_width(110).render_report(&mut report, mistake.as_ref()).unwrap();
         shown += &format!("== {name}\n{report}\n");
     }
     golden("src/config/mistakes.golden", &shown);
@@ -233,102 +156,38 @@ fn golden(path: &str, found: &str) {
         std::fs::write(&path, found).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        found == expected,
-        "{} is not current (UPDATE_GOLDEN=1 rewrites it):\n{found}",
-        path.display()
-    );
+    assert!(found == expected, "{} is not current (UPDATE_GOLDEN=1 rewrites it):\n{found}", path.display());
 }
 
 const MISTAKES: &[(&str, &str)] = &[
-    (
-        "unknown key",
-        "engine: unix:///var/run/docker.sock\nlistens:\n  - unix:///run/a.sock\n",
-    ),
-    (
-        "unknown key in a listener",
-        "listen:\n  - address: tls://0.0.0.0:1\n    client_cert: pki/ca.pem\n",
-    ),
-    (
-        "unknown key far from all",
-        "audit:\n  destination: stdout\n",
-    ),
+    ("unknown key", "engine: unix:///var/run/docker.sock\nlistens:\n  - unix:///run/a.sock\n"),
+    ("unknown key in a listener", "listen:\n  - address: tls://0.0.0.0:1\n    client_cert: pki/ca.pem\n"),
+    ("unknown key far from all", "audit:\n  destination: stdout\n"),
     ("doubled key", "engine: unix:///a\nengine: unix:///b\n"),
-    (
-        "missing key",
-        "clients:\n  - name: ci\n    match: { uid: 1 }\n",
-    ),
-    (
-        "plain TCP",
-        "engine: unix:///a\nlisten:\n  - tcp://0.0.0.0:2375\n",
-    ),
-    (
-        "plain TCP in the long form",
-        "listen:\n  - address: tcp://0.0.0.0:2375\n",
-    ),
+    ("missing key", "clients:\n  - name: ci\n    match: { uid: 1 }\n"),
+    ("plain TCP", "engine: unix:///a\nlisten:\n  - tcp://0.0.0.0:2375\n"),
+    ("plain TCP in the long form", "listen:\n  - address: tcp://0.0.0.0:2375\n"),
     ("not a listener", "listen:\n  - [a]\n"),
     ("no certificates", "listen:\n  - tls://0.0.0.0:2376\n"),
-    (
-        "half of the certificates",
-        "listen:\n  - address: tls://0.0.0.0:2376\n    certificate: a\n    key: b\n",
-    ),
-    (
-        "mode of a TCP socket",
-        "listen:\n  - { address: \"fd://\", mode: 0600 }\n",
-    ),
-    (
-        "not a mode",
-        "listen:\n  - { address: \"unix:///run/x\", mode: 888 }\n",
-    ),
-    (
-        "twice the same listener",
-        "listen:\n  - unix:///run/x\n  - unix:///run/x\n",
-    ),
-    (
-        "engine behind TLS without certificates",
-        "engine: tls://build.example.org:2376\n",
-    ),
+    ("half of the certificates", "listen:\n  - address: tls://0.0.0.0:2376\n    certificate: a\n    key: b\n"),
+    ("mode of a TCP socket", "listen:\n  - { address: \"fd://\", mode: 0600 }\n"),
+    ("not a mode", "listen:\n  - { address: \"unix:///run/x\", mode: 888 }\n"),
+    ("twice the same listener", "listen:\n  - unix:///run/x\n  - unix:///run/x\n"),
+    ("engine behind TLS without certificates", "engine: tls://build.example.org:2376\n"),
     ("engine by activation", "engine: fd://\n"),
-    (
-        "matches everyone",
-        "clients:\n  - name: a\n    match: {}\n    policy: ci\n",
-    ),
-    (
-        "matches nobody",
-        "clients:\n  - name: a\n    match: { uid: 1, dns: a.example.org }\n    policy: ci\n",
-    ),
-    (
-        "authority left open",
-        "clients:\n  - name: a\n    match: { uri: \"spiffe://*/ci\" }\n    policy: ci\n",
-    ),
-    (
-        "not a pin",
-        "clients:\n  - name: a\n    match: { spki: \"sha256:00\" }\n    policy: ci\n",
-    ),
-    (
-        "not a uid",
-        "clients:\n  - name: a\n    match: { uid: -1 }\n    policy: ci\n",
-    ),
-    (
-        "two of one name",
-        "clients:\n  - { name: a, match: { uid: 1 }, policy: ci }\n  - { name: a, match: { uid: 2 }, policy: ci }\n",
-    ),
-    (
-        "two of one match",
-        "clients:\n  - { name: a, match: { uid: 1 }, policy: ci }\n  - { name: b, match: { uid: 1 }, policy: admin }\n",
-    ),
-    (
-        "not a tenant",
-        "clients:\n  - { name: a, match: { uid: 1 }, policy: ci, tenant: \"uid:0\" }\n",
-    ),
+    ("matches everyone", "clients:\n  - name: a\n    match: {}\n    policy: ci\n"),
+    ("matches nobody", "clients:\n  - name: a\n    match: { uid: 1, dns: a.example.org }\n    policy: ci\n"),
+    ("authority left open", "clients:\n  - name: a\n    match: { uri: \"spiffe://*/ci\" }\n    policy: ci\n"),
+    ("not a pin", "clients:\n  - name: a\n    match: { spki: \"sha256:00\" }\n    policy: ci\n"),
+    ("not a uid", "clients:\n  - name: a\n    match: { uid: -1 }\n    policy: ci\n"),
+    ("two of one name", "clients:\n  - { name: a, match: { uid: 1 }, policy: ci }\n  - { name: a, match: { uid: 2 }, policy: ci }\n"),
+    ("two of one match", "clients:\n  - { name: a, match: { uid: 1 }, policy: ci }\n  - { name: b, match: { uid: 1 }, policy: admin }\n"),
+    ("not a tenant", "clients:\n  - { name: a, match: { uid: 1 }, policy: ci, tenant: \"uid:0\" }\n"),
     ("unknown target", "audit:\n  to: stdou\n"),
     ("not a length of time", "limits:\n  drain_timeout: 30\n"),
     ("not a size", "limits:\n  max_body: 4MB\n"),
     ("limit of zero", "limits: { max_handshakes: 0 }\n"),
     ("not YAML", "listen:\n  - [\n"),
     ("not a mapping", "- a\n"),
-    (
-        "two documents",
-        "engine: unix:///a\n---\nengine: unix:///b\n",
-    ),
+    ("two documents", "engine: unix:///a\n---\nengine: unix:///b\n"),
 ];

@@ -20,9 +20,7 @@ pub struct ByteSize(pub u64);
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum AmountError {
     /// Not a [`Period`].
-    #[error(
-        "`{0}` is not a length of time: expected a number with `ms`, `s`, `m`, `h` or `d`, as in `90s` or `1h30m`"
-    )]
+    #[error("`{0}` is not a length of time: expected a number with `ms`, `s`, `m`, `h` or `d`, as in `90s` or `1h30m`")]
     Period(String),
     /// Not a [`ByteSize`].
     #[error("`{0}` is not a size: expected a number with `B`, `KiB`, `MiB` or `GiB`, as in `4MiB`")]
@@ -39,21 +37,12 @@ impl FromStr for Period {
         let mut smallest = u64::MAX;
         while !rest.is_empty() {
             let (number, unit, behind) = amount(rest).ok_or_else(whole)?;
-            let scale = millis_of(unit)
-                .filter(|scale| *scale < smallest)
-                .ok_or_else(whole)?;
+            let scale = millis_of(unit).filter(|scale| *scale < smallest).ok_or_else(whole)?;
             smallest = scale;
-            millis = number
-                .checked_mul(scale)
-                .and_then(|part| millis.checked_add(part))
-                .ok_or_else(whole)?;
+            millis = number.checked_mul(scale).and_then(|part| millis.checked_add(part)).ok_or_else(whole)?;
             rest = behind;
         }
-        if text.is_empty() {
-            Err(whole())
-        } else {
-            Ok(Self(Duration::from_millis(millis)))
-        }
+        if text.is_empty() { Err(whole()) } else { Ok(Self(Duration::from_millis(millis))) }
     }
 }
 
@@ -70,11 +59,7 @@ impl FromStr for ByteSize {
             "GiB" => 1 << 30,
             _ => return Err(whole()),
         };
-        if behind.is_empty() {
-            number.checked_mul(scale).map(Self).ok_or_else(whole)
-        } else {
-            Err(whole())
-        }
+        if behind.is_empty() { number.checked_mul(scale).map(Self).ok_or_else(whole) } else { Err(whole()) }
     }
 }
 
@@ -82,27 +67,16 @@ impl FromStr for ByteSize {
 fn amount(text: &str) -> Option<(u64, &str, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, rest) = text.split_at_checked(digits)?;
-    let letters = rest
-        .find(|c: char| !c.is_ascii_alphabetic())
-        .unwrap_or(rest.len());
+    let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
     let (unit, behind) = rest.split_at_checked(letters)?;
     Some((number.parse().ok()?, unit, behind))
 }
 
 fn millis_of(unit: &str) -> Option<u64> {
-    UNITS
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .map(|(_, millis)| *millis)
+    UNITS.iter().find(|(name, _)| *name == unit).map(|(_, millis)| *millis)
 }
 
-const UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -183,16 +157,9 @@ mod tests {
             ("9999999999999999d", None),
         ] {
             let period = text.parse::<Period>().ok();
-            assert_eq!(
-                period,
-                millis.map(|ms| Period(Duration::from_millis(ms))),
-                "{text}"
-            );
+            assert_eq!(period, millis.map(|ms| Period(Duration::from_millis(ms))), "{text}");
         }
-        assert_eq!(
-            Period(Duration::from_millis(5_400_500)).to_string(),
-            "1h30m500ms"
-        );
+        assert_eq!(Period(Duration::from_millis(5_400_500)).to_string(), "1h30m500ms");
     }
 
     #[test]

@@ -17,9 +17,7 @@ impl UnixSeconds {
     /// The time now. A clock before 1970 is read as 1970, when no certificate is valid yet.
     #[must_use]
     pub fn now() -> Self {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
 }
@@ -32,10 +30,7 @@ impl Serial {
     /// From the content octets of the DER INTEGER.
     #[must_use]
     pub fn from_der_bytes(bytes: &[u8]) -> Self {
-        let start = bytes
-            .iter()
-            .position(|byte| *byte != 0)
-            .unwrap_or(bytes.len());
+        let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
         Self(bytes.get(start..).unwrap_or_default().to_vec())
     }
 
@@ -58,11 +53,7 @@ impl std::str::FromStr for Serial {
     /// Hexadecimal, with or without the `:` that openssl writes.
     fn from_str(text: &str) -> Result<Self, CertificateError> {
         let digits: String = text.chars().filter(|c| *c != ':').collect();
-        let digits = if digits.len().is_multiple_of(2) {
-            digits
-        } else {
-            format!("0{digits}")
-        };
+        let digits = if digits.len().is_multiple_of(2) { digits } else { format!("0{digits}") };
         match super::pattern::from_hex(&digits) {
             Some(bytes) if (1..=20).contains(&bytes.len()) => Ok(Self::from_der_bytes(&bytes)),
             _ => Err(CertificateError::Serial(text.chars().take(80).collect())),
@@ -93,24 +84,14 @@ impl CertificateIdentity {
     pub fn of_certificate(der: &[u8]) -> Result<Self, CertificateError> {
         let unreadable = |why: &dyn fmt::Display| CertificateError::Der(why.to_string());
         let (_, certificate) = X509Certificate::from_der(der).map_err(|why| unreadable(&why))?;
-        let alternatives = certificate
-            .subject_alternative_name()
-            .map_err(|why| unreadable(&why))?;
+        let alternatives = certificate.subject_alternative_name().map_err(|why| unreadable(&why))?;
         let mut uris = Vec::new();
         let mut dns_names = Vec::new();
-        for name in alternatives
-            .iter()
-            .flat_map(|extension| &extension.value.general_names)
-        {
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "addresses, e-mail and directory names identify nobody here"
-            )]
+        for name in alternatives.iter().flat_map(|extension| &extension.value.general_names) {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "addresses, e-mail and directory names identify nobody here")]
             match name {
                 GeneralName::URI(uri) if is_uri(uri) => uris.push((*uri).to_owned()),
-                GeneralName::DNSName(dns) if is_dns_name(dns) => {
-                    dns_names.push(dns.to_ascii_lowercase())
-                }
+                GeneralName::DNSName(dns) if is_dns_name(dns) => dns_names.push(dns.to_ascii_lowercase()),
                 GeneralName::URI(bad) | GeneralName::DNSName(bad) => return Err(bad_name(bad)),
                 GeneralName::Invalid(..) => return Err(bad_name("a name that cannot be read")),
                 _ => {}
@@ -135,13 +116,7 @@ impl CertificateIdentity {
 
 fn bad_name(name: &str) -> CertificateError {
     // Escaped: it goes into a record, and it is not ours.
-    CertificateError::Name(
-        name.chars()
-            .take(200)
-            .collect::<String>()
-            .escape_debug()
-            .to_string(),
-    )
+    CertificateError::Name(name.chars().take(200).collect::<String>().escape_debug().to_string())
 }
 
 #[cfg(test)]
@@ -175,16 +150,9 @@ mod tests {
             dns("ops.example.org "),
         ] {
             let found = with_names(&[good.clone(), bad.clone()]);
-            assert!(
-                matches!(found, Err(CertificateError::Name(_))),
-                "{bad:?}: {found:?}"
-            );
+            assert!(matches!(found, Err(CertificateError::Name(_))), "{bad:?}: {found:?}");
         }
-        let names = [
-            good,
-            dns("OPS.example.org"),
-            SanType::Rfc822Name("a@example.org".try_into().unwrap()),
-        ];
+        let names = [good, dns("OPS.example.org"), SanType::Rfc822Name("a@example.org".try_into().unwrap())];
         let found = with_names(&names).unwrap();
         assert_eq!(found.uris, ["spiffe://example.org/ci/a"]);
         assert_eq!(found.dns_names, ["ops.example.org"]);
@@ -193,9 +161,7 @@ mod tests {
     #[test]
     fn a_common_name_is_nobody() {
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, "ops.example.org");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "ops.example.org");
         let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
         let found = CertificateIdentity::of_certificate(certificate.der()).unwrap();
         assert_eq!((found.uris, found.dns_names), (vec![], vec![]));
@@ -204,31 +170,16 @@ mod tests {
     #[test]
     fn what_is_not_a_certificate_is_refused() {
         for bytes in [&b""[..], b"\x30", b"\x30\x82\xff\xff", &[0; 64]] {
-            assert!(matches!(
-                CertificateIdentity::of_certificate(bytes),
-                Err(CertificateError::Der(_))
-            ));
+            assert!(matches!(CertificateIdentity::of_certificate(bytes), Err(CertificateError::Der(_))));
         }
     }
 
     #[test]
     fn reads_serials_as_people_copy_them() {
-        for (text, expected) in [
-            ("0a0b", Some("0a0b")),
-            ("0A:0B", Some("0a0b")),
-            ("a0b", Some("0a0b")),
-            ("0000ff", Some("ff")),
-            ("", None),
-            ("xyz", None),
-        ] {
-            assert_eq!(
-                text.parse::<Serial>()
-                    .ok()
-                    .map(|s| s.to_string())
-                    .as_deref(),
-                expected,
-                "{text}"
-            );
+        for (text, expected) in
+            [("0a0b", Some("0a0b")), ("0A:0B", Some("0a0b")), ("a0b", Some("0a0b")), ("0000ff", Some("ff")), ("", None), ("xyz", None)]
+        {
+            assert_eq!(text.parse::<Serial>().ok().map(|s| s.to_string()).as_deref(), expected, "{text}");
         }
     }
 }

@@ -44,33 +44,18 @@ pub enum MatchError {
 ///
 /// # Errors
 /// [`MatchError`] when no entry matches, or more than one.
-pub fn match_client<'a>(
-    clients: &'a [Client],
-    identity: &Identity,
-) -> Result<&'a Client, MatchError> {
-    let mut matching = clients
-        .iter()
-        .filter(|client| client.matcher.matches(identity));
+pub fn match_client<'a>(clients: &'a [Client], identity: &Identity) -> Result<&'a Client, MatchError> {
+    let mut matching = clients.iter().filter(|client| client.matcher.matches(identity));
     let Some(first) = matching.next() else {
-        return Err(MatchError::NoMatch {
-            identity: identity.to_string(),
-        });
+        return Err(MatchError::NoMatch { identity: identity.to_string() });
     };
     let mut others = matching.peekable();
     if others.peek().is_none() {
         return Ok(first);
     }
-    let name = |client: &Client| {
-        client
-            .name
-            .as_ref()
-            .map_or_else(|| "everyone".to_owned(), |n| format!("`{n}`"))
-    };
+    let name = |client: &Client| client.name.as_ref().map_or_else(|| "everyone".to_owned(), |n| format!("`{n}`"));
     let names = std::iter::once(first).chain(others).map(name).collect();
-    Err(MatchError::Ambiguous {
-        identity: identity.to_string(),
-        names,
-    })
+    Err(MatchError::Ambiguous { identity: identity.to_string(), names })
 }
 
 impl Matcher {
@@ -84,36 +69,17 @@ impl Matcher {
     }
 
     fn certificate(&self, certificate: &CertificateIdentity) -> bool {
-        let Self {
-            uri,
-            dns,
-            spki,
-            uid,
-            gid,
-        } = self;
-        uri.as_ref()
-            .is_none_or(|uri| certificate.uris.iter().any(|found| uri.matches(found)))
-            && dns
-                .as_ref()
-                .is_none_or(|dns| certificate.dns_names.iter().any(|found| dns.matches(found)))
+        let Self { uri, dns, spki, uid, gid } = self;
+        uri.as_ref().is_none_or(|uri| certificate.uris.iter().any(|found| uri.matches(found)))
+            && dns.as_ref().is_none_or(|dns| certificate.dns_names.iter().any(|found| dns.matches(found)))
             && spki.is_none_or(|spki| spki == certificate.spki)
             && uid.is_none()
             && gid.is_none()
     }
 
     fn peer(&self, peer: PeerIdentity) -> bool {
-        let Self {
-            uri,
-            dns,
-            spki,
-            uid,
-            gid,
-        } = self;
-        uri.is_none()
-            && dns.is_none()
-            && spki.is_none()
-            && uid.is_none_or(|uid| uid == peer.uid)
-            && gid.is_none_or(|gid| gid == peer.gid)
+        let Self { uri, dns, spki, uid, gid } = self;
+        uri.is_none() && dns.is_none() && spki.is_none() && uid.is_none_or(|uid| uid == peer.uid) && gid.is_none_or(|gid| gid == peer.gid)
     }
 }
 
@@ -125,12 +91,7 @@ mod tests {
 
     fn client(name: &str, matcher: Matcher) -> Client {
         let policy = PolicyRef::Shipped("ci".into());
-        Client {
-            name: Some(name.parse().unwrap()),
-            matcher,
-            policy,
-            tenant: None,
-        }
+        Client { name: Some(name.parse().unwrap()), matcher, policy, tenant: None }
     }
 
     fn with_uris(uris: &[&str]) -> Identity {
@@ -146,70 +107,29 @@ mod tests {
     }
 
     fn peer(uid: u32, gid: u32) -> Identity {
-        Identity::Peer(PeerIdentity {
-            uid,
-            gid,
-            pid: Some(1),
-        })
+        Identity::Peer(PeerIdentity { uid, gid, pid: Some(1) })
     }
 
     #[test]
-    #[expect(clippy::too_many_lines, reason = "a table")]
     fn an_identity_is_exactly_one_client_or_nobody() {
-        let uri = |pattern: &str| Matcher {
-            uri: Some(pattern.parse().unwrap()),
-            ..Matcher::default()
-        };
-        let pinned = Matcher {
-            spki: Some(SpkiPin([9; 32])),
-            ..uri("spiffe://example.org/pinned")
-        };
-        let both = Matcher {
-            uid: Some(2),
-            gid: Some(3),
-            ..Matcher::default()
-        };
+        let uri = |pattern: &str| Matcher { uri: Some(pattern.parse().unwrap()), ..Matcher::default() };
+        let pinned = Matcher { spki: Some(SpkiPin([9; 32])), ..uri("spiffe://example.org/pinned") };
+        let both = Matcher { uid: Some(2), gid: Some(3), ..Matcher::default() };
         let clients = [
             client("ci", uri("spiffe://example.org/ci/*")),
             client("deploy", uri("spiffe://example.org/*/deploy")),
             client("pinned", pinned),
-            client(
-                "job",
-                Matcher {
-                    uid: Some(1000),
-                    ..Matcher::default()
-                },
-            ),
+            client("job", Matcher { uid: Some(1000), ..Matcher::default() }),
             client("both", both),
         ];
         for (name, identity, expected) in [
             ("one", with_uris(&["spiffe://example.org/ci/a"]), "ci"),
-            (
-                "one of two URIs",
-                with_uris(&["spiffe://example.org/ci/a", "seawall:client/x"]),
-                "ci",
-            ),
-            (
-                "by two entries",
-                with_uris(&["spiffe://example.org/ci/deploy"]),
-                "ambiguous `ci`, `deploy`",
-            ),
-            (
-                "two URIs, two clients",
-                with_uris(&["spiffe://example.org/ci/a", "spiffe://example.org/x/deploy"]),
-                "ambiguous `ci`, `deploy`",
-            ),
-            (
-                "no entry",
-                with_uris(&["spiffe://example.org/other/a"]),
-                "none",
-            ),
+            ("one of two URIs", with_uris(&["spiffe://example.org/ci/a", "seawall:client/x"]), "ci"),
+            ("by two entries", with_uris(&["spiffe://example.org/ci/deploy"]), "ambiguous `ci`, `deploy`"),
+            ("two URIs, two clients", with_uris(&["spiffe://example.org/ci/a", "spiffe://example.org/x/deploy"]), "ambiguous `ci`, `deploy`"),
+            ("no entry", with_uris(&["spiffe://example.org/other/a"]), "none"),
             ("no URI", with_uris(&[]), "none"),
-            (
-                "URI right, key wrong",
-                with_uris(&["spiffe://example.org/pinned"]),
-                "none",
-            ),
+            ("URI right, key wrong", with_uris(&["spiffe://example.org/pinned"]), "none"),
             ("user", peer(1000, 1), "job"),
             ("another user", peer(1001, 1000), "none"),
             ("user and group", peer(2, 3), "both"),
@@ -228,10 +148,7 @@ mod tests {
 
     #[test]
     fn everyone_is_everyone() {
-        let everyone = [Client {
-            name: None,
-            ..client("x", Matcher::default())
-        }];
+        let everyone = [Client { name: None, ..client("x", Matcher::default()) }];
         for identity in [peer(0, 0), with_uris(&[])] {
             assert!(match_client(&everyone, &identity).is_ok());
         }

@@ -44,11 +44,7 @@ impl Gate {
     #[must_use]
     pub fn new(limits: &Limits) -> Arc<Self> {
         let (max, max_per_identity) = (limits.max_connections, limits.max_connections_per_identity);
-        Arc::new(Self {
-            max,
-            max_per_identity,
-            open: Mutex::default(),
-        })
+        Arc::new(Self { max, max_per_identity, open: Mutex::default() })
     }
 
     /// Takes a place for a connection of `identity`.
@@ -67,10 +63,7 @@ impl Gate {
         }
         open.by_identity.insert(of.clone(), count.saturating_add(1));
         open.all = open.all.saturating_add(1);
-        Ok(Ticket {
-            gate: Arc::clone(self),
-            of,
-        })
+        Ok(Ticket { gate: Arc::clone(self), of })
     }
 
     /// How many connections are open.
@@ -82,11 +75,7 @@ impl Gate {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut open = self
-            .gate
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.gate.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.all = open.all.saturating_sub(1);
         match open.by_identity.get_mut(&self.of) {
             Some(count) if *count > 1 => *count = count.saturating_sub(1),
@@ -104,19 +93,9 @@ mod tests {
 
     #[test]
     fn a_place_is_free_again_when_its_ticket_is_gone() {
-        let limits = Limits {
-            max_connections: 3,
-            max_connections_per_identity: 2,
-            ..Limits::default()
-        };
+        let limits = Limits { max_connections: 3, max_connections_per_identity: 2, ..Limits::default() };
         let gate = Gate::new(&limits);
-        let peer = |uid| {
-            Identity::Peer(PeerIdentity {
-                uid,
-                gid: 0,
-                pid: None,
-            })
-        };
+        let peer = |uid| Identity::Peer(PeerIdentity { uid, gid: 0, pid: None });
         let one = gate.enter(&peer(1)).unwrap();
         let two = gate.enter(&peer(1)).unwrap();
         assert_eq!(gate.enter(&peer(1)).unwrap_err(), Full::Identity(2));

@@ -3,9 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::ToSocketAddrs as _;
-use std::os::unix::fs::{
-    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown,
-};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,18 +40,8 @@ impl Drop for SocketFile {
 ///
 /// It is bound under another name, given its mode and group, told to listen, and only then moved to its place: at no moment can
 /// somebody connect who may not (between bind(2) and chmod(2), the umask decides).
-pub(super) fn unix(
-    path: &Path,
-    group: Option<&str>,
-    mode: u32,
-) -> Result<(UnixListener, SocketFile), ListenError> {
-    let failed = |what| {
-        move |source: io::Error| ListenError::Io {
-            what,
-            at: format!("unix://{}", path.display()),
-            source,
-        }
-    };
+pub(super) fn unix(path: &Path, group: Option<&str>, mode: u32) -> Result<(UnixListener, SocketFile), ListenError> {
+    let failed = |what| move |source: io::Error| ListenError::Io { what, at: format!("unix://{}", path.display()), source };
     let gid = group.map(group_id).transpose()?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     make_folder(folder, mode != OWNER_ONLY).map_err(failed("make the folder of"))?;
@@ -63,8 +51,7 @@ pub(super) fn unix(
     let _ = fs::remove_file(&fresh);
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let listen = || -> io::Result<_> {
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         rustix::net::bind(&socket, &SocketAddrUnix::new(&fresh)?)?;
         fs::set_permissions(&fresh, fs::Permissions::from_mode(mode))?;
         if let Some(gid) = gid {
@@ -73,11 +60,7 @@ pub(super) fn unix(
         rustix::net::listen(&socket, i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
         let meta = fs::symlink_metadata(&fresh)?;
         fs::rename(&fresh, path)?;
-        let file = SocketFile {
-            path: path.to_owned(),
-            device: meta.dev(),
-            inode: meta.ino(),
-        };
+        let file = SocketFile { path: path.to_owned(), device: meta.dev(), inode: meta.ino() };
         Ok((UnixListener::from_std(socket.into())?, file))
     };
     listen().map_err(|source| {
@@ -88,11 +71,7 @@ pub(super) fn unix(
 
 /// Nothing is there, or a socket at which nobody answers. Everything else is left alone.
 fn check_place(path: &Path) -> Result<(), ListenError> {
-    let failed = |source| ListenError::Io {
-        what: "look at",
-        at: format!("unix://{}", path.display()),
-        source,
-    };
+    let failed = |source| ListenError::Io { what: "look at", at: format!("unix://{}", path.display()), source };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(error)),
@@ -109,9 +88,7 @@ fn check_place(path: &Path) -> Result<(), ListenError> {
 /// Makes the folder of a socket where that is ours to do: below `XDG_RUNTIME_DIR`, and `/run/seawall`. It is 0700, or 0711 when
 /// others than its owner are to reach a socket in it: the socket's own mode says who may connect.
 fn make_folder(folder: &Path, shared: bool) -> io::Result<()> {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR")
-        .map(PathBuf::from)
-        .filter(|base| base.is_absolute());
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|base| base.is_absolute());
     let ours = folder.starts_with("/run/seawall")
         || folder.starts_with("/var/run/seawall")
         || runtime.is_some_and(|base| folder.starts_with(&base) && folder != base);
@@ -119,17 +96,11 @@ fn make_folder(folder: &Path, shared: bool) -> io::Result<()> {
         return Ok(());
     }
     let mode = if shared { 0o711 } else { 0o700 };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(folder)?;
+    fs::DirBuilder::new().recursive(true).mode(mode).create(folder)?;
     let meta = fs::metadata(folder)?;
     let made_by_us = meta.uid() == rustix::process::geteuid().as_raw();
     if shared && made_by_us && meta.mode() & 0o001 == 0 {
-        fs::set_permissions(
-            folder,
-            fs::Permissions::from_mode(meta.mode() & 0o777 | 0o011),
-        )?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(meta.mode() & 0o777 | 0o011))?;
     }
     Ok(())
 }
@@ -142,33 +113,17 @@ fn group_id(group: &str) -> Result<u32, ListenError> {
     let groups = fs::read_to_string("/etc/group").unwrap_or_default();
     let number = |line: &str| {
         let mut fields = line.split(':');
-        (fields.next() == Some(group))
-            .then(|| fields.nth(1)?.parse().ok())
-            .flatten()
+        (fields.next() == Some(group)).then(|| fields.nth(1)?.parse().ok()).flatten()
     };
-    groups
-        .lines()
-        .find_map(number)
-        .ok_or_else(|| ListenError::NoGroup(group.to_owned()))
+    groups.lines().find_map(number).ok_or_else(|| ListenError::NoGroup(group.to_owned()))
 }
 
 /// A TCP socket at the first address of the host that can be had.
 pub(super) fn tcp(at: &HostPort) -> Result<TcpListener, ListenError> {
-    let failed = |source| ListenError::Io {
-        what: "listen on",
-        at: format!("tls://{at}"),
-        source,
-    };
+    let failed = |source| ListenError::Io { what: "listen on", at: format!("tls://{at}"), source };
     let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the host has no address");
-    for address in (at.host.as_str(), at.port)
-        .to_socket_addrs()
-        .map_err(failed)?
-    {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        };
+    for address in (at.host.as_str(), at.port).to_socket_addrs().map_err(failed)? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
         let listen = |socket: TcpSocket| {
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
@@ -199,13 +154,7 @@ pub(super) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
 /// The kernel refuses.
 pub fn raise_descriptor_limit() -> io::Result<Option<u64>> {
     let limit = rustix::process::getrlimit(Resource::Nofile);
-    rustix::process::setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    )?;
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     Ok(limit.maximum)
 }
 
@@ -217,8 +166,7 @@ mod tests {
 
     impl Scratch {
         fn new(name: &str) -> Self {
-            let path =
-                std::env::temp_dir().join(format!("seawall-socket-{}-{name}", std::process::id()));
+            let path = std::env::temp_dir().join(format!("seawall-socket-{}-{name}", std::process::id()));
             let _ = fs::remove_dir_all(&path);
             fs::create_dir(&path).unwrap();
             Self(path)
@@ -253,10 +201,7 @@ mod tests {
         let _bound = unix(&path, Some(&group.to_string()), 0o660).unwrap();
         let meta = fs::metadata(&path).unwrap();
         assert_eq!((meta.gid(), meta.mode() & 0o777), (group, 0o660));
-        assert!(matches!(
-            unix(&path, Some("no such group"), 0o660),
-            Err(ListenError::NoGroup(_))
-        ));
+        assert!(matches!(unix(&path, Some("no such group"), 0o660), Err(ListenError::NoGroup(_))));
     }
 
     #[tokio::test]
@@ -264,10 +209,7 @@ mod tests {
         let dir = Scratch::new("place");
         let path = dir.0.join("s");
         let bound = unix(&path, None, OWNER_ONLY).unwrap();
-        assert!(matches!(
-            unix(&path, None, OWNER_ONLY),
-            Err(ListenError::InUse(_))
-        ));
+        assert!(matches!(unix(&path, None, OWNER_ONLY), Err(ListenError::InUse(_))));
         std::mem::drop(bound);
 
         // Left by a process that died: nothing answers.
@@ -280,19 +222,13 @@ mod tests {
         fs::write(&path, "somebody else's").unwrap();
         drop(bound);
         assert!(path.exists());
-        assert!(matches!(
-            unix(&path, None, OWNER_ONLY),
-            Err(ListenError::NotASocket(_))
-        ));
+        assert!(matches!(unix(&path, None, OWNER_ONLY), Err(ListenError::NotASocket(_))));
     }
 
     #[test]
     fn reads_groups_by_name_and_number() {
         assert_eq!(group_id("4242").unwrap(), 4242);
         assert_eq!(group_id("root").unwrap(), 0);
-        assert!(matches!(
-            group_id("no such group"),
-            Err(ListenError::NoGroup(_))
-        ));
+        assert!(matches!(group_id("no such group"), Err(ListenError::NoGroup(_))));
     }
 }

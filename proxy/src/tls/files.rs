@@ -84,27 +84,10 @@ impl Stamp {
         let of = |path: &PathBuf| {
             let meta = fs::metadata(path).ok()?;
             let number = |n: u64| i64::from_ne_bytes(n.to_ne_bytes());
-            Some([
-                number(meta.dev()),
-                number(meta.ino()),
-                number(meta.size()),
-                meta.mtime(),
-                meta.mtime_nsec(),
-            ])
+            Some([number(meta.dev()), number(meta.ino()), number(meta.size()), meta.mtime(), meta.mtime_nsec()])
         };
-        let TlsFiles {
-            certificate,
-            key,
-            client_ca,
-            client_crl,
-        } = files;
-        Self(
-            [certificate, key, client_ca]
-                .into_iter()
-                .chain(client_crl)
-                .map(of)
-                .collect(),
-        )
+        let TlsFiles { certificate, key, client_ca, client_crl } = files;
+        Self([certificate, key, client_ca].into_iter().chain(client_crl).map(of).collect())
     }
 }
 
@@ -117,28 +100,16 @@ impl Loaded {
         let client_ca = certificates(&files.client_ca)?;
         let lists = |path: &PathBuf| sections(path, "revocation list");
         let client_crl = files.client_crl.as_ref().map(lists).transpose()?;
-        Ok(Self {
-            certificate,
-            key,
-            client_ca,
-            client_crl,
-            stamp,
-        })
+        Ok(Self { certificate, key, client_ca, client_crl, stamp })
     }
 }
 
 /// A certificate with its chain, and its key.
-pub(super) fn pair(
-    certificate: &Path,
-    key: &Path,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+pub(super) fn pair(certificate: &Path, key: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
     warn_when_open(key);
     let mut keys = sections::<PrivateKeyDer<'static>>(key, "private key")?;
     let first = keys.drain(..).next();
-    let key = first.ok_or_else(|| TlsError::Empty {
-        what: "private key",
-        path: key.to_owned(),
-    })?;
+    let key = first.ok_or_else(|| TlsError::Empty { what: "private key", path: key.to_owned() })?;
     Ok((certificates(certificate)?, key))
 }
 
@@ -147,24 +118,9 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 fn sections<T: PemObject>(path: &Path, what: &'static str) -> Result<Vec<T>, TlsError> {
-    let bytes = fs::read(path).map_err(|source| TlsError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let found: Vec<T> = T::pem_slice_iter(&bytes)
-        .collect::<Result<_, _>>()
-        .map_err(|source| TlsError::Pem {
-            path: path.to_owned(),
-            source,
-        })?;
-    if found.is_empty() {
-        Err(TlsError::Empty {
-            what,
-            path: path.to_owned(),
-        })
-    } else {
-        Ok(found)
-    }
+    let bytes = fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })?;
+    let found: Vec<T> = T::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(|source| TlsError::Pem { path: path.to_owned(), source })?;
+    if found.is_empty() { Err(TlsError::Empty { what, path: path.to_owned() }) } else { Ok(found) }
 }
 
 /// A key that more than its owner and group may read, or others than its owner may write, is hardly a secret: say so.
@@ -182,11 +138,7 @@ fn check_end(path: &Path, leaf: Option<&CertificateDer<'static>>) -> Result<(), 
         // rustls says what is wrong with it when it is used.
         return Ok(());
     };
-    let left = certificate
-        .validity()
-        .not_after
-        .timestamp()
-        .saturating_sub(UnixSeconds::now().0);
+    let left = certificate.validity().not_after.timestamp().saturating_sub(UnixSeconds::now().0);
     if left < 0 {
         return Err(TlsError::Expired(path.to_owned()));
     }
