@@ -52,9 +52,7 @@ impl Attacker {
     /// The attacker of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Process, Self::NetRaw, Self::NetAdmin]
-            .into_iter()
-            .find(|attacker| attacker.name() == name)
+        [Self::Process, Self::NetRaw, Self::NetAdmin].into_iter().find(|attacker| attacker.name() == name)
     }
 }
 
@@ -108,16 +106,12 @@ pub fn analyse(model: &Model, attacker: Attacker) -> Reachability {
         for to in model.endpoints.iter().filter(|to| to.name != from.name) {
             let pair = match from.kind {
                 EndpointKind::Lost => Pair::doubtful("its namespace was not found"),
-                EndpointKind::Outside => explorer
-                    .of(&Origin::outside(), attacker, &mut found)
-                    .pair(model, None, to.kind),
+                EndpointKind::Outside => explorer.of(&Origin::outside(), attacker, &mut found).pair(model, None, to.kind),
                 EndpointKind::Inside(namespace) => {
                     let origin = groups.origin(namespace, to.kind);
                     let found = explorer.of(&origin, attacker, &mut found);
                     if origin.speaks_for(namespace) {
-                        found
-                            .pair(model, Some(namespace), to.kind)
-                            .sent_by(model, namespace)
+                        found.pair(model, Some(namespace), to.kind).sent_by(model, namespace)
                     } else {
                         Pair::doubtful("no group")
                     }
@@ -126,15 +120,7 @@ pub fn analyse(model: &Model, attacker: Attacker) -> Reachability {
             pairs.insert((from.name.clone(), to.name.clone()), pair);
         }
     }
-    Reachability {
-        attacker,
-        endpoints: model
-            .endpoints
-            .iter()
-            .map(|endpoint| endpoint.name.clone())
-            .collect(),
-        pairs,
-    }
+    Reachability { attacker, endpoints: model.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(), pairs }
 }
 
 impl Pair {
@@ -149,10 +135,7 @@ impl Pair {
             doubts: vec![why.to_owned()],
             sources: Ranges::between(0, u128::MAX),
         });
-        Self {
-            open: Vec::new(),
-            unknown: flows.collect(),
-        }
+        Self { open: Vec::new(), unknown: flows.collect() }
     }
 
     /// Everything, between names that share a namespace.
@@ -167,10 +150,7 @@ impl Pair {
             doubts: Vec::new(),
             sources: Ranges::between(0, u128::MAX),
         });
-        Self {
-            open: flows.collect(),
-            unknown: Vec::new(),
-        }
+        Self { open: flows.collect(), unknown: Vec::new() }
     }
 
     /// Ports that are open for a protocol; for one without ports, not empty when it is open.
@@ -204,17 +184,9 @@ impl Flow {
         };
         let mut hops = branch.trace(model);
         if let Some(proxy) = &self.proxy {
-            let text = format!(
-                "docker-proxy connects to {} port {}",
-                proxy.address, proxy.port
-            );
+            let text = format!("docker-proxy connects to {} port {}", proxy.address, proxy.port);
             let at = hops.last().map_or_else(String::new, |hop| hop.at.clone());
-            hops.push(Hop {
-                at,
-                kind: "proxy",
-                text,
-                ..Hop::default()
-            });
+            hops.push(Hop { at, kind: "proxy", text, ..Hop::default() });
         }
         hops
     }
@@ -234,10 +206,7 @@ impl Flow {
         !answers.is_empty()
             && answers.iter().all(|answer| match origin {
                 EndpointKind::Inside(namespace) => answer.end == (End::Delivered { namespace }),
-                EndpointKind::Outside => {
-                    !answer.exits.is_empty()
-                        && number(answer.packet.destination) == number(self.witness.source)
-                }
+                EndpointKind::Outside => !answer.exits.is_empty() && number(answer.packet.destination) == number(self.witness.source),
                 EndpointKind::Lost => false,
             })
     }
@@ -245,8 +214,7 @@ impl Flow {
     fn branch(&self, walker: &mut Walker<'_>) -> Option<Branch> {
         let space = Space::point(crate::walk::Header::values(&self.witness));
         let branches = walker.branches(self.witness, self.start?, &space);
-        let arrives =
-            |branch: &&Branch| matches!(branch.end, End::Delivered { .. } | End::Left { .. });
+        let arrives = |branch: &&Branch| matches!(branch.end, End::Delivered { .. } | End::Left { .. });
         branches.iter().find(arrives).or(branches.first()).cloned()
     }
 }
@@ -272,19 +240,13 @@ impl Found {
             EndpointKind::Outside => None,
             EndpointKind::Lost => return Pair::doubtful("its namespace was not found"),
         };
-        let of = |flows: &BTreeMap<Option<usize>, Vec<Flow>>| {
-            flows.get(&place).cloned().unwrap_or_default()
-        };
-        let mut pair = Pair {
-            open: of(&self.open),
-            unknown: of(&self.unknown),
-        };
+        let of = |flows: &BTreeMap<Option<usize>, Vec<Flow>>| flows.get(&place).cloned().unwrap_or_default();
+        let mut pair = Pair { open: of(&self.open), unknown: of(&self.unknown) };
         pair.unknown.extend(self.anywhere.iter().cloned());
         if let Some(namespace) = place
             && !model.namespace(namespace).entered
         {
-            pair.unknown
-                .extend(Pair::doubtful("its namespace could not be read").unknown);
+            pair.unknown.extend(Pair::doubtful("its namespace could not be read").unknown);
         }
         if let Some(gap) = model.gaps.first() {
             pair.unknown.extend(Pair::doubtful(gap).unknown);
@@ -294,39 +256,24 @@ impl Found {
 
     /// Keeps a flow unless those before it say the same.
     fn add(&mut self, place: Option<usize>, certain: bool, flow: Flow) {
-        let covered = self
-            .covered
-            .entry((place, certain, flow.protocol))
-            .or_default();
+        let covered = self.covered.entry((place, certain, flow.protocol)).or_default();
         let within = |(sources, ports): &(Ranges, Ranges)| {
-            (*sources == flow.sources || flow.sources.subtract(sources).is_empty())
-                && (*ports == flow.ports || flow.ports.subtract(ports).is_empty())
+            (*sources == flow.sources || flow.sources.subtract(sources).is_empty()) && (*ports == flow.ports || flow.ports.subtract(ports).is_empty())
         };
         if covered.iter().any(within) {
             return;
         }
-        match covered
-            .iter_mut()
-            .find(|(sources, _)| *sources == flow.sources)
-        {
+        match covered.iter_mut().find(|(sources, _)| *sources == flow.sources) {
             Some((_, ports)) => *ports = ports.union(&flow.ports),
             None => covered.push((flow.sources.clone(), flow.ports.clone())),
         }
-        let list = if certain {
-            &mut self.open
-        } else {
-            &mut self.unknown
-        };
+        let list = if certain { &mut self.open } else { &mut self.unknown };
         list.entry(place).or_default().push(flow);
     }
 
     /// Keeps a flow that may go to anybody.
     fn add_anywhere(&mut self, flow: Flow) {
-        if !self.anywhere.iter().any(|known| {
-            known.protocol == flow.protocol
-                && known.doubts == flow.doubts
-                && known.sources == flow.sources
-        }) {
+        if !self.anywhere.iter().any(|known| known.protocol == flow.protocol && known.doubts == flow.doubts && known.sources == flow.sources) {
             self.anywhere.push(flow);
         }
     }
@@ -358,47 +305,26 @@ const MOST_CLASSES: usize = 200_000;
 
 impl<'m> Explorer<'m> {
     pub(crate) fn new(model: &'m Model) -> Self {
-        Self {
-            model,
-            walker: Walker::new(model),
-            proxied: BTreeMap::new(),
-        }
+        Self { model, walker: Walker::new(model), proxied: BTreeMap::new() }
     }
 
     /// What was found from an origin, once.
-    fn of<'f>(
-        &mut self,
-        origin: &Origin,
-        attacker: Attacker,
-        found: &'f mut BTreeMap<Origin, Found>,
-    ) -> &'f Found {
-        found
-            .entry(origin.clone())
-            .or_insert_with(|| self.explore_all(origin, attacker, None))
+    fn of<'f>(&mut self, origin: &Origin, attacker: Attacker, found: &'f mut BTreeMap<Origin, Found>) -> &'f Found {
+        found.entry(origin.clone()).or_insert_with(|| self.explore_all(origin, attacker, None))
     }
 
     /// Everything that an origin can make; `only` keeps to one protocol and a set of destinations and ports.
-    pub(crate) fn explore_all(
-        &mut self,
-        origin: &Origin,
-        attacker: Attacker,
-        only: Option<&Only>,
-    ) -> Found {
+    pub(crate) fn explore_all(&mut self, origin: &Origin, attacker: Attacker, only: Option<&Only>) -> Found {
         let mut found = Found::default();
         for probe in probes(self.model, origin, attacker) {
             for protocol in Protocol::ALL {
-                if !protocol.runs_over(probe.ipv4)
-                    || only.is_some_and(|only| only.protocol != protocol)
-                {
+                if !protocol.runs_over(probe.ipv4) || only.is_some_and(|only| only.protocol != protocol) {
                     continue;
                 }
                 let mut space = probe.space(protocol);
                 if let Some(only) = only {
                     let family = only.destinations(probe.ipv4);
-                    space = space.clone().with(
-                        Field::Destination,
-                        space.of(Field::Destination).intersect(&family),
-                    );
+                    space = space.clone().with(Field::Destination, space.of(Field::Destination).intersect(&family));
                     if protocol.has_ports() {
                         space = space.with(Field::DestinationPort, only.ports.clone());
                     }
@@ -409,18 +335,8 @@ impl<'m> Explorer<'m> {
         found
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is asked, of whom, and where it is"
-    )]
-    fn explore(
-        &mut self,
-        probe: &Probe,
-        protocol: Protocol,
-        space: Space,
-        keep_dropped: bool,
-        found: &mut Found,
-    ) {
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
+    fn explore(&mut self, probe: &Probe, protocol: Protocol, space: Space, keep_dropped: bool, found: &mut Found) {
         let mut todo = vec![space];
         let mut classes = 0;
         while let Some(space) = todo.pop() {
@@ -435,9 +351,7 @@ impl<'m> Explorer<'m> {
             }
             let point = Space::point(crate::walk::Header::values(&packet));
             let branches = self.walker.branches(packet, probe.start, &space);
-            let mut class = branches.iter().fold(space.clone(), |class, branch| {
-                class.intersect(&branch.space)
-            });
+            let mut class = branches.iter().fold(space.clone(), |class, branch| class.intersect(&branch.space));
             // A class that lost its own packet would never end; none should.
             if class.intersect(&point).is_empty() {
                 class = point;
@@ -445,12 +359,7 @@ impl<'m> Explorer<'m> {
             self.record(probe, protocol, packet, &class, &branches, found);
             if keep_dropped {
                 let lost = |branch: Branch| match branch.end {
-                    End::Dropped(reason) => Some(Lost {
-                        start: probe.start,
-                        packet,
-                        space: branch.space,
-                        reason,
-                    }),
+                    End::Dropped(reason) => Some(Lost { start: probe.start, packet, space: branch.space, reason }),
                     End::Delivered { .. } | End::Left { .. } | End::Unknown(_) => None,
                 };
                 found.dropped.extend(branches.into_iter().filter_map(lost));
@@ -460,26 +369,11 @@ impl<'m> Explorer<'m> {
     }
 
     /// Files one class under the places it reaches.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is asked, of whom, and where it is"
-    )]
-    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
-    fn record(
-        &mut self,
-        probe: &Probe,
-        protocol: Protocol,
-        packet: Packet,
-        class: &Space,
-        branches: &[Branch],
-        found: &mut Found,
-    ) {
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
+    fn record(&mut self, probe: &Probe, protocol: Protocol, packet: Packet, class: &Space, branches: &[Branch], found: &mut Found) {
         let mut reached: BTreeMap<(Option<usize>, Ranges), usize> = BTreeMap::new();
         let doubts = || {
-            let mut doubts: Vec<String> = branches
-                .iter()
-                .flat_map(|branch| branch.doubts.iter().cloned())
-                .collect();
+            let mut doubts: Vec<String> = branches.iter().flat_map(|branch| branch.doubts.iter().cloned()).collect();
             doubts.sort_unstable();
             doubts.dedup();
             doubts
@@ -496,21 +390,11 @@ impl<'m> Explorer<'m> {
         for branch in branches {
             let ports = arrival_ports(protocol, class, branch);
             match &branch.end {
-                End::Delivered { namespace } => {
-                    *reached
-                        .entry((Some(*namespace), ports.clone()))
-                        .or_default() += 1
-                }
+                End::Delivered { namespace } => *reached.entry((Some(*namespace), ports.clone())).or_default() += 1,
                 End::Unknown(why) => {
                     let doubtful = flow(all_ports(), vec![why.clone()]);
-                    match self
-                        .model
-                        .owner_of(branch.packet.destination)
-                        .filter(|_| !branch.undecided)
-                    {
-                        Some(owner) => {
-                            found.add(Some(owner), false, flow(ports.clone(), vec![why.clone()]))
-                        }
+                    match self.model.owner_of(branch.packet.destination).filter(|_| !branch.undecided) {
+                        Some(owner) => found.add(Some(owner), false, flow(ports.clone(), vec![why.clone()])),
                         None if branch.undecided => found.add_anywhere(doubtful),
                         None => found.add(None, false, flow(ports.clone(), vec![why.clone()])),
                     }
@@ -528,22 +412,13 @@ impl<'m> Explorer<'m> {
         }
         for branch in branches {
             if let End::Delivered { namespace } = branch.end {
-                self.record_proxies(
-                    probe,
-                    protocol,
-                    (packet, class),
-                    (branch, namespace, branches.len() == 1),
-                    found,
-                );
+                self.record_proxies(probe, protocol, (packet, class), (branch, namespace, branches.len() == 1), found);
             }
         }
     }
 
     /// What arrives at a docker-proxy's socket goes on to the container behind it.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is asked, of whom, and where it is"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
     fn record_proxies(
         &mut self,
         probe: &Probe,
@@ -564,35 +439,14 @@ impl<'m> Explorer<'m> {
                 continue;
             };
             let walker = &mut self.walker;
-            let reaches = *self
-                .proxied
-                .entry((namespace, proxy.address, proxy.port))
-                .or_insert_with(|| {
-                    let source = if proxy.address.is_ipv4() {
-                        "0.0.0.0"
-                    } else {
-                        "::"
-                    }
-                    .parse()
-                    .unwrap_or(proxy.address);
-                    let source = walker
-                        .source_for(namespace, proxy.address)
-                        .unwrap_or(source);
-                    let hop =
-                        Packet::new(source, proxy.address, protocol.first(40_000, proxy.port));
-                    let space = Space::point(crate::walk::Header::values(&hop));
-                    let branches = walker.branches(
-                        hop,
-                        Start::Process {
-                            namespace,
-                            link: None,
-                        },
-                        &space,
-                    );
-                    branches
-                        .iter()
-                        .all(|branch| branch.end == (End::Delivered { namespace: behind }))
-                });
+            let reaches = *self.proxied.entry((namespace, proxy.address, proxy.port)).or_insert_with(|| {
+                let source = if proxy.address.is_ipv4() { "0.0.0.0" } else { "::" }.parse().unwrap_or(proxy.address);
+                let source = walker.source_for(namespace, proxy.address).unwrap_or(source);
+                let hop = Packet::new(source, proxy.address, protocol.first(40_000, proxy.port));
+                let space = Space::point(crate::walk::Header::values(&hop));
+                let branches = walker.branches(hop, Start::Process { namespace, link: None }, &space);
+                branches.iter().all(|branch| branch.end == (End::Delivered { namespace: behind }))
+            });
             if !reaches {
                 continue;
             }
@@ -602,11 +456,7 @@ impl<'m> Explorer<'m> {
                 witness: entry,
                 start: Some(probe.start),
                 proxy: Some(proxy),
-                doubts: if certain {
-                    Vec::new()
-                } else {
-                    branch.doubts.clone()
-                },
+                doubts: if certain { Vec::new() } else { branch.doubts.clone() },
                 sources: class.of(Field::Source).clone(),
             };
             found.add(Some(behind), certain, flow);
@@ -615,24 +465,13 @@ impl<'m> Explorer<'m> {
 }
 
 /// A packet of the class that the socket takes.
-fn at_socket(
-    protocol: Protocol,
-    packet: Packet,
-    class: &Space,
-    branch: &Branch,
-    socket: &Socket,
-) -> Option<Packet> {
+fn at_socket(protocol: Protocol, packet: Packet, class: &Space, branch: &Branch, socket: &Socket) -> Option<Packet> {
     let number_of = packet.transport.number();
     let any = socket.address.is_unspecified();
-    let family = socket.address.is_ipv4() == packet.is_ipv4()
-        || (any && !socket.address.is_ipv4() && !socket.v6only);
+    let family = socket.address.is_ipv4() == packet.is_ipv4() || (any && !socket.address.is_ipv4() && !socket.v6only);
     let (arrived, own_port) = branch.arrival_port();
     let port = u128::from(socket.port);
-    let at_port = if own_port {
-        class.of(Field::DestinationPort).contains(port)
-    } else {
-        arrived == socket.port
-    };
+    let at_port = if own_port { class.of(Field::DestinationPort).contains(port) } else { arrived == socket.port };
     if socket.protocol != number_of || !family || !at_port {
         return None;
     }
@@ -661,11 +500,7 @@ fn arrival_ports(protocol: Protocol, class: &Space, branch: &Branch) -> Ranges {
         return all_ports();
     }
     let (port, own) = branch.arrival_port();
-    if own {
-        class.of(Field::DestinationPort).clone()
-    } else {
-        Ranges::one(u128::from(port))
-    }
+    if own { class.of(Field::DestinationPort).clone() } else { Ranges::one(u128::from(port)) }
 }
 
 /// What a question keeps to.
@@ -691,17 +526,8 @@ impl Transport {
     /// The same with other ports; unchanged without ports.
     pub(crate) const fn to_port(self, destination_port: u16) -> Self {
         match self {
-            Self::Tcp {
-                source_port, flags, ..
-            } => Self::Tcp {
-                source_port,
-                destination_port,
-                flags,
-            },
-            Self::Udp { source_port, .. } => Self::Udp {
-                source_port,
-                destination_port,
-            },
+            Self::Tcp { source_port, flags, .. } => Self::Tcp { source_port, destination_port, flags },
+            Self::Udp { source_port, .. } => Self::Udp { source_port, destination_port },
             other @ (Self::Icmp { .. } | Self::Icmpv6 { .. }) => other,
         }
     }

@@ -69,7 +69,9 @@ impl Comparison<'_> {
         document.policy.clone_from(&self.isolation.name);
         document.parties = parties.iter().map(view).collect();
         document.notes = self.notes(&parties);
-        found.violations.sort_by(|a, b| (a.state == State::Unknown, a.severity, &a.from, &a.to).cmp(&(b.state == State::Unknown, b.severity, &b.from, &b.to)));
+        found
+            .violations
+            .sort_by(|a, b| (a.state == State::Unknown, a.severity, &a.from, &a.to).cmp(&(b.state == State::Unknown, b.severity, &b.from, &b.to)));
         let conclusion = self.conclusion(&found.violations);
         document.violations = found.violations;
         document.excepted = found.excepted;
@@ -88,7 +90,8 @@ impl Comparison<'_> {
     }
 
     fn notes(&self, parties: &[Party]) -> Vec<String> {
-        let nobody = self.isolation.about_nobody(parties).map(|rule| format!("{}:{}: the rule is about nobody on this host", self.isolation.name, rule.line));
+        let nobody =
+            self.isolation.about_nobody(parties).map(|rule| format!("{}:{}: the rule is about nobody on this host", self.isolation.name, rule.line));
         let ended = self.isolation.ended(self.today).map(|exception| {
             format!("{}:{}: the exception ended on {} ({})", self.isolation.name, exception.rule.line, exception.until, exception.reason)
         });
@@ -196,9 +199,7 @@ impl Against {
     }
 
     fn missing(pair: &Pair, required: &Flows) -> Self {
-        Self::of(State::Closed, |protocol| {
-            ranges(required, protocol).subtract(&pair.open_ports(protocol)).subtract(&pair.unknown_ports(protocol))
-        })
+        Self::of(State::Closed, |protocol| ranges(required, protocol).subtract(&pair.open_ports(protocol)).subtract(&pair.unknown_ports(protocol)))
     }
 
     fn of(state: State, ports: impl Fn(Protocol) -> Ranges) -> Self {

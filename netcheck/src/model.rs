@@ -10,9 +10,7 @@ mod wiring;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::snapshot::{
-    self, GapKind, IpSet, Link, LinkKind, Mac, NamespaceId, Neighbour, PortVlan, Snapshot, Socket,
-};
+use crate::snapshot::{self, GapKind, IpSet, Link, LinkKind, Mac, NamespaceId, Neighbour, PortVlan, Snapshot, Socket};
 
 use crate::space::Ranges;
 
@@ -106,10 +104,7 @@ impl Model {
     /// Builds the model of a snapshot.
     #[must_use]
     pub fn new(snapshot: &Snapshot) -> Self {
-        let mut model = Self {
-            little_endian: snapshot.little_endian,
-            ..Self::default()
-        };
+        let mut model = Self { little_endian: snapshot.little_endian, ..Self::default() };
         for namespace in &snapshot.namespaces {
             model.by_id.insert(namespace.id, model.namespaces.len());
             model.namespaces.push(Namespace::new(namespace));
@@ -160,10 +155,7 @@ impl Model {
     fn take_gaps(&mut self, snapshot: &Snapshot) {
         for gap in &snapshot.gaps {
             let text = format!("{:?}: {}", gap.kind, gap.detail);
-            let namespace = gap
-                .namespace
-                .and_then(|id| self.by_id.get(&id).copied())
-                .and_then(|index| self.namespaces.get_mut(index));
+            let namespace = gap.namespace.and_then(|id| self.by_id.get(&id).copied()).and_then(|index| self.namespaces.get_mut(index));
             match (namespace, gap.link, gap.kind) {
                 (_, _, GapKind::Engine | GapKind::Flowtable) => {}
                 (Some(namespace), Some(link), _) => {
@@ -184,26 +176,15 @@ impl Model {
             if let Some(seen) = place.and_then(|index| named.get_mut(index)) {
                 *seen = true;
             }
-            endpoints.insert(
-                container.name.clone(),
-                place.map_or(EndpointKind::Lost, EndpointKind::Inside),
-            );
+            endpoints.insert(container.name.clone(), place.map_or(EndpointKind::Lost, EndpointKind::Inside));
         }
         for (index, namespace) in snapshot.namespaces.iter().enumerate() {
             if index == self.host || named.get(index).copied().unwrap_or(true) {
                 continue;
             }
-            let names = if namespace.names.is_empty() {
-                vec![format!("netns:{}", namespace.id)]
-            } else {
-                namespace.names.clone()
-            };
+            let names = if namespace.names.is_empty() { vec![format!("netns:{}", namespace.id)] } else { namespace.names.clone() };
             for name in names {
-                let free = if endpoints.contains_key(&name) || name == "host" || name == "outside" {
-                    format!("netns:{name}")
-                } else {
-                    name
-                };
+                let free = if endpoints.contains_key(&name) || name == "host" || name == "outside" { format!("netns:{name}") } else { name };
                 endpoints.insert(free, EndpointKind::Inside(index));
             }
         }
@@ -221,92 +202,41 @@ impl Model {
         if let Some(host) = self.namespaces.get_mut(self.host) {
             "host".clone_into(&mut host.label);
         }
-        endpoints
-            .entry("host".to_owned())
-            .or_insert(EndpointKind::Inside(self.host));
-        endpoints
-            .entry("outside".to_owned())
-            .or_insert(EndpointKind::Outside);
-        self.endpoints = endpoints
-            .into_iter()
-            .map(|(name, kind)| Endpoint { name, kind })
-            .collect();
+        endpoints.entry("host".to_owned()).or_insert(EndpointKind::Inside(self.host));
+        endpoints.entry("outside".to_owned()).or_insert(EndpointKind::Outside);
+        self.endpoints = endpoints.into_iter().map(|(name, kind)| Endpoint { name, kind }).collect();
     }
 
     /// Links with a default route; without any, hardware with an address; without that, a veth with an address whose other end
     /// is not a container.
     fn find_uplinks(&self) -> Vec<Place> {
         let host = self.namespace(self.host);
-        let place = |link: u32| Place {
-            namespace: self.host,
-            link,
-        };
-        let mut by_route: Vec<u32> = host
-            .fib4
-            .default_links()
-            .chain(host.fib6.default_links())
-            .collect();
+        let place = |link: u32| Place { namespace: self.host, link };
+        let mut by_route: Vec<u32> = host.fib4.default_links().chain(host.fib6.default_links()).collect();
         by_route.sort_unstable();
         by_route.dedup();
         if !by_route.is_empty() {
             return by_route.into_iter().map(place).collect();
         }
-        let usable = |link: &&Link| {
-            link.up && link.master.is_none() && !host.addresses_of(link.index).is_empty()
-        };
-        let hardware: Vec<Place> = host
-            .links
-            .values()
-            .filter(usable)
-            .filter(|link| link.kind == LinkKind::Physical)
-            .map(|link| place(link.index))
-            .collect();
+        let usable = |link: &&Link| link.up && link.master.is_none() && !host.addresses_of(link.index).is_empty();
+        let hardware: Vec<Place> =
+            host.links.values().filter(usable).filter(|link| link.kind == LinkKind::Physical).map(|link| place(link.index)).collect();
         if !hardware.is_empty() {
             return hardware;
         }
-        host.links
-            .values()
-            .filter(usable)
-            .filter(|link| link.kind == LinkKind::Veth)
-            .map(|link| place(link.index))
-            .collect()
+        host.links.values().filter(usable).filter(|link| link.kind == LinkKind::Veth).map(|link| place(link.index)).collect()
     }
 }
 
 impl Namespace {
-    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     fn new(read: &snapshot::Namespace) -> Self {
-        let on = |name: &str| {
-            read.sysctls
-                .get(name)
-                .is_some_and(|value| value.trim() == "1")
-        };
-        let (routes4, routes6) = read
-            .routes
-            .iter()
-            .cloned()
-            .partition(|route| route.destination.addr().is_ipv4());
-        let (rules4, rules6) = read
-            .rules
-            .iter()
-            .cloned()
-            .partition(|rule| rule.family == snapshot::Family::Ip);
+        let on = |name: &str| read.sysctls.get(name).is_some_and(|value| value.trim() == "1");
+        let (routes4, routes6) = read.routes.iter().cloned().partition(|route| route.destination.addr().is_ipv4());
+        let (rules4, rules6) = read.rules.iter().cloned().partition(|rule| rule.family == snapshot::Family::Ip);
         let mut namespace = Self {
-            label: read
-                .names
-                .first()
-                .cloned()
-                .unwrap_or_else(|| format!("netns:{}", read.id)),
-            links: read
-                .links
-                .iter()
-                .map(|link| (link.index, link.clone()))
-                .collect(),
-            by_name: read
-                .links
-                .iter()
-                .map(|link| (link.name.clone(), link.index))
-                .collect(),
+            label: read.names.first().cloned().unwrap_or_else(|| format!("netns:{}", read.id)),
+            links: read.links.iter().map(|link| (link.index, link.clone())).collect(),
+            by_name: read.links.iter().map(|link| (link.name.clone(), link.index)).collect(),
             fib4: Fib::new(routes4, rules4, true),
             fib6: Fib::new(routes6, rules6, false),
             ipv4_all: read.ipv4_all,
@@ -314,49 +244,27 @@ impl Namespace {
             bridge_calls_iptables: on("net/bridge/bridge-nf-call-iptables"),
             bridge_calls_ip6tables: on("net/bridge/bridge-nf-call-ip6tables"),
             rules: Ruleset::new(&read.tables),
-            ipsets: read
-                .ipsets
-                .iter()
-                .map(|set| (set.index, set.clone()))
-                .collect(),
+            ipsets: read.ipsets.iter().map(|set| (set.index, set.clone())).collect(),
             sockets: read.sockets.clone(),
             entered: !read.links.is_empty(),
             ..Self::default()
         };
         namespace.local4 = Ranges::union_of(
-            namespace
-                .fib4
-                .local_routes()
-                .filter(|route| route.kind == snapshot::RouteKind::Local)
-                .map(|route| fib::prefix(&route.destination)),
+            namespace.fib4.local_routes().filter(|route| route.kind == snapshot::RouteKind::Local).map(|route| fib::prefix(&route.destination)),
         );
         let proxies = |conf: &snapshot::Ipv4Conf| conf.proxy_arp || conf.proxy_arp_pvlan;
         namespace.for_others = proxies(&read.ipv4_all)
-            || read
-                .links
-                .iter()
-                .any(|link| link.ipv4.as_ref().is_some_and(proxies))
+            || read.links.iter().any(|link| link.ipv4.as_ref().is_some_and(proxies))
             || read.neighbours.iter().any(|neighbour| neighbour.proxy);
-        namespace.own4 = Ranges::union_of(
-            read.addresses
-                .iter()
-                .filter(|own| own.address.addr().is_ipv4())
-                .map(|own| {
-                    let own = fib::number(own.address.addr());
-                    (own, own)
-                }),
-        );
+        namespace.own4 = Ranges::union_of(read.addresses.iter().filter(|own| own.address.addr().is_ipv4()).map(|own| {
+            let own = fib::number(own.address.addr());
+            (own, own)
+        }));
         for address in &read.addresses {
-            namespace
-                .addresses
-                .entry(address.link)
-                .or_default()
-                .push(address.clone());
+            namespace.addresses.entry(address.link).or_default().push(address.clone());
         }
         for neighbour in &read.neighbours {
-            namespace
-                .neighbours
-                .insert((neighbour.link, neighbour.address), neighbour.clone());
+            namespace.neighbours.insert((neighbour.link, neighbour.address), neighbour.clone());
         }
         for entry in read.fdb.iter().filter(|entry| entry.fixed) {
             if let Some(bridge) = entry.bridge {
@@ -364,25 +272,15 @@ impl Namespace {
             }
         }
         for vlan in &read.vlans {
-            namespace
-                .vlans
-                .entry(vlan.link)
-                .or_default()
-                .push(vlan.clone());
+            namespace.vlans.entry(vlan.link).or_default().push(vlan.clone());
         }
         for link in &read.links {
             if let (Some(master), Some(_)) = (link.master, &link.port) {
                 namespace.ports.entry(master).or_default().push(link.index);
             }
         }
-        if read
-            .sysctls
-            .get("net/bridge/bridge-nf-filter-vlan-tagged")
-            .is_some_and(|value| value.trim() != "0")
-        {
-            namespace
-                .opaque
-                .push("bridge-nf-filter-vlan-tagged is on".to_owned());
+        if read.sysctls.get("net/bridge/bridge-nf-filter-vlan-tagged").is_some_and(|value| value.trim() != "0") {
+            namespace.opaque.push("bridge-nf-filter-vlan-tagged is on".to_owned());
         }
         namespace
     }
@@ -396,9 +294,7 @@ impl Namespace {
     /// The link of this name.
     #[must_use]
     pub fn link_named(&self, name: &str) -> Option<&Link> {
-        self.by_name
-            .get(name)
-            .and_then(|index| self.links.get(index))
+        self.by_name.get(name).and_then(|index| self.links.get(index))
     }
 
     /// Addresses of a link, in the kernel's order.
@@ -421,30 +317,21 @@ impl Namespace {
     /// Whether one of the links has this address.
     #[must_use]
     pub fn has_address(&self, address: IpAddr) -> bool {
-        self.addresses()
-            .any(|own| own.address.addr() == address && !own.unusable)
+        self.addresses().any(|own| own.address.addr() == address && !own.unusable)
     }
 
     /// The neighbour entry that someone fixed, if any.
     #[must_use]
     pub fn fixed_neighbour(&self, link: u32, address: IpAddr) -> Option<Mac> {
         const NOARP_OR_PERMANENT: u16 = 0xc0;
-        let entry = self
-            .neighbours
-            .get(&(link, address))
-            .filter(|entry| entry.state & NOARP_OR_PERMANENT != 0 && !entry.proxy)?;
+        let entry = self.neighbours.get(&(link, address)).filter(|entry| entry.state & NOARP_OR_PERMANENT != 0 && !entry.proxy)?;
         entry.mac
     }
 
     /// Whether someone fixed the hardware address of a neighbour.
     #[must_use]
     pub fn has_fixed_neighbours(&self) -> bool {
-        self.neighbours.values().any(|entry| {
-            entry.proxy
-                || entry.state & 0xc0 != 0
-                    && !entry.address.is_multicast()
-                    && !entry.address.is_loopback()
-        })
+        self.neighbours.values().any(|entry| entry.proxy || entry.state & 0xc0 != 0 && !entry.address.is_multicast() && !entry.address.is_loopback())
     }
 
     /// Routes that do not follow from the addresses alone: where to, by what, which way.
@@ -456,9 +343,7 @@ impl Namespace {
     /// Whether a proxy entry answers for this address.
     #[must_use]
     pub fn proxies(&self, link: u32, address: IpAddr) -> bool {
-        self.neighbours
-            .get(&(link, address))
-            .is_some_and(|entry| entry.proxy)
+        self.neighbours.get(&(link, address)).is_some_and(|entry| entry.proxy)
     }
 
     /// Ports of a bridge.
@@ -476,23 +361,13 @@ impl Namespace {
     /// The vlan of an untagged frame that arrives on a port.
     #[must_use]
     pub fn pvid(&self, link: u32) -> Option<u16> {
-        self.vlans
-            .get(&link)
-            .into_iter()
-            .flatten()
-            .find(|vlan| vlan.pvid)
-            .map(|vlan| vlan.first)
+        self.vlans.get(&link).into_iter().flatten().find(|vlan| vlan.pvid).map(|vlan| vlan.first)
     }
 
     /// Whether a port is in a vlan, and if so whether frames leave it untagged.
     #[must_use]
     pub fn vlan_untagged(&self, link: u32, id: u16) -> Option<bool> {
-        self.vlans
-            .get(&link)
-            .into_iter()
-            .flatten()
-            .find(|vlan| (vlan.first..=vlan.last).contains(&id))
-            .map(|vlan| vlan.untagged)
+        self.vlans.get(&link).into_iter().flatten().find(|vlan| (vlan.first..=vlan.last).contains(&id)).map(|vlan| vlan.untagged)
     }
 
     /// Every vlan that a port is in, as ranges.
@@ -503,9 +378,7 @@ impl Namespace {
     /// Larger of `all` and the device's `rp_filter`. `IN_DEV_RPFILTER`.
     #[must_use]
     pub fn rp_filter(&self, link: &Link) -> u8 {
-        link.ipv4
-            .map_or(0, |conf| conf.rp_filter)
-            .max(self.ipv4_all.rp_filter)
+        link.ipv4.map_or(0, |conf| conf.rp_filter).max(self.ipv4_all.rp_filter)
     }
 
     /// A switch that `all` or the device turns on.

@@ -98,9 +98,7 @@ impl Protocol {
     /// The protocol of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|protocol| protocol.name() == name)
+        Self::ALL.into_iter().find(|protocol| protocol.name() == name)
     }
 
     /// Whether it has ports.
@@ -123,25 +121,10 @@ impl Protocol {
     #[must_use]
     pub const fn first(self, source_port: u16, destination_port: u16) -> Transport {
         match self {
-            Self::Icmp => Transport::Icmp {
-                kind: 8,
-                code: 0,
-                id: source_port,
-            },
-            Self::Icmpv6 => Transport::Icmpv6 {
-                kind: 128,
-                code: 0,
-                id: source_port,
-            },
-            Self::Tcp => Transport::Tcp {
-                source_port,
-                destination_port,
-                flags: SYN,
-            },
-            Self::Udp => Transport::Udp {
-                source_port,
-                destination_port,
-            },
+            Self::Icmp => Transport::Icmp { kind: 8, code: 0, id: source_port },
+            Self::Icmpv6 => Transport::Icmpv6 { kind: 128, code: 0, id: source_port },
+            Self::Tcp => Transport::Tcp { source_port, destination_port, flags: SYN },
+            Self::Udp => Transport::Udp { source_port, destination_port },
         }
     }
 }
@@ -173,15 +156,7 @@ impl Transport {
     #[must_use]
     pub const fn ports(self) -> Option<(u16, u16)> {
         match self {
-            Self::Tcp {
-                source_port,
-                destination_port,
-                ..
-            }
-            | Self::Udp {
-                source_port,
-                destination_port,
-            } => Some((source_port, destination_port)),
+            Self::Tcp { source_port, destination_port, .. } | Self::Udp { source_port, destination_port } => Some((source_port, destination_port)),
             Self::Icmp { .. } | Self::Icmpv6 { .. } => None,
         }
     }
@@ -196,13 +171,7 @@ impl Packet {
             Transport::Tcp { .. } => header + 20,
             Transport::Icmp { .. } | Transport::Icmpv6 { .. } | Transport::Udp { .. } => header + 8,
         };
-        Self {
-            source,
-            destination,
-            transport,
-            tos: 0,
-            length,
-        }
+        Self { source, destination, transport, tos: 0, length }
     }
 
     /// Whether it is IPv4.
@@ -215,32 +184,12 @@ impl Packet {
     #[must_use]
     pub const fn answer(&self) -> Transport {
         match self.transport {
-            Transport::Icmp { id, .. } => Transport::Icmp {
-                kind: 0,
-                code: 0,
-                id,
-            },
-            Transport::Icmpv6 { id, .. } => Transport::Icmpv6 {
-                kind: 129,
-                code: 0,
-                id,
-            },
-            Transport::Tcp {
-                source_port,
-                destination_port,
-                ..
-            } => Transport::Tcp {
-                source_port: destination_port,
-                destination_port: source_port,
-                flags: SYN | ACK,
-            },
-            Transport::Udp {
-                source_port,
-                destination_port,
-            } => Transport::Udp {
-                source_port: destination_port,
-                destination_port: source_port,
-            },
+            Transport::Icmp { id, .. } => Transport::Icmp { kind: 0, code: 0, id },
+            Transport::Icmpv6 { id, .. } => Transport::Icmpv6 { kind: 129, code: 0, id },
+            Transport::Tcp { source_port, destination_port, .. } => {
+                Transport::Tcp { source_port: destination_port, destination_port: source_port, flags: SYN | ACK }
+            }
+            Transport::Udp { source_port, destination_port } => Transport::Udp { source_port: destination_port, destination_port: source_port },
         }
     }
 }
@@ -254,39 +203,18 @@ impl fmt::Display for Packet {
         };
         match self.transport {
             Transport::Icmp { kind, .. } | Transport::Icmpv6 { kind, .. } => {
-                write!(
-                    f,
-                    "{name} {} > {} type {kind}",
-                    self.source, self.destination
-                )
+                write!(f, "{name} {} > {} type {kind}", self.source, self.destination)
             }
-            Transport::Tcp {
-                source_port,
-                destination_port,
-                flags,
-            } => {
+            Transport::Tcp { source_port, destination_port, flags } => {
                 let flags = match flags {
                     SYN => " SYN".to_owned(),
                     both if both == SYN | ACK => " SYN+ACK".to_owned(),
                     other => format!(" flags {other:#x}"),
                 };
-                write!(
-                    f,
-                    "{name} {} > {}{flags}",
-                    side(self.source, source_port),
-                    side(self.destination, destination_port)
-                )
+                write!(f, "{name} {} > {}{flags}", side(self.source, source_port), side(self.destination, destination_port))
             }
-            Transport::Udp {
-                source_port,
-                destination_port,
-            } => {
-                write!(
-                    f,
-                    "{name} {} > {}",
-                    side(self.source, source_port),
-                    side(self.destination, destination_port)
-                )
+            Transport::Udp { source_port, destination_port } => {
+                write!(f, "{name} {} > {}", side(self.source, source_port), side(self.destination, destination_port))
             }
         }
     }

@@ -44,24 +44,17 @@ use serde::{Deserialize, Serialize};
 
 pub use bytes::{Bytes, Mac};
 pub use compat::{
-    AddressType, CtMatch, IcmpMatch, IpRange, Match, Multiport, MultiportKind, NatRange, PortMatch,
-    SetMatch, SetTarget, Target, TcpFlags,
+    AddressType, CtMatch, IcmpMatch, IpRange, Match, Multiport, MultiportKind, NatRange, PortMatch, SetMatch, SetTarget, Target, TcpFlags,
 };
 pub use engine::{Attachment, Capabilities, Container, Engine, Network, PublishedPort, Subnet};
 pub use expression::{
-    BitOperation, CmpOperation, CtKey, Data, Direction, Expression, ExthdrKind, FibResult,
-    LimitUnit, MetaKey, NatKind, PayloadBase, RangeOperation, Register, Verdict,
+    BitOperation, CmpOperation, CtKey, Data, Direction, Expression, ExthdrKind, FibResult, LimitUnit, MetaKey, NatKind, PayloadBase, RangeOperation,
+    Register, Verdict,
 };
-pub use link::{
-    Address, Bridge, BridgePort, Fdb, Ipv4Conf, Ipv6Conf, Link, LinkKind, Lower, Neighbour, Peer,
-    PortVlan,
-};
+pub use link::{Address, Bridge, BridgePort, Fdb, Ipv4Conf, Ipv6Conf, Link, LinkKind, Lower, Neighbour, Peer, PortVlan};
 pub use route::{NextHop, PolicyRule, PortRange, Route, RouteKind, RuleAction};
 pub use socket::{Owner, Proxy, Socket};
-pub use table::{
-    BaseChain, Chain, ChainKind, Element, Family, Flowtable, Hook, IpSet, IpSetElement, NfObject,
-    NfRule, Policy, Set, SetFlags, Table,
-};
+pub use table::{BaseChain, Chain, ChainKind, Element, Family, Flowtable, Hook, IpSet, IpSetElement, NfObject, NfRule, Policy, Set, SetFlags, Table};
 
 /// The version of the format that this library reads and writes.
 pub const VERSION: u32 = 1;
@@ -98,9 +91,7 @@ pub enum SnapshotError {
     #[error("this is not a snapshot: {0}")]
     Malformed(#[from] serde_json::Error),
     /// A newer netcheck wrote it.
-    #[error(
-        "the snapshot has format {found}, this netcheck reads up to {VERSION}: update netcheck"
-    )]
+    #[error("the snapshot has format {found}, this netcheck reads up to {VERSION}: update netcheck")]
     TooNew {
         /// The file's version.
         found: u32,
@@ -122,9 +113,7 @@ impl Snapshot {
         }
         let head: Head = serde_json::from_slice(json)?;
         if head.version > VERSION {
-            return Err(SnapshotError::TooNew {
-                found: head.version,
-            });
+            return Err(SnapshotError::TooNew { found: head.version });
         }
         let snapshot: Self = serde_json::from_slice(json)?;
         if snapshot.namespace(snapshot.this_host).is_none() {
@@ -152,9 +141,7 @@ impl Snapshot {
     /// The containers, none without an engine.
     #[must_use]
     pub fn containers(&self) -> &[Container] {
-        self.engine
-            .as_ref()
-            .map_or(&[], |engine| engine.containers.as_slice())
+        self.engine.as_ref().map_or(&[], |engine| engine.containers.as_slice())
     }
 }
 

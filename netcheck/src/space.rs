@@ -19,11 +19,7 @@ impl Ranges {
     /// Every number from `first` to `last`; empty when `first` is above `last`.
     #[must_use]
     pub fn between(first: u128, last: u128) -> Self {
-        if first <= last {
-            Self(vec![(first, last)])
-        } else {
-            Self::empty()
-        }
+        if first <= last { Self(vec![(first, last)]) } else { Self::empty() }
     }
 
     /// One number.
@@ -35,17 +31,12 @@ impl Ranges {
     /// The union of ranges in any order, overlapping or not.
     #[must_use]
     pub fn union_of(ranges: impl IntoIterator<Item = (u128, u128)>) -> Self {
-        let mut sorted: Vec<(u128, u128)> = ranges
-            .into_iter()
-            .filter(|(first, last)| first <= last)
-            .collect();
+        let mut sorted: Vec<(u128, u128)> = ranges.into_iter().filter(|(first, last)| first <= last).collect();
         sorted.sort_unstable();
         let mut merged: Vec<(u128, u128)> = Vec::with_capacity(sorted.len());
         for (first, last) in sorted {
             match merged.last_mut() {
-                Some(previous) if first <= previous.1.saturating_add(1) => {
-                    previous.1 = previous.1.max(last)
-                }
+                Some(previous) if first <= previous.1.saturating_add(1) => previous.1 = previous.1.max(last),
                 _ => merged.push((first, last)),
             }
         }
@@ -80,10 +71,7 @@ impl Ranges {
     #[must_use]
     pub fn contains(&self, value: u128) -> bool {
         let after = self.0.partition_point(|range| range.0 <= value);
-        after
-            .checked_sub(1)
-            .and_then(|index| self.0.get(index))
-            .is_some_and(|range| value <= range.1)
+        after.checked_sub(1).and_then(|index| self.0.get(index)).is_some_and(|range| value <= range.1)
     }
 
     /// Both ends, when it is one range.
@@ -149,9 +137,7 @@ impl Ranges {
     /// How many numbers are in it, at most `u128::MAX`.
     #[must_use]
     pub fn count(&self) -> u128 {
-        self.0.iter().fold(0_u128, |sum, (first, last)| {
-            sum.saturating_add((last - first).saturating_add(1))
-        })
+        self.0.iter().fold(0_u128, |sum, (first, last)| sum.saturating_add((last - first).saturating_add(1)))
     }
 }
 
@@ -190,15 +176,7 @@ pub enum Field {
 
 impl Field {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Source,
-        Self::Destination,
-        Self::SourcePort,
-        Self::DestinationPort,
-        Self::Tos,
-        Self::Ttl,
-        Self::Length,
-    ];
+    pub const ALL: [Self; 7] = [Self::Source, Self::Destination, Self::SourcePort, Self::DestinationPort, Self::Tos, Self::Ttl, Self::Length];
 
     /// Its place in [`Self::ALL`].
     #[must_use]
@@ -225,23 +203,13 @@ impl Space {
     /// Packets with these values and no other.
     #[must_use]
     pub fn point(values: [u128; 7]) -> Self {
-        Self {
-            fields: values.map(Ranges::one),
-        }
+        Self { fields: values.map(Ranges::one) }
     }
 
     /// The values that `field` may have.
     #[must_use]
     pub fn of(&self, field: Field) -> &Ranges {
-        let [
-            source,
-            destination,
-            source_port,
-            destination_port,
-            tos,
-            ttl,
-            length,
-        ] = &self.fields;
+        let [source, destination, source_port, destination_port, tos, ttl, length] = &self.fields;
         match field {
             Field::Source => source,
             Field::Destination => destination,
@@ -254,15 +222,7 @@ impl Space {
     }
 
     fn of_mut(&mut self, field: Field) -> &mut Ranges {
-        let [
-            source,
-            destination,
-            source_port,
-            destination_port,
-            tos,
-            ttl,
-            length,
-        ] = &mut self.fields;
+        let [source, destination, source_port, destination_port, tos, ttl, length] = &mut self.fields;
         match field {
             Field::Source => source,
             Field::Destination => destination,
@@ -339,43 +299,22 @@ mod tests {
     fn ranges_are_sets() {
         let odd = Ranges::union_of([(5, 9), (1, 3), (4, 4), (20, u128::MAX)]);
         assert_eq!(odd.as_slice(), [(1, 9), (20, u128::MAX)]);
-        assert_eq!(
-            odd.subtract(&Ranges::between(3, 30)).as_slice(),
-            [(1, 2), (31, u128::MAX)]
-        );
+        assert_eq!(odd.subtract(&Ranges::between(3, 30)).as_slice(), [(1, 2), (31, u128::MAX)]);
         assert_eq!(odd.subtract(&odd), Ranges::empty());
-        assert_eq!(
-            odd.intersect(&Ranges::between(9, 20)).as_slice(),
-            [(9, 9), (20, 20)]
-        );
-        assert!(
-            odd.contains(9) && !odd.contains(10) && odd.contains(u128::MAX) && !odd.contains(0)
-        );
+        assert_eq!(odd.intersect(&Ranges::between(9, 20)).as_slice(), [(9, 9), (20, 20)]);
+        assert!(odd.contains(9) && !odd.contains(10) && odd.contains(u128::MAX) && !odd.contains(0));
     }
 
     #[test]
     fn difference_and_intersection_cover_a_space_once() {
-        let full = Space::point([0; 7])
-            .with(Field::Source, Ranges::between(0, 9))
-            .with(Field::DestinationPort, Ranges::between(0, 9));
-        let part = full
-            .clone()
-            .with(Field::Source, Ranges::between(3, 5))
-            .with(Field::DestinationPort, Ranges::union_of([(2, 2), (7, 20)]));
+        let full = Space::point([0; 7]).with(Field::Source, Ranges::between(0, 9)).with(Field::DestinationPort, Ranges::between(0, 9));
+        let part = full.clone().with(Field::Source, Ranges::between(3, 5)).with(Field::DestinationPort, Ranges::union_of([(2, 2), (7, 20)]));
         let mut pieces = full.subtract(&part);
         pieces.push(full.intersect(&part));
         for source in 0..10 {
             for port in 0..10 {
-                let point = Space::point([0; 7])
-                    .with(Field::Source, Ranges::one(source))
-                    .with(Field::DestinationPort, Ranges::one(port));
-                assert_eq!(
-                    pieces
-                        .iter()
-                        .filter(|piece| !piece.intersect(&point).is_empty())
-                        .count(),
-                    1
-                );
+                let point = Space::point([0; 7]).with(Field::Source, Ranges::one(source)).with(Field::DestinationPort, Ranges::one(port));
+                assert_eq!(pieces.iter().filter(|piece| !piece.intersect(&point).is_empty()).count(), 1);
             }
         }
     }

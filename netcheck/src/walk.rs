@@ -170,11 +170,7 @@ enum Ct {
     /// Deliberately nothing.
     Untracked,
     /// A connection, and whether this packet is of its reply direction.
-    Of {
-        connection: usize,
-        reply: bool,
-        established: bool,
-    },
+    Of { connection: usize, reply: bool, established: bool },
 }
 
 /// An Ethernet header.
@@ -256,31 +252,14 @@ impl<'m> Walker<'m> {
         let mut answer = Packet::new(arrived.destination, arrived.source, arrived.answer());
         answer.tos = arrived.tos;
         let local = |address: std::net::IpAddr| matches!(address, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local());
-        let link = delivered
-            .last_receiver
-            .filter(|_| local(answer.destination))
-            .map(|place| place.link);
+        let link = delivered.last_receiver.filter(|_| local(answer.destination)).map(|place| place.link);
         let space = Space::point(Header::values(&answer));
         let mut connections = delivered.connections.clone();
-        connections
-            .values_mut()
-            .flatten()
-            .for_each(Connection::settle);
-        self.all(
-            answer,
-            Start::Process { namespace, link },
-            &space,
-            &connections,
-        )
+        connections.values_mut().flatten().for_each(Connection::settle);
+        self.all(answer, Start::Process { namespace, link }, &space, &connections)
     }
 
-    fn all(
-        &mut self,
-        packet: Packet,
-        start: Start,
-        space: &Space,
-        connections: &BTreeMap<usize, Vec<Connection>>,
-    ) -> Vec<Branch> {
+    fn all(&mut self, packet: Packet, start: Start, space: &Space, connections: &BTreeMap<usize, Vec<Connection>>) -> Vec<Branch> {
         let mut branches = Vec::new();
         let mut script = Vec::new();
         loop {
@@ -338,39 +317,20 @@ impl<'m> Walker<'m> {
             Start::Process { namespace, link } => self.send(namespace, link, skb)?,
             Start::Wire { from, to, vlan } => {
                 let source = self.model.link(from).and_then(|link| link.mac);
-                skb.frame = Some(Frame {
-                    source,
-                    destination: Some(to),
-                    vlan,
-                });
-                self.steps.push(Step {
-                    namespace: from.namespace,
-                    what: What::Wrote {
-                        link: from.link,
-                        to,
-                    },
-                });
+                skb.frame = Some(Frame { source, destination: Some(to), vlan });
+                self.steps.push(Step { namespace: from.namespace, what: What::Wrote { link: from.link, to } });
                 Next::Transmit(from)
             }
             Start::Arrival { at, to } => {
-                skb.frame = Some(Frame {
-                    source: None,
-                    destination: Some(to),
-                    vlan: None,
-                });
-                self.steps.push(Step {
-                    namespace: at.namespace,
-                    what: What::Arrived { link: at.link },
-                });
+                skb.frame = Some(Frame { source: None, destination: Some(to), vlan: None });
+                self.steps.push(Step { namespace: at.namespace, what: What::Arrived { link: at.link } });
                 Next::Receive(at)
             }
         };
         loop {
             skb.hops += 1;
             if skb.hops > MOST_HOPS {
-                return Err(End::Dropped(Reason::text(
-                    "it goes round in circles until its TTL ends",
-                )));
+                return Err(End::Dropped(Reason::text("it goes round in circles until its TTL ends")));
             }
             next = match next {
                 Next::Transmit(place) => self.transmit(place, skb)?,
@@ -378,9 +338,7 @@ impl<'m> Walker<'m> {
                 Next::Input(place) => match self.input(place, skb)? {
                     Some(next) => next,
                     None => {
-                        return Ok(End::Delivered {
-                            namespace: place.namespace,
-                        });
+                        return Ok(End::Delivered { namespace: place.namespace });
                     }
                 },
             };
@@ -390,11 +348,7 @@ impl<'m> Walker<'m> {
     /// Takes one of `of` ways, because nobody can know which the kernel takes.
     fn choose(&mut self, of: usize, why: impl Into<String>) -> usize {
         let choice = self.script.get(self.taken.len()).copied().unwrap_or(0);
-        self.taken.push(Taken {
-            choice,
-            of,
-            why: why.into(),
-        });
+        self.taken.push(Taken { choice, of, why: why.into() });
         choice
     }
 
@@ -440,10 +394,8 @@ impl<'m> Walker<'m> {
     /// Keeps to packets whose field is not in `ranges`.
     fn exclude(&mut self, field: Field, ranges: &Ranges) {
         if self.is_free(field) {
-            let condition = ranges.as_one_range().map_or_else(
-                || Condition::NotIn(ranges.clone()),
-                |(first, last)| Condition::NotBetween(first, last),
-            );
+            let condition =
+                ranges.as_one_range().map_or_else(|| Condition::NotIn(ranges.clone()), |(first, last)| Condition::NotBetween(first, last));
             self.conditions.push((field, condition));
         }
     }
@@ -472,11 +424,7 @@ impl<'m> Walker<'m> {
 
     fn reach(&mut self, from: Place, vlan: Option<u16>) -> Rc<Reach> {
         let model = self.model;
-        Rc::clone(
-            self.reach
-                .entry((from, vlan))
-                .or_insert_with(|| Rc::new(model.reach(from, vlan))),
-        )
+        Rc::clone(self.reach.entry((from, vlan)).or_insert_with(|| Rc::new(model.reach(from, vlan))))
     }
 
     fn note(&mut self, namespace: usize, what: What) {
@@ -502,14 +450,8 @@ impl Skb {
 
 /// The next combination of choices, depth first.
 fn next_script(taken: &[Taken]) -> Option<Vec<usize>> {
-    let last = taken
-        .iter()
-        .rposition(|taken| taken.choice + 1 < taken.of)?;
-    let mut script: Vec<usize> = taken
-        .iter()
-        .take(last + 1)
-        .map(|taken| taken.choice)
-        .collect();
+    let last = taken.iter().rposition(|taken| taken.choice + 1 < taken.of)?;
+    let mut script: Vec<usize> = taken.iter().take(last + 1).map(|taken| taken.choice).collect();
     if let Some(choice) = script.last_mut() {
         *choice += 1;
     }
@@ -533,17 +475,9 @@ impl Branch {
     #[must_use]
     pub(crate) fn arrival_port(&self) -> (u16, bool) {
         let port = match self.packet.transport {
-            Transport::Tcp {
-                destination_port, ..
-            }
-            | Transport::Udp {
-                destination_port, ..
-            } => destination_port,
+            Transport::Tcp { destination_port, .. } | Transport::Udp { destination_port, .. } => destination_port,
             Transport::Icmp { .. } | Transport::Icmpv6 { .. } => 0,
         };
-        (
-            port,
-            self.header.destination_port.field == Some(Field::DestinationPort),
-        )
+        (port, self.header.destination_port.field == Some(Field::DestinationPort))
     }
 }

@@ -1,10 +1,6 @@
 //! What the analysis says of whole classes of packets, the walker says of each packet in them.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,10 +15,7 @@ use netcheck::walk::{End, Start, Walker, point};
 const ENGINES: [&str; 3] = ["26.1.5", "28.5.2", "29.7.2-nftables"];
 
 fn model(engine: &str) -> Model {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/captures")
-        .join(engine)
-        .join("snapshot.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(engine).join("snapshot.json");
     Model::new(&Snapshot::from_json(&std::fs::read(path).unwrap()).unwrap())
 }
 
@@ -50,55 +43,22 @@ fn every_witness_arrives_where_it_is_said_to() {
                         Some(namespace) => branch.end == End::Delivered { namespace },
                         None => !branch.exits.is_empty() || matches!(branch.end, End::Left { .. }),
                     });
-                    let port = branches[0]
-                        .packet
-                        .transport
-                        .ports()
-                        .map(|(_, port)| u128::from(port));
-                    assert!(
-                        arrives,
-                        "{engine} {attacker:?} {from} > {to}: {} ends {:?}",
-                        flow.witness, branches[0].end
-                    );
-                    assert!(
-                        port.is_none_or(|port| flow.ports.contains(port)),
-                        "{engine} {from} > {to}: {} at {port:?}",
-                        flow.witness
-                    );
+                    let port = branches[0].packet.transport.ports().map(|(_, port)| u128::from(port));
+                    assert!(arrives, "{engine} {attacker:?} {from} > {to}: {} ends {:?}", flow.witness, branches[0].end);
+                    assert!(port.is_none_or(|port| flow.ports.contains(port)), "{engine} {from} > {to}: {} at {port:?}", flow.witness);
                 }
             }
-            assert!(
-                witnesses > 100,
-                "{engine}: {witnesses} witnesses prove nothing"
-            );
+            assert!(witnesses > 100, "{engine}: {witnesses} witnesses prove nothing");
         }
     }
 }
 
 /// Addresses and ports that rules speak of, and those beside them.
 fn sampled(model: &Model) -> (Vec<IpAddr>, Vec<u16>) {
-    let mut addresses: Vec<IpAddr> = model
-        .namespaces()
-        .flat_map(|(_, namespace)| namespace.addresses().map(|own| own.address.addr()))
-        .collect();
+    let mut addresses: Vec<IpAddr> = model.namespaces().flat_map(|(_, namespace)| namespace.addresses().map(|own| own.address.addr())).collect();
     addresses.retain(|address| !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()));
-    addresses.extend(
-        [
-            "10.1.1.99",
-            "10.1.3.200",
-            "8.8.8.8",
-            "10.1.1.0",
-            "fd00:5::99",
-        ]
-        .map(|text| text.parse::<IpAddr>().unwrap()),
-    );
-    (
-        addresses,
-        vec![
-            1, 52, 53, 54, 79, 80, 81, 5353, 7777, 8079, 8080, 8081, 8086, 8999, 9000, 9002, 9003,
-            65535,
-        ],
-    )
+    addresses.extend(["10.1.1.99", "10.1.3.200", "8.8.8.8", "10.1.1.0", "fd00:5::99"].map(|text| text.parse::<IpAddr>().unwrap()));
+    (addresses, vec![1, 52, 53, 54, 79, 80, 81, 5353, 7777, 8079, 8080, 8081, 8086, 8999, 9000, 9002, 9003, 65535])
 }
 
 #[test]
@@ -113,37 +73,24 @@ fn every_sampled_packet_is_in_the_answer() {
             let EndpointKind::Inside(namespace) = from.kind else {
                 continue;
             };
-            let sources: Vec<IpAddr> = model
-                .namespace(namespace)
-                .addresses()
-                .map(|own| own.address.addr())
-                .filter(|own| !own.is_loopback())
-                .collect();
+            let sources: Vec<IpAddr> =
+                model.namespace(namespace).addresses().map(|own| own.address.addr()).filter(|own| !own.is_loopback()).collect();
             for destination in &destinations {
-                let Some(source) = sources
-                    .iter()
-                    .find(|source| source.is_ipv4() == destination.is_ipv4())
-                else {
+                let Some(source) = sources.iter().find(|source| source.is_ipv4() == destination.is_ipv4()) else {
                     continue;
                 };
                 for protocol in [Protocol::Tcp, Protocol::Udp] {
                     for port in &ports {
-                        let packet =
-                            Packet::new(*source, *destination, protocol.first(40_000, *port));
-                        let start = Start::Process {
-                            namespace,
-                            link: None,
-                        };
+                        let packet = Packet::new(*source, *destination, protocol.first(40_000, *port));
+                        let start = Start::Process { namespace, link: None };
                         let branches = walker.branches(packet, start, &point(&packet));
                         for branch in &branches {
                             let End::Delivered { namespace: reached } = branch.end else {
                                 continue;
                             };
                             let (_, arrived) = branch.packet.transport.ports().unwrap();
-                            let known = names(&model, reached).any(|to| {
-                                to == from.name
-                                    || is_open(&reachability, &from.name, &to, protocol, arrived)
-                            });
+                            let known =
+                                names(&model, reached).any(|to| to == from.name || is_open(&reachability, &from.name, &to, protocol, arrived));
                             *tally.entry(known).or_default() += 1;
                             assert!(
                                 known,
@@ -156,29 +103,14 @@ fn every_sampled_packet_is_in_the_answer() {
                 }
             }
         }
-        assert!(
-            tally.get(&true).is_some_and(|known| *known > 1000),
-            "{engine}: {tally:?}"
-        );
+        assert!(tally.get(&true).is_some_and(|known| *known > 1000), "{engine}: {tally:?}");
     }
 }
 
 fn names(model: &Model, namespace: usize) -> impl Iterator<Item = String> {
-    model
-        .endpoints
-        .iter()
-        .filter(move |endpoint| endpoint.kind == EndpointKind::Inside(namespace))
-        .map(|endpoint| endpoint.name.clone())
+    model.endpoints.iter().filter(move |endpoint| endpoint.kind == EndpointKind::Inside(namespace)).map(|endpoint| endpoint.name.clone())
 }
 
-fn is_open(
-    reachability: &Reachability,
-    from: &str,
-    to: &str,
-    protocol: Protocol,
-    port: u16,
-) -> bool {
-    reachability.pairs[&(from.to_owned(), to.to_owned())]
-        .open_ports(protocol)
-        .contains(u128::from(port))
+fn is_open(reachability: &Reachability, from: &str, to: &str, protocol: Protocol, port: u16) -> bool {
+    reachability.pairs[&(from.to_owned(), to.to_owned())].open_ports(protocol).contains(u128::from(port))
 }

@@ -13,16 +13,10 @@ use netcheck::snapshot::Snapshot;
 type Measured = BTreeMap<String, BTreeMap<String, String>>;
 
 fn read(engine: &str) -> (Model, Measured) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/captures")
-        .join(engine);
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(engine);
     let snapshot = std::fs::read(directory.join("snapshot.json")).unwrap();
-    let measured =
-        std::fs::read(directory.join("reachability.json")).unwrap_or_else(|_| b"{}".to_vec());
-    (
-        Model::new(&Snapshot::from_json(&snapshot).unwrap()),
-        serde_json::from_slice(&measured).unwrap(),
-    )
+    let measured = std::fs::read(directory.join("reachability.json")).unwrap_or_else(|_| b"{}".to_vec());
+    (Model::new(&Snapshot::from_json(&snapshot).unwrap()), serde_json::from_slice(&measured).unwrap())
 }
 
 /// Where a connection ended, as it was measured: a name, or nothing.
@@ -42,25 +36,12 @@ fn computed(model: &Model, from: &str, address: &str) -> (Option<String>, String
         attacker: Attacker::Process,
     };
     let explanation = explain(model, &question).unwrap();
-    let last = |kinds: &[&str]| {
-        explanation
-            .trace
-            .iter()
-            .rev()
-            .find(|hop| kinds.contains(&hop.kind))
-            .map(|hop| hop.at.clone())
-    };
-    let why = format!(
-        "{:?}\n{:#?}\n{:#?}",
-        explanation.answer, explanation.trace, explanation.closed_by
-    );
+    let last = |kinds: &[&str]| explanation.trace.iter().rev().find(|hop| kinds.contains(&hop.kind)).map(|hop| hop.at.clone());
+    let why = format!("{:?}\n{:#?}\n{:#?}", explanation.answer, explanation.trace, explanation.closed_by);
     match explanation.answer {
         Answer::Open => (last(&["delivered"]), why),
         Answer::Closed => (None, why),
-        Answer::Unknown => (
-            Some(format!("unknown: {:?}", explanation.unknown_because)),
-            why,
-        ),
+        Answer::Unknown => (Some(format!("unknown: {:?}", explanation.unknown_because)), why),
     }
 }
 
@@ -81,40 +62,20 @@ fn agrees(engine: &str) {
             let right = match result.as_str() {
                 "E111" => got.is_some(),
                 // A docker-proxy or a translated port answers for the container behind it.
-                _ => {
-                    got == wanted
-                        || (got.as_deref() == Some("host")
-                            && wanted.is_some()
-                            && why.contains("proxy"))
-                }
+                _ => got == wanted || (got.as_deref() == Some("host") && wanted.is_some() && why.contains("proxy")),
             };
-            let proxied = wanted.is_some()
-                && got.as_deref() == Some("host")
-                && address_is_published(&model, address);
+            let proxied = wanted.is_some() && got.as_deref() == Some("host") && address_is_published(&model, address);
             if !right && !proxied {
-                wrong.push(format!(
-                    "{from} > {address}: measured {result}, computed {got:?}\n{why}"
-                ));
+                wrong.push(format!("{from} > {address}: measured {result}, computed {got:?}\n{why}"));
             }
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{engine}: {} of {asked} differ\n{}",
-        wrong.len(),
-        wrong.iter().take(3).cloned().collect::<Vec<_>>().join("\n")
-    );
+    assert!(wrong.is_empty(), "{engine}: {} of {asked} differ\n{}", wrong.len(), wrong.iter().take(3).cloned().collect::<Vec<_>>().join("\n"));
 }
 
 fn address_is_published(model: &Model, address: &str) -> bool {
     let port: u16 = address.rsplit_once(':').unwrap().1.parse().unwrap();
-    model.namespace(model.host).sockets.iter().any(|socket| {
-        socket.port == port
-            && socket
-                .owner
-                .as_ref()
-                .is_some_and(|owner| owner.proxy.is_some())
-    })
+    model.namespace(model.host).sockets.iter().any(|socket| socket.port == port && socket.owner.as_ref().is_some_and(|owner| owner.proxy.is_some()))
 }
 
 #[test]

@@ -143,13 +143,12 @@ fn rules_are_read_as_bytecode_without_anything_opaque() {
     let expressions: Vec<&Expression> =
         host.tables.iter().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions).collect();
     let opaque = |expression: &&&Expression| {
-        matches!(
-            expression,
-            Expression::Opaque { .. } | Expression::Match(Match::Opaque { .. }) | Expression::Target(Target::Opaque { .. })
-        )
+        matches!(expression, Expression::Opaque { .. } | Expression::Match(Match::Opaque { .. }) | Expression::Target(Target::Opaque { .. }))
     };
     assert_eq!(expressions.iter().find(opaque), None);
-    assert!(expressions.iter().any(|one| matches!(one, Expression::Target(Target::Dnat(range)) if range.ports.is_some_and(|ports| ports.first == 80))));
+    assert!(
+        expressions.iter().any(|one| matches!(one, Expression::Target(Target::Dnat(range)) if range.ports.is_some_and(|ports| ports.first == 80)))
+    );
     assert!(expressions.iter().any(|one| matches!(one, Expression::Match(Match::Conntrack(ct)) if ct.state == Some((6, false)))));
     let table = host.tables.iter().find(|table| table.name == "t").unwrap();
     let set = |name: &str| &table.sets.iter().find(|set| set.name == name).unwrap().elements;

@@ -68,8 +68,26 @@ fn noise_is_a_value_or_an_error() {
 #[test]
 fn nested_messages_with_one_wrong_byte_are_a_value_or_an_error() {
     let names = [
-        "bitwise", "byteorder", "cmp", "ct", "dynset", "exthdr", "fib", "immediate", "limit", "lookup", "match", "meta", "nat", "objref", "payload", "range",
-        "reject", "target", "tproxy", "unheard of",
+        "bitwise",
+        "byteorder",
+        "cmp",
+        "ct",
+        "dynset",
+        "exthdr",
+        "fib",
+        "immediate",
+        "limit",
+        "lookup",
+        "match",
+        "meta",
+        "nat",
+        "objref",
+        "payload",
+        "range",
+        "reject",
+        "target",
+        "tproxy",
+        "unheard of",
     ];
     let mut numbers = Numbers(42);
     for name in names {

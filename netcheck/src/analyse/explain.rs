@@ -82,15 +82,10 @@ pub enum QuestionError {
 ///
 /// # Errors
 /// When a name is not known or the port is missing.
-#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 pub fn explain(model: &Model, question: &Question) -> Result<Explanation, QuestionError> {
     let from = endpoint(model, &question.from)?;
     let address = question.to.parse::<IpAddr>().ok();
-    let to = if address.is_some() {
-        None
-    } else {
-        Some(endpoint(model, &question.to)?)
-    };
+    let to = if address.is_some() { None } else { Some(endpoint(model, &question.to)?) };
     let port = match (question.protocol.has_ports(), question.port) {
         (true, None) => return Err(QuestionError::NoPort(question.protocol.name())),
         (true, Some(port)) => u128::from(port),
@@ -104,55 +99,34 @@ pub fn explain(model: &Model, question: &Question) -> Result<Explanation, Questi
         }
     };
     let mut explorer = Explorer::new(model);
-    let ports = if address.is_some() {
-        Ranges::one(port)
-    } else {
-        all_ports()
-    };
-    let only = Only {
-        protocol: question.protocol,
-        ports,
-        destination: address,
-    };
+    let ports = if address.is_some() { Ranges::one(port) } else { all_ports() };
+    let only = Only { protocol: question.protocol, ports, destination: address };
     let found = explorer.explore_all(&Origin::only(origin), question.attacker, Some(&only));
     let pair = match to {
         Some(to) => found.pair(model, origin, to),
         None => found.any(model, origin),
     };
     // An address is asked about as it is sent to: whatever port the packet arrives at counts.
-    let at_port = |flow: &&Flow| {
-        flow.protocol == question.protocol && (address.is_some() || flow.ports.contains(port))
-    };
+    let at_port = |flow: &&Flow| flow.protocol == question.protocol && (address.is_some() || flow.ports.contains(port));
     if let Some(flow) = pair.open.iter().find(at_port) {
         return Ok(question.open(model, from, &flow.at(model, port, address.is_some())));
     }
-    let doubts: BTreeSet<String> = pair
-        .unknown
-        .iter()
-        .filter(at_port)
-        .flat_map(|flow| flow.doubts.iter().cloned())
-        .collect();
+    let doubts: BTreeSet<String> = pair.unknown.iter().filter(at_port).flat_map(|flow| flow.doubts.iter().cloned()).collect();
     if !doubts.is_empty() {
         return Ok(question.unknown(doubts.into_iter().collect()));
     }
     let targets = match (address, to) {
         (Some(address), _) => vec![address],
-        (None, Some(EndpointKind::Inside(namespace))) => model
-            .namespace(namespace)
-            .addresses()
-            .map(|own| own.address.addr())
-            .filter(|own| !own.is_loopback())
-            .collect(),
+        (None, Some(EndpointKind::Inside(namespace))) => {
+            model.namespace(namespace).addresses().map(|own| own.address.addr()).filter(|own| !own.is_loopback()).collect()
+        }
         (None, _) => Vec::new(),
     };
     Ok(question.closed(closers(model, &found, &targets, port)))
 }
 
 fn endpoint(model: &Model, name: &str) -> Result<EndpointKind, QuestionError> {
-    model
-        .endpoint(name)
-        .map(|endpoint| endpoint.kind)
-        .ok_or_else(|| QuestionError::NoEndpoint(name.to_owned()))
+    model.endpoint(name).map(|endpoint| endpoint.kind).ok_or_else(|| QuestionError::NoEndpoint(name.to_owned()))
 }
 
 /// What dropped the packets that were meant for the target: those sent to its addresses, or all if it has none.
@@ -163,9 +137,7 @@ fn closers(model: &Model, found: &Found, targets: &[IpAddr], port: u128) -> Vec<
     for lost in &found.dropped {
         let ports = lost.space.of(Field::DestinationPort);
         let destinations = lost.space.of(Field::Destination);
-        let meant = |target: &&IpAddr| {
-            target.is_ipv4() == lost.packet.is_ipv4() && destinations.contains(number(**target))
-        };
+        let meant = |target: &&IpAddr| target.is_ipv4() == lost.packet.is_ipv4() && destinations.contains(number(**target));
         let target = targets.iter().find(meant);
         let has_port = lost.packet.transport.ports().is_none() || ports.contains(port);
         if !has_port || (target.is_none() && !targets.is_empty()) {
@@ -174,10 +146,7 @@ fn closers(model: &Model, found: &Found, targets: &[IpAddr], port: u128) -> Vec<
         // The same, told of the very packet that was asked about.
         let asked = Packet {
             destination: target.copied().unwrap_or(lost.packet.destination),
-            transport: lost
-                .packet
-                .transport
-                .to_port(u16::try_from(port).unwrap_or(0)),
+            transport: lost.packet.transport.to_port(u16::try_from(port).unwrap_or(0)),
             ..lost.packet
         };
         let branches = walker.branches(asked, lost.start, &point(&asked));
@@ -191,17 +160,8 @@ fn closers(model: &Model, found: &Found, targets: &[IpAddr], port: u128) -> Vec<
         }
     }
     // Rules say more than the absence of a route, and a loopback source is nobody's first try; the order of walking is kept otherwise.
-    reasons.sort_by_key(|(loopback, reason)| {
-        (
-            *loopback,
-            !matches!(reason.as_hop().kind, "rule" | "policy"),
-        )
-    });
-    reasons
-        .into_iter()
-        .map(|(_, reason)| reason)
-        .take(MOST)
-        .collect()
+    reasons.sort_by_key(|(loopback, reason)| (*loopback, !matches!(reason.as_hop().kind, "rule" | "policy")));
+    reasons.into_iter().map(|(_, reason)| reason).take(MOST).collect()
 }
 
 impl Found {
@@ -211,10 +171,8 @@ impl Found {
         for place in self.open.keys().chain(self.unknown.keys()) {
             let to = place.map_or(EndpointKind::Outside, EndpointKind::Inside);
             if *place == origin {
-                pair.open
-                    .extend(self.open.get(place).into_iter().flatten().cloned());
-                pair.unknown
-                    .extend(self.unknown.get(place).into_iter().flatten().cloned());
+                pair.open.extend(self.open.get(place).into_iter().flatten().cloned());
+                pair.unknown.extend(self.unknown.get(place).into_iter().flatten().cloned());
                 continue;
             }
             let part = self.pair(model, origin, to);
@@ -234,19 +192,11 @@ impl Flow {
         if !self.protocol.has_ports() || self.proxy.is_some() || sent_to || self.start.is_none() {
             return flow;
         }
-        let changed = Packet {
-            transport: flow.witness.transport.to_port(port),
-            ..flow.witness
-        };
-        let other = Self {
-            witness: changed,
-            ..flow.clone()
-        };
+        let changed = Packet { transport: flow.witness.transport.to_port(port), ..flow.witness };
+        let other = Self { witness: changed, ..flow.clone() };
         let arrives = |flow: &Self| {
             flow.branch(&mut crate::walk::Walker::new(model))
-                .is_some_and(|branch| {
-                    !matches!(branch.end, End::Dropped(_)) && branch.arrival_port().0 == port
-                })
+                .is_some_and(|branch| !matches!(branch.end, End::Dropped(_)) && branch.arrival_port().0 == port)
         };
         if !arrives(&flow) && arrives(&other) {
             flow = other;
@@ -273,25 +223,14 @@ impl Question {
     }
 
     fn open(&self, model: &Model, from: EndpointKind, flow: &Flow) -> Explanation {
-        Explanation {
-            reply: flow.replies(model, from),
-            witness: Some(flow.witness),
-            trace: flow.trace(model),
-            ..self.answered(Answer::Open)
-        }
+        Explanation { reply: flow.replies(model, from), witness: Some(flow.witness), trace: flow.trace(model), ..self.answered(Answer::Open) }
     }
 
     fn closed(&self, closed_by: Vec<Reason>) -> Explanation {
-        Explanation {
-            closed_by,
-            ..self.answered(Answer::Closed)
-        }
+        Explanation { closed_by, ..self.answered(Answer::Closed) }
     }
 
     fn unknown(&self, unknown_because: Vec<String>) -> Explanation {
-        Explanation {
-            unknown_because,
-            ..self.answered(Answer::Unknown)
-        }
+        Explanation { unknown_because, ..self.answered(Answer::Unknown) }
     }
 }

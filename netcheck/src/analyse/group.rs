@@ -31,18 +31,12 @@ pub(crate) struct Groups {
 
 impl Origin {
     pub(crate) const fn outside() -> Self {
-        Self {
-            namespace: None,
-            members: Vec::new(),
-        }
+        Self { namespace: None, members: Vec::new() }
     }
 
     /// One namespace, for itself; or outside.
     pub(crate) fn only(namespace: Option<usize>) -> Self {
-        Self {
-            namespace,
-            members: namespace.into_iter().collect(),
-        }
+        Self { namespace, members: namespace.into_iter().collect() }
     }
 
     pub(crate) const fn namespace(&self) -> Option<usize> {
@@ -82,51 +76,28 @@ impl Groups {
         };
         let is_target = |member: &&usize| to == EndpointKind::Inside(**member);
         let speaker = members.iter().take(2).find(|member| !is_target(member));
-        Origin {
-            namespace: speaker.copied(),
-            members: members.clone(),
-        }
+        Origin { namespace: speaker.copied(), members: members.clone() }
     }
 }
 
 /// What namespaces of a group have in common; none for one that stands alone.
-#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn likeness(model: &Model, index: usize) -> Option<String> {
     let content = model.namespace(index);
-    if index == model.host
-        || !content.rules.tables.is_empty()
-        || !content.opaque.is_empty()
-        || content.has_fixed_neighbours()
-    {
+    if index == model.host || !content.rules.tables.is_empty() || !content.opaque.is_empty() || content.has_fixed_neighbours() {
         return None;
     }
     if content.fib4.has_custom_rules()
         || !content.fib6.has_default_rules()
-        || content.sockets.iter().any(|socket| {
-            socket
-                .owner
-                .as_ref()
-                .is_some_and(|owner| owner.proxy.is_some())
-        })
+        || content.sockets.iter().any(|socket| socket.owner.as_ref().is_some_and(|owner| owner.proxy.is_some()))
     {
         return None;
     }
-    let mut links = content
-        .links
-        .values()
-        .filter(|link| link.up && link.kind != LinkKind::Loopback);
+    let mut links = content.links.values().filter(|link| link.up && link.kind != LinkKind::Loopback);
     let (link, None) = (links.next()?, links.next()) else {
         return None;
     };
-    let place = Place {
-        namespace: index,
-        link: link.index,
-    };
-    if link.kind != LinkKind::Veth
-        || link.master.is_some()
-        || !model.uppers_of(place).is_empty()
-        || content.opaque_links.contains_key(&link.index)
-    {
+    let place = Place { namespace: index, link: link.index };
+    if link.kind != LinkKind::Veth || link.master.is_some() || !model.uppers_of(place).is_empty() || content.opaque_links.contains_key(&link.index) {
         return None;
     }
     let peer = model.peer_place(link.peer)?;
@@ -137,22 +108,11 @@ fn likeness(model: &Model, index: usize) -> Option<String> {
         return None;
     };
     let settings = port.port.as_ref()?;
-    let looked_at = around.rules.looks_at_ports()
-        || around.opaque_links.contains_key(&port.index)
-        || !model.uppers_of(peer).is_empty();
-    if switches.vlan_filtering
-        || settings.hairpin
-        || looked_at
-        || model.uplinks.contains(&peer)
-        || !port.up
-    {
+    let looked_at = around.rules.looks_at_ports() || around.opaque_links.contains_key(&port.index) || !model.uppers_of(peer).is_empty();
+    if switches.vlan_filtering || settings.hairpin || looked_at || model.uplinks.contains(&peer) || !port.up {
         return None;
     }
-    let own: Vec<String> = content
-        .addresses_of(link.index)
-        .iter()
-        .map(|own| format!("{}/{}", own.address.trunc(), own.scope))
-        .collect();
+    let own: Vec<String> = content.addresses_of(link.index).iter().map(|own| format!("{}/{}", own.address.trunc(), own.scope)).collect();
     let routes = content.plain_routes();
     Some(format!(
         "{peer_namespace}.{bridge}:{settings:?}:{:?}:{:?}:{:?}:{:?}:{own:?}:{routes:?}:{}:{}",
@@ -186,21 +146,13 @@ impl Flow {
     fn sent_by(&mut self, content: &Namespace, namespace: usize, own: &Ranges) -> bool {
         let both = self.sources.intersect(own);
         let ipv4 = self.witness.is_ipv4();
-        let chosen = both
-            .first()
-            .map(|source| address_of(source, ipv4))
-            .filter(|source| is_own(content, *source));
+        let chosen = both.first().map(|source| address_of(source, ipv4)).filter(|source| is_own(content, *source));
         match &mut self.start {
             None | Some(Start::Arrival { .. }) => return true,
-            Some(Start::Process {
-                namespace: from, ..
-            }) => {
+            Some(Start::Process { namespace: from, .. }) => {
                 let Some(source) = chosen else { return false };
                 if *from != namespace || !content.has_address(self.witness.source) {
-                    self.witness = Packet {
-                        source,
-                        ..self.witness
-                    };
+                    self.witness = Packet { source, ..self.witness };
                 }
                 *from = namespace;
             }
@@ -208,10 +160,7 @@ impl Flow {
                 if from.namespace != namespace
                     && let Some(source) = chosen
                 {
-                    self.witness = Packet {
-                        source,
-                        ..self.witness
-                    };
+                    self.witness = Packet { source, ..self.witness };
                 }
                 from.namespace = namespace;
             }
@@ -231,26 +180,14 @@ impl crate::model::netfilter::Ruleset {
             matches!(
                 expression,
                 Expression::Match(Match::Physdev { .. } | Match::Mac { .. } | Match::Opaque { .. })
-                    | Expression::Payload {
-                        base: PayloadBase::Link,
-                        ..
-                    }
-                    | Expression::Meta {
-                        key: MetaKey::BriIifName | MetaKey::BriOifName | MetaKey::BriIifHwAddr,
-                        ..
-                    }
+                    | Expression::Payload { base: PayloadBase::Link, .. }
+                    | Expression::Meta { key: MetaKey::BriIifName | MetaKey::BriOifName | MetaKey::BriIifHwAddr, .. }
                     | Expression::Opaque { .. }
             )
         };
         self.tables.iter().any(|table| {
             let bridged = matches!(table.family, Family::Bridge | Family::Arp | Family::Netdev);
-            bridged
-                || table
-                    .chains
-                    .iter()
-                    .flat_map(|chain| &chain.rules)
-                    .flat_map(|rule| &rule.expressions)
-                    .any(asks)
+            bridged || table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions).any(asks)
         })
     }
 }

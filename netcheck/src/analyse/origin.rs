@@ -35,83 +35,37 @@ pub(crate) fn probes(model: &Model, origin: &Origin, attacker: Attacker) -> Vec<
             }
             probes
         }
-        None => model
-            .uplinks
-            .iter()
-            .flat_map(|uplink| neighbours(model, *uplink, attacker))
-            .collect(),
+        None => model.uplinks.iter().flat_map(|uplink| neighbours(model, *uplink, attacker)).collect(),
     }
 }
 
 /// What programs without privilege can send.
-#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn programs(model: &Model, namespace: usize, members: &[usize]) -> Vec<Probe> {
     let content = model.namespace(namespace);
-    let start = Start::Process {
-        namespace,
-        link: None,
-    };
+    let start = Start::Process { namespace, link: None };
     // Members of a group send alike, each with its own addresses.
-    let own = |wanted: fn(&Address) -> bool| {
-        addresses(
-            members
-                .iter()
-                .flat_map(|member| model.namespace(*member).addresses())
-                .filter(|own| wanted(own)),
-        )
-    };
+    let own =
+        |wanted: fn(&Address) -> bool| addresses(members.iter().flat_map(|member| model.namespace(*member).addresses()).filter(|own| wanted(own)));
     let ipv4 = own(|own| own.address.addr().is_ipv4());
     let ipv6 = own(|own| !own.address.addr().is_ipv4() && own.scope != 253);
     let preferred = |ranges: &Ranges| {
         let loopback = |value: u128| value >> 24 == 127 || value == 1;
-        ranges
-            .as_slice()
-            .iter()
-            .map(|range| range.0)
-            .find(|value| !loopback(*value))
+        ranges.as_slice().iter().map(|range| range.0).find(|value| !loopback(*value))
     };
     let mut probes = vec![
-        Probe {
-            start,
-            ipv4: true,
-            preferred: preferred(&ipv4),
-            sources: ipv4,
-            destinations: unicast4(),
-        },
-        Probe {
-            start,
-            ipv4: false,
-            preferred: preferred(&ipv6),
-            sources: ipv6,
-            destinations: global6(),
-        },
+        Probe { start, ipv4: true, preferred: preferred(&ipv4), sources: ipv4, destinations: unicast4() },
+        Probe { start, ipv4: false, preferred: preferred(&ipv6), sources: ipv6, destinations: global6() },
     ];
-    for link in content
-        .links
-        .values()
-        .filter(|link| link.kind != LinkKind::Loopback && link.up)
-    {
+    for link in content.links.values().filter(|link| link.kind != LinkKind::Loopback && link.up) {
         let of_member = |member: &usize| {
             let content = model.namespace(*member);
             let same = content.link_named(&link.name).map_or(0, |link| link.index);
-            content
-                .addresses_of(same)
-                .iter()
-                .filter(|own| !own.address.addr().is_ipv4())
+            content.addresses_of(same).iter().filter(|own| !own.address.addr().is_ipv4())
         };
         let sources = addresses(members.iter().flat_map(of_member));
         if !sources.is_empty() {
-            let start = Start::Process {
-                namespace,
-                link: Some(link.index),
-            };
-            probes.push(Probe {
-                start,
-                ipv4: false,
-                preferred: None,
-                sources,
-                destinations: link_local6(),
-            });
+            let start = Start::Process { namespace, link: Some(link.index) };
+            probes.push(Probe { start, ipv4: false, preferred: None, sources, destinations: link_local6() });
         }
     }
     probes
@@ -121,23 +75,11 @@ fn programs(model: &Model, namespace: usize, members: &[usize]) -> Vec<Probe> {
 fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
     let content = model.namespace(namespace);
     let mut probes = Vec::new();
-    for link in content
-        .links
-        .values()
-        .filter(|link| link.up && link.mac.is_some() && link.kind != LinkKind::Loopback)
-    {
-        let from = Place {
-            namespace,
-            link: link.index,
-        };
+    for link in content.links.values().filter(|link| link.up && link.mac.is_some() && link.kind != LinkKind::Loopback) {
+        let from = Place { namespace, link: link.index };
         for vlan in tags(model, from) {
             let reach = model.reach(from, vlan);
-            let mut macs: Vec<Mac> = reach
-                .receivers
-                .iter()
-                .filter(|place| **place != from)
-                .filter_map(|place| model.link(*place)?.mac)
-                .collect();
+            let mut macs: Vec<Mac> = reach.receivers.iter().filter(|place| **place != from).filter_map(|place| model.link(*place)?.mac).collect();
             if !reach.exits.is_empty() || model.uplinks.contains(&from) {
                 macs.push(NEIGHBOUR);
             }
@@ -145,28 +87,10 @@ fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
             macs.dedup();
             for to in macs {
                 let start = Start::Wire { from, to, vlan };
-                let own = |ipv4: bool| {
-                    content
-                        .addresses_of(link.index)
-                        .iter()
-                        .map(|own| own.address.addr())
-                        .find(|own| own.is_ipv4() == ipv4)
-                        .map(number)
-                };
-                probes.push(Probe {
-                    start,
-                    ipv4: true,
-                    sources: any4(),
-                    destinations: unicast4(),
-                    preferred: own(true),
-                });
-                probes.push(Probe {
-                    start,
-                    ipv4: false,
-                    sources: Ranges::between(0, u128::MAX),
-                    destinations: unicast6(),
-                    preferred: own(false),
-                });
+                let own =
+                    |ipv4: bool| content.addresses_of(link.index).iter().map(|own| own.address.addr()).find(|own| own.is_ipv4() == ipv4).map(number);
+                probes.push(Probe { start, ipv4: true, sources: any4(), destinations: unicast4(), preferred: own(true) });
+                probes.push(Probe { start, ipv4: false, sources: Ranges::between(0, u128::MAX), destinations: unicast6(), preferred: own(false) });
             }
         }
     }
@@ -177,10 +101,7 @@ fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
 fn tags(model: &Model, from: Place) -> Vec<Option<u16>> {
     const MOST: usize = 64;
     let mut tags = vec![None];
-    let Some(peer) = model
-        .link(from)
-        .and_then(|link| model.peer_place(link.peer))
-    else {
+    let Some(peer) = model.link(from).and_then(|link| model.peer_place(link.peer)) else {
         return tags;
     };
     let content = model.namespace(peer.namespace);
@@ -188,10 +109,7 @@ fn tags(model: &Model, from: Place) -> Vec<Option<u16>> {
         tags.extend((vlan.first..=vlan.last).take(MOST).map(Some));
     }
     let uppers = |place: Place| model.uppers_of(place).into_iter();
-    let bridge = model
-        .link(peer)
-        .and_then(|link| link.master)
-        .map(|link| Place { link, ..peer });
+    let bridge = model.link(peer).and_then(|link| link.master).map(|link| Place { link, ..peer });
     for upper in uppers(peer).chain(bridge.into_iter().flat_map(uppers)) {
         if let Some(LinkKind::Vlan { id, .. }) = model.link(upper).map(|link| &link.kind) {
             tags.push(Some(*id));
@@ -218,33 +136,14 @@ fn neighbours(model: &Model, uplink: Place, attacker: Attacker) -> Vec<Probe> {
                 let subnets = subnets(content, uplink, ipv4);
                 let raw = attacker >= Attacker::NetRaw;
                 let everything = if ipv4 { unicast4() } else { unicast6() };
-                let own = model
-                    .namespace(receiver.namespace)
-                    .addresses_of(receiver.link);
-                let own = addresses(
-                    own.iter()
-                        .filter(|own| own.address.addr().is_ipv4() == ipv4),
-                );
+                let own = model.namespace(receiver.namespace).addresses_of(receiver.link);
+                let own = addresses(own.iter().filter(|own| own.address.addr().is_ipv4() == ipv4));
                 // It routes everything to the host; whom else it sees on its own link, it sends to directly.
-                let destinations = if receiver == uplink || raw {
-                    everything
-                } else {
-                    own
-                };
-                let any = if ipv4 {
-                    any4()
-                } else {
-                    Ranges::between(0, u128::MAX)
-                };
+                let destinations = if receiver == uplink || raw { everything } else { own };
+                let any = if ipv4 { any4() } else { Ranges::between(0, u128::MAX) };
                 let sources = if raw { any } else { subnets.clone() };
                 let preferred = subnets.as_slice().last().map(|range| range.0);
-                probes.push(Probe {
-                    start,
-                    ipv4,
-                    sources,
-                    destinations,
-                    preferred,
-                });
+                probes.push(Probe { start, ipv4, sources, destinations, preferred });
             }
         }
     }
@@ -255,37 +154,21 @@ fn neighbours(model: &Model, uplink: Place, attacker: Attacker) -> Vec<Probe> {
 fn entries(model: &Model, uplink: Place) -> Vec<Place> {
     let content = model.namespace(uplink.namespace);
     let leads_out = |port: &u32| {
-        let place = Place {
-            link: *port,
-            ..uplink
-        };
+        let place = Place { link: *port, ..uplink };
         !model.reach(place, None).exits.is_empty()
     };
     match model.link(uplink).map(|link| &link.kind) {
-        Some(LinkKind::Bridge(_)) => content
-            .ports_of(uplink.link)
-            .iter()
-            .filter(|port| leads_out(port))
-            .map(|port| Place {
-                link: *port,
-                ..uplink
-            })
-            .collect(),
-        Some(LinkKind::Macvlan { .. } | LinkKind::Vlan { .. }) => {
-            model.lower_of(uplink).into_iter().collect()
+        Some(LinkKind::Bridge(_)) => {
+            content.ports_of(uplink.link).iter().filter(|port| leads_out(port)).map(|port| Place { link: *port, ..uplink }).collect()
         }
+        Some(LinkKind::Macvlan { .. } | LinkKind::Vlan { .. }) => model.lower_of(uplink).into_iter().collect(),
         _ => vec![uplink],
     }
 }
 
 /// Addresses that neighbours on a link may have: its subnets without the host's own.
 fn subnets(content: &Namespace, uplink: Place, ipv4: bool) -> Ranges {
-    let of_link = || {
-        content
-            .addresses_of(uplink.link)
-            .iter()
-            .filter(|own| own.address.addr().is_ipv4() == ipv4)
-    };
+    let of_link = || content.addresses_of(uplink.link).iter().filter(|own| own.address.addr().is_ipv4() == ipv4);
     let whole = Ranges::union_of(of_link().map(|own| prefix(&own.address)));
     let edges = Ranges::union_of(of_link().filter(|_| ipv4).flat_map(|own| {
         let (first, last) = prefix(&own.address);
@@ -306,10 +189,7 @@ fn any4() -> Ranges {
 }
 
 fn unicast4() -> Ranges {
-    any4().subtract(&Ranges::union_of([
-        (0, 0x00ff_ffff),
-        (0xe000_0000, 0xffff_ffff),
-    ]))
+    any4().subtract(&Ranges::union_of([(0, 0x00ff_ffff), (0xe000_0000, 0xffff_ffff)]))
 }
 
 fn unicast6() -> Ranges {
@@ -330,23 +210,12 @@ impl Probe {
         let header: u128 = if self.ipv4 { 20 } else { 40 };
         let least = header + if protocol == Protocol::Tcp { 20 } else { 8 };
         let ports = |of: Ranges| {
-            if protocol.has_ports() {
-                of
-            } else {
-                Ranges::one(0)
-            }
+            if protocol.has_ports() { of } else { Ranges::one(0) }
         };
         Space::point([0, 0, 40_000, 0, 0, 64, least])
             .with(Field::Source, self.sources.clone())
             .with(Field::Destination, self.destinations.clone())
-            .with(
-                Field::SourcePort,
-                if protocol.has_ports() {
-                    all_ports()
-                } else {
-                    Ranges::one(1)
-                },
-            )
+            .with(Field::SourcePort, if protocol.has_ports() { all_ports() } else { Ranges::one(1) })
             .with(Field::DestinationPort, ports(all_ports()))
             .with(Field::Tos, Ranges::between(0, 255))
             .with(Field::Length, Ranges::between(least, 1500))
@@ -357,27 +226,14 @@ impl Probe {
         const USUAL: u128 = 40_000;
         let pick = |field: Field, wish: Option<u128>| {
             let values = space.of(field);
-            wish.filter(|wish| values.contains(*wish))
-                .or_else(|| values.first())
-                .unwrap_or(0)
+            wish.filter(|wish| values.contains(*wish)).or_else(|| values.first()).unwrap_or(0)
         };
         let short = |value: u128| u16::try_from(value).unwrap_or(u16::MAX);
-        let transport = protocol.first(
-            short(pick(Field::SourcePort, Some(USUAL))),
-            short(pick(Field::DestinationPort, None)),
-        );
+        let transport = protocol.first(short(pick(Field::SourcePort, Some(USUAL))), short(pick(Field::DestinationPort, None)));
         let address = |value: u128| crate::walk::address_of(value, self.ipv4);
-        let packet = Packet::new(
-            address(pick(Field::Source, self.preferred)),
-            address(pick(Field::Destination, None)),
-            transport,
-        );
+        let packet = Packet::new(address(pick(Field::Source, self.preferred)), address(pick(Field::Destination, None)), transport);
         let tos = u8::try_from(pick(Field::Tos, Some(0))).unwrap_or(0);
-        Packet {
-            tos,
-            length: short(pick(Field::Length, Some(u128::from(packet.length)))),
-            ..packet
-        }
+        Packet { tos, length: short(pick(Field::Length, Some(u128::from(packet.length)))), ..packet }
     }
 
     /// A flow of which only its protocol is known.

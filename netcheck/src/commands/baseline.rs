@@ -16,19 +16,15 @@ pub(crate) fn run(command: &BaselineCommand) -> Result<Outcome, Failure> {
         BaselineCommand::Save { source, attacker, output } => {
             let output = Output::open(output.as_deref())?;
             let baseline = of(&source::snapshot(source)?, (*attacker).into());
-            let json = serde_json::to_string_pretty(&baseline)
-                .map_err(|error| Failure::Usage(miette!("cannot write the baseline: {error}")))?;
+            let json = serde_json::to_string_pretty(&baseline).map_err(|error| Failure::Usage(miette!("cannot write the baseline: {error}")))?;
             output.write((json + "\n").as_bytes())?;
             Ok(Outcome::Conforms)
         }
         BaselineCommand::Diff { baseline: path, source } => {
-            let wrong = |error: &dyn std::fmt::Display| {
-                Failure::Usage(miette!("{}: {error}", path.display()))
-            };
+            let wrong = |error: &dyn std::fmt::Display| Failure::Usage(miette!("{}: {error}", path.display()));
             let json = std::fs::read(path).map_err(|error| wrong(&error))?;
             let before = Baseline::from_json(&json).map_err(|error| wrong(&error))?;
-            let attacker = Attacker::named(&before.attacker)
-                .ok_or_else(|| wrong(&format!("`{}` is no attacker", text::plain(&before.attacker))))?;
+            let attacker = Attacker::named(&before.attacker).ok_or_else(|| wrong(&format!("`{}` is no attacker", text::plain(&before.attacker))))?;
             let drift = before.drift(&of(&source::snapshot(source)?, attacker));
             Output::Standard.write(text::drift(&drift).as_bytes())?;
             Ok(if drift.opened.is_empty() { Outcome::Conforms } else { Outcome::Violation })

@@ -53,34 +53,20 @@ pub(crate) fn policy(name: &str) -> Result<Isolation, Failure> {
         return Ok(Isolation::preset(preset));
     }
     let text = std::fs::read_to_string(Path::new(name)).map_err(|error| {
-        Failure::Usage(miette!(
-            help = "name a file, or one of docker-default and strict",
-            "cannot read the policy {}: {error}",
-            text::plain(name)
-        ))
+        Failure::Usage(miette!(help = "name a file, or one of docker-default and strict", "cannot read the policy {}: {error}", text::plain(name)))
     })?;
     Isolation::parse(name, &text).map_err(|error| Failure::Usage(miette!("{error}")))
 }
 
 /// Everything between a snapshot and what is told of it.
-pub(crate) fn compare(
-    snapshot: &Snapshot,
-    isolation: &Isolation,
-    attacker: Option<Attacker>,
-) -> (Document, Conclusion) {
+pub(crate) fn compare(snapshot: &Snapshot, isolation: &Isolation, attacker: Option<Attacker>) -> (Document, Conclusion) {
     let attacker = attacker.or(isolation.attacker.map(of_policy)).unwrap_or(Attacker::Process);
     let model = Model::new(snapshot);
     let reachability = analyse(&model, attacker);
     let now = jiff::Timestamp::now().to_string();
     // The date, in UTC, is the first ten characters.
     let today = now.get(..10).unwrap_or_default();
-    let comparison = Comparison {
-        snapshot,
-        model: &model,
-        reachability: &reachability,
-        isolation,
-        today,
-    };
+    let comparison = Comparison { snapshot, model: &model, reachability: &reachability, isolation, today };
     comparison.document()
 }
 
@@ -94,9 +80,7 @@ const fn of_policy(attacker: isolation::Attacker) -> Attacker {
 
 /// Writes a result in a format.
 pub(crate) fn render(document: &Document, format: Format) -> Result<String, Failure> {
-    let json = |result: Result<String, serde_json::Error>| {
-        result.map_err(|error| Failure::Usage(miette!("cannot write the result: {error}")))
-    };
+    let json = |result: Result<String, serde_json::Error>| result.map_err(|error| Failure::Usage(miette!("cannot write the result: {error}")));
     match format {
         Format::Text => Ok(text::document(document)),
         Format::Json => json(serde_json::to_string_pretty(document)).map(|json| json + "\n"),

@@ -26,15 +26,9 @@ impl FromStr for Service {
             Some((name, port)) => (name, Some(port)),
             None => (text, None),
         };
-        let protocol = Protocol::named(name)
-            .ok_or_else(|| format!("`{name}` is none of tcp, udp, icmp, icmpv6"))?;
+        let protocol = Protocol::named(name).ok_or_else(|| format!("`{name}` is none of tcp, udp, icmp, icmpv6"))?;
         let port = match (port, protocol.has_ports()) {
-            (Some(port), true) => Some(
-                port.parse()
-                    .ok()
-                    .filter(|port| *port != 0)
-                    .ok_or_else(|| format!("`{port}` is not a port from 1 to 65535"))?,
-            ),
+            (Some(port), true) => Some(port.parse().ok().filter(|port| *port != 0).ok_or_else(|| format!("`{port}` is not a port from 1 to 65535"))?),
             (None, true) => return Err(format!("{name} needs a port, as in {name}/80")),
             (Some(_), false) => return Err(format!("{name} has no ports")),
             (None, false) => None,
@@ -60,8 +54,7 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<Outcome, Failure> {
         Failure::Usage(miette!(help = help, "{}", text::plain(&error.to_string())))
     })?;
     let content = match arguments.format {
-        ExplainFormat::Json => serde_json::to_string_pretty(&answer)
-            .map_err(|error| Failure::Usage(miette!("cannot write the answer: {error}")))?,
+        ExplainFormat::Json => serde_json::to_string_pretty(&answer).map_err(|error| Failure::Usage(miette!("cannot write the answer: {error}")))?,
         ExplainFormat::Text => text::explanation(&answer),
     };
     Output::Standard.write(format!("{}\n", content.trim_end()).as_bytes())?;

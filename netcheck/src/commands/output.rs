@@ -22,8 +22,7 @@ impl Output {
     /// Creates the file, if one is named.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path else { return Ok(Self::Standard) };
-        let file = File::create(path)
-            .map_err(|error| Failure::Usage(miette!("cannot write {}: {error}", path.display())))?;
+        let file = File::create(path).map_err(|error| Failure::Usage(miette!("cannot write {}: {error}", path.display())))?;
         Ok(Self::File(file, path.to_owned()))
     }
 
@@ -34,9 +33,7 @@ impl Output {
             Self::Standard => (io::stdout().lock().write_all(content), "standard output".to_owned()),
         };
         match result {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::Usage(miette!("cannot write {name}: {error}")))
-            }
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Usage(miette!("cannot write {name}: {error}"))),
             _ => Ok(()),
         }
     }

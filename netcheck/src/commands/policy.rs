@@ -18,13 +18,7 @@ pub(crate) fn run(command: &PolicyCommand) -> Result<Outcome, Failure> {
             let model = Model::new(&snapshot);
             let reachability = analyse(&model, Attacker::Process);
             let isolation = Isolation::preset(Preset::Strict);
-            let comparison = Comparison {
-                snapshot: &snapshot,
-                model: &model,
-                reachability: &reachability,
-                isolation: &isolation,
-                today: "",
-            };
+            let comparison = Comparison { snapshot: &snapshot, model: &model, reachability: &reachability, isolation: &isolation, today: "" };
             output.write(draft(&comparison).as_bytes())?;
             Ok(Outcome::Conforms)
         }

@@ -19,8 +19,6 @@ pub(crate) fn snapshot(arguments: &SourceArguments) -> Result<Snapshot, Failure>
 
 /// Reads a snapshot file.
 pub(crate) fn file(path: &Path) -> Result<Snapshot, Failure> {
-    let json = std::fs::read(path)
-        .map_err(|error| Failure::Usage(miette!("cannot read {}: {error}", path.display())))?;
-    Snapshot::from_json(&json)
-        .map_err(|error| Failure::Usage(miette!("{}: {error}", path.display())))
+    let json = std::fs::read(path).map_err(|error| Failure::Usage(miette!("cannot read {}: {error}", path.display())))?;
+    Snapshot::from_json(&json).map_err(|error| Failure::Usage(miette!("{}: {error}", path.display())))
 }

@@ -48,12 +48,7 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<Outcome, Failure> {
 }
 
 /// Prints the first result, and later only what changed.
-fn tell(
-    arguments: &WatchArguments,
-    document: &Document,
-    before: Option<&Baseline>,
-    now: &Baseline,
-) -> Result<(), Failure> {
+fn tell(arguments: &WatchArguments, document: &Document, before: Option<&Baseline>, now: &Baseline) -> Result<(), Failure> {
     let Some(before) = before else {
         return Output::Standard.write(text::document(document).as_bytes());
     };
@@ -89,8 +84,7 @@ fn notify(command: &str, document: &Document) {
 
 /// Serves the last result as metrics, from a thread of its own.
 fn serve(address: SocketAddr, metrics: Arc<Mutex<String>>) -> Result<(), Failure> {
-    let listener = TcpListener::bind(address)
-        .map_err(|error| Failure::Usage(miette!("cannot listen on {address}: {error}")))?;
+    let listener = TcpListener::bind(address).map_err(|error| Failure::Usage(miette!("cannot listen on {address}: {error}")))?;
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let body = metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -107,10 +101,7 @@ fn answer(mut stream: &TcpStream, body: &str) -> std::io::Result<()> {
     let mut head = String::new();
     std::io::Read::take(BufReader::new(stream), 8192).read_line(&mut head)?;
     let (status, body) = if head.starts_with("GET /metrics ") { ("200 OK", body) } else { ("404 Not Found", "") };
-    let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
+    let head = format!("HTTP/1.1 {status}\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
     stream.write_all(head.as_bytes())?;
     stream.write_all(body.as_bytes())
 }

@@ -45,9 +45,7 @@ fn between_containers(from: &Party, to: &Party) -> (&'static str, Severity, Stri
 pub(super) fn fix(snapshot: &Snapshot, from: &Party, to: &Party, trace: &[Step]) -> String {
     let crossing = Crossing::of(trace);
     let ipv6 = trace.iter().any(|step| step.table.as_deref().is_some_and(|table| table.starts_with("ip6 ")));
-    let own_table = snapshot
-        .namespace(snapshot.this_host)
-        .is_some_and(|host| host.tables.iter().any(|table| table.name == "docker-bridges"));
+    let own_table = snapshot.namespace(snapshot.this_host).is_some_and(|host| host.tables.iter().any(|table| table.name == "docker-bridges"));
     match (crossing.input.as_deref(), crossing.output.as_deref()) {
         _ if to.kind == PartyKind::Host => format!("bind the service to an address that {} has no route to, or drop it in INPUT", from.name),
         (Some(input), Some(output)) if input == output => {
@@ -59,7 +57,8 @@ pub(super) fn fix(snapshot: &Snapshot, from: &Party, to: &Party, trace: &[Step])
         }
         (Some(input), Some(output)) => {
             let command = if ipv6 { "ip6tables" } else { "iptables" };
-            let spoofed = if crossing.spoofed { format!("; sysctl -w net.ipv4.conf.{input}.rp_filter=1 stops forged sources") } else { String::new() };
+            let spoofed =
+                if crossing.spoofed { format!("; sysctl -w net.ipv4.conf.{input}.rp_filter=1 stops forged sources") } else { String::new() };
             format!("{command} -I DOCKER-USER -i {input} -o {output} -m conntrack --ctstate NEW -j DROP{spoofed}")
         }
         _ => match trace.iter().rev().find(|step| step.kind == "link") {

@@ -37,8 +37,7 @@ pub fn draft(comparison: &Comparison<'_>) -> String {
 }
 
 fn groups(out: &mut String, parties: &[Party]) {
-    let services: BTreeSet<(&str, &str)> =
-        parties.iter().filter_map(|party| Some((party.project.as_deref()?, party.service.as_deref()?))).collect();
+    let services: BTreeSet<(&str, &str)> = parties.iter().filter_map(|party| Some((party.project.as_deref()?, party.service.as_deref()?))).collect();
     if !services.is_empty() {
         let _ = writeln!(out, "groups:");
     }

@@ -11,17 +11,14 @@ use crate::snapshot::{Container, Engine, Namespace, Snapshot};
 /// The endpoints of a model.
 #[must_use]
 pub fn parties(snapshot: &Snapshot, model: &Model) -> Vec<Party> {
-    let containers: BTreeMap<&str, &Container> =
-        snapshot.containers().iter().map(|container| (container.name.as_str(), container)).collect();
+    let containers: BTreeMap<&str, &Container> = snapshot.containers().iter().map(|container| (container.name.as_str(), container)).collect();
     model
         .endpoints
         .iter()
         .map(|endpoint| match (containers.get(endpoint.name.as_str()), endpoint.kind) {
             (Some(container), kind) => of_container(snapshot, container, kind),
             (None, EndpointKind::Inside(place)) => of_namespace(snapshot, model, &endpoint.name, place),
-            (None, EndpointKind::Outside | EndpointKind::Lost) => {
-                Party { name: endpoint.name.clone(), kind: PartyKind::Outside, ..Party::default() }
-            }
+            (None, EndpointKind::Outside | EndpointKind::Lost) => Party { name: endpoint.name.clone(), kind: PartyKind::Outside, ..Party::default() },
         })
         .collect()
 }
@@ -47,11 +44,7 @@ fn of_container(snapshot: &Snapshot, container: &Container, kind: EndpointKind) 
         published: owner
             .published
             .iter()
-            .map(|port| Publication {
-                udp: port.protocol == "udp",
-                port: port.container_port,
-                loopback: port.host_address.is_loopback(),
-            })
+            .map(|port| Publication { udp: port.protocol == "udp", port: port.container_port, loopback: port.host_address.is_loopback() })
             .collect(),
     }
 }

@@ -35,11 +35,7 @@ impl<'a> Attributes<'a> {
     /// The last attribute of a type, as the kernel's own parser takes it.
     #[must_use]
     pub fn find(&self, kind: u16) -> Option<&'a [u8]> {
-        self.0
-            .iter()
-            .rev()
-            .find(|(found, _)| *found == kind)
-            .map(|(_, payload)| *payload)
+        self.0.iter().rev().find(|(found, _)| *found == kind).map(|(_, payload)| *payload)
     }
 
     /// All of them.
@@ -49,10 +45,7 @@ impl<'a> Attributes<'a> {
 
     /// Those of one type, for lists.
     pub fn all(&self, kind: u16) -> impl Iterator<Item = &'a [u8]> + '_ {
-        self.0
-            .iter()
-            .filter(move |(found, _)| *found == kind)
-            .map(|(_, payload)| *payload)
+        self.0.iter().filter(move |(found, _)| *found == kind).map(|(_, payload)| *payload)
     }
 
     /// Whether there is one of this type.
@@ -66,9 +59,7 @@ impl<'a> Attributes<'a> {
     /// # Errors
     /// When it is there and malformed.
     pub fn nested(&self, kind: u16, what: &'static str) -> Result<Option<Self>, DecodeError> {
-        self.find(kind)
-            .map(|payload| Self::parse(payload, what))
-            .transpose()
+        self.find(kind).map(|payload| Self::parse(payload, what)).transpose()
     }
 
     /// An integer in host order.
@@ -104,10 +95,7 @@ impl<'a> Attributes<'a> {
     /// An integer in network order.
     #[must_use]
     pub fn be64(&self, kind: u16) -> Option<u64> {
-        self.find(kind)?
-            .first_chunk()
-            .copied()
-            .map(u64::from_be_bytes)
+        self.find(kind)?.first_chunk().copied().map(u64::from_be_bytes)
     }
 
     /// An integer in network order that is always there.
@@ -156,49 +144,31 @@ pub fn address(bytes: &[u8]) -> Option<IpAddr> {
     if let Ok(four) = <[u8; 4]>::try_from(bytes) {
         return Some(Ipv4Addr::from(four).into());
     }
-    <[u8; 16]>::try_from(bytes)
-        .ok()
-        .map(|sixteen| Ipv6Addr::from(sixteen).into())
+    <[u8; 16]>::try_from(bytes).ok().map(|sixteen| Ipv6Addr::from(sixteen).into())
 }
 
 /// An integer in host order.
 #[must_use]
 pub fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
-    bytes
-        .get(offset..)?
-        .first_chunk()
-        .copied()
-        .map(u16::from_ne_bytes)
+    bytes.get(offset..)?.first_chunk().copied().map(u16::from_ne_bytes)
 }
 
 /// An integer in host order.
 #[must_use]
 pub fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
-    bytes
-        .get(offset..)?
-        .first_chunk()
-        .copied()
-        .map(u32::from_ne_bytes)
+    bytes.get(offset..)?.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
 /// An integer in network order.
 #[must_use]
 pub fn be16_at(bytes: &[u8], offset: usize) -> Option<u16> {
-    bytes
-        .get(offset..)?
-        .first_chunk()
-        .copied()
-        .map(u16::from_be_bytes)
+    bytes.get(offset..)?.first_chunk().copied().map(u16::from_be_bytes)
 }
 
 /// An integer in network order.
 #[must_use]
 pub fn be32_at(bytes: &[u8], offset: usize) -> Option<u32> {
-    bytes
-        .get(offset..)?
-        .first_chunk()
-        .copied()
-        .map(u32::from_be_bytes)
+    bytes.get(offset..)?.first_chunk().copied().map(u32::from_be_bytes)
 }
 
 #[cfg(test)]
@@ -213,18 +183,10 @@ mod tests {
             ("one", &[5, 0, 1, 0, 7], Ok(1)),
             ("shorter than its header", &[3, 0, 1, 0], truncated.clone()),
             ("zero length", &[0, 0, 1, 0, 0, 0, 0, 0], truncated.clone()),
-            (
-                "longer than the message",
-                &[9, 0, 1, 0, 0, 0, 0, 0],
-                truncated,
-            ),
+            ("longer than the message", &[9, 0, 1, 0, 0, 0, 0, 0], truncated),
         ];
         for (name, bytes, expected) in cases {
-            assert_eq!(
-                Attributes::parse(bytes, "test").map(|found| found.0.len()),
-                expected,
-                "{name}"
-            );
+            assert_eq!(Attributes::parse(bytes, "test").map(|found| found.0.len()), expected, "{name}");
         }
     }
 

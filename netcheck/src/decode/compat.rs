@@ -6,23 +6,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::attribute::{address, be16_at, string, u16_at, u32_at};
 use crate::snapshot::{
-    AddressType, Bytes, CtMatch, Family, IcmpMatch, IpRange, Mac, Match, Multiport, MultiportKind,
-    NatRange, PortMatch, PortRange, SetMatch, SetTarget, Target, TcpFlags,
+    AddressType, Bytes, CtMatch, Family, IcmpMatch, IpRange, Mac, Match, Multiport, MultiportKind, NatRange, PortMatch, PortRange, SetMatch,
+    SetTarget, Target, TcpFlags,
 };
 
 /// Matches whose outcome depends on chance, time, volume or earlier packets.
-const SOMETIMES: [&str; 10] = [
-    "connbytes",
-    "connlimit",
-    "cpu",
-    "hashlimit",
-    "limit",
-    "quota",
-    "recent",
-    "statistic",
-    "time",
-    "rateest",
-];
+const SOMETIMES: [&str; 10] = ["connbytes", "connlimit", "cpu", "hashlimit", "limit", "quota", "recent", "statistic", "time", "rateest"];
 /// Matches on the socket that a packet belongs to.
 const LOCAL: [&str; 3] = ["cgroup", "owner", "socket"];
 /// Targets that do not decide where a packet goes.
@@ -49,11 +38,7 @@ const CONTINUE: [&str; 17] = [
 /// The match of this name and revision. Never none: what is not known is [`Match::Opaque`].
 #[must_use]
 pub fn matching(name: &str, revision: u32, info: &[u8], family: Family) -> Option<Match> {
-    let opaque = || Match::Opaque {
-        name: name.to_owned(),
-        revision,
-        bytes: Bytes::from(info),
-    };
+    let opaque = || Match::Opaque { name: name.to_owned(), revision, bytes: Bytes::from(info) };
     let known = known_match(name, revision, info, family);
     Some(known.unwrap_or_else(opaque))
 }
@@ -67,34 +52,23 @@ fn known_match(name: &str, revision: u32, info: &[u8], family: Family) -> Option
             let (mark, mask, invert) = mark(info)?;
             Some(Match::Connmark { mark, mask, invert })
         }
-        ("conntrack", 1..=3) => conntrack(revision, info, family)
-            .map(Box::new)
-            .map(Match::Conntrack),
+        ("conntrack", 1..=3) => conntrack(revision, info, family).map(Box::new).map(Match::Conntrack),
         ("icmp", 0) => icmp(info).map(Match::Icmp),
         ("icmp6", 0) => icmp(info).map(Match::Icmp6),
         ("iprange", 1) => iprange(info, family),
-        ("mac", 0) => Some(Match::Mac {
-            address: Mac(*info.first_chunk()?),
-            invert: u32_at(info, 8)? != 0,
-        }),
+        ("mac", 0) => Some(Match::Mac { address: Mac(*info.first_chunk()?), invert: u32_at(info, 8)? != 0 }),
         ("mark", 1) => {
             let (mark, mask, invert) = mark(info)?;
             Some(Match::Mark { mark, mask, invert })
         }
         ("multiport", 1) => multiport(info).map(Match::Multiport),
         ("physdev", 0) => physdev(info),
-        ("pkttype", 0) => Some(Match::Pkttype {
-            kind: u32_at(info, 0)?,
-            invert: u32_at(info, 4)? != 0,
-        }),
-        ("rpfilter", 0) => Some(Match::Rpfilter {
-            flags: *info.first()?,
-        }),
+        ("pkttype", 0) => Some(Match::Pkttype { kind: u32_at(info, 0)?, invert: u32_at(info, 4)? != 0 }),
+        ("rpfilter", 0) => Some(Match::Rpfilter { flags: *info.first()? }),
         ("set", 1..=4) => set_match(revision, info).map(Match::Set),
-        ("state", 0) => Some(Match::Conntrack(Box::new(CtMatch {
-            state: Some((u16::try_from(u32_at(info, 0)?).ok()?, false)),
-            ..CtMatch::default()
-        }))),
+        ("state", 0) => {
+            Some(Match::Conntrack(Box::new(CtMatch { state: Some((u16::try_from(u32_at(info, 0)?).ok()?, false)), ..CtMatch::default() })))
+        }
         ("tcp", 0) => tcp(info),
         ("udp", 0) => Some(Match::Udp(port_match(info, *info.get(8)?)?)),
         _ if SOMETIMES.contains(&name) => Some(Match::Sometimes(name.to_owned())),
@@ -143,11 +117,7 @@ fn conntrack(revision: u32, info: &[u8], family: Family) -> Option<CtMatch> {
         _ => (u16_at(info, 150)?, u16_at(info, 152)?),
     };
     let masked = |bit, at| match has(bit) {
-        true => Some(Some((
-            inet(info, at, family)?,
-            inet(info, at + 16, family)?,
-            not(bit),
-        ))),
+        true => Some(Some((inet(info, at, family)?, inet(info, at + 16, family)?, not(bit)))),
         false => Some(None),
     };
     let ports = |bit, at, high| match has(bit) {
@@ -158,11 +128,7 @@ fn conntrack(revision: u32, info: &[u8], family: Family) -> Option<CtMatch> {
         state: has(0x1).then_some((state, not(0x1))),
         status: has(0x40).then_some((status, not(0x40))),
         original: has(0x1000).then_some(!not(0x1000)),
-        protocol: if has(0x2) {
-            Some((u16_at(info, 136)?, not(0x2)))
-        } else {
-            None
-        },
+        protocol: if has(0x2) { Some((u16_at(info, 136)?, not(0x2))) } else { None },
         original_source: masked(0x4, 0)?,
         original_destination: masked(0x8, 32)?,
         reply_source: masked(0x10, 64)?,
@@ -179,15 +145,9 @@ fn conntrack(revision: u32, info: &[u8], family: Family) -> Option<CtMatch> {
 fn ct_ports(revision: u32, info: &[u8], low: usize, high: usize) -> Option<PortRange> {
     if revision < 3 {
         let port = be16_at(info, low)?;
-        return Some(PortRange {
-            first: port,
-            last: port,
-        });
+        return Some(PortRange { first: port, last: port });
     }
-    Some(PortRange {
-        first: u16_at(info, low)?,
-        last: u16_at(info, high)?,
-    })
+    Some(PortRange { first: u16_at(info, low)?, last: u16_at(info, high)? })
 }
 
 /// `union nf_inet_addr`, of which IPv4 fills the first four bytes.
@@ -201,28 +161,16 @@ fn icmp(info: &[u8]) -> Option<IcmpMatch> {
     let &[kind, code_from, code_to, flags, ..] = info else {
         return None;
     };
-    Some(IcmpMatch {
-        kind,
-        code_from,
-        code_to,
-        invert: flags & 1 != 0,
-    })
+    Some(IcmpMatch { kind, code_from, code_to, invert: flags & 1 != 0 })
 }
 
 fn iprange(info: &[u8], family: Family) -> Option<Match> {
     let flags = *info.get(64)?;
     let range = |has: u8, not: u8, at| match flags & has != 0 {
-        true => Some(Some(IpRange {
-            from: inet(info, at, family)?,
-            to: inet(info, at + 16, family)?,
-            invert: flags & not != 0,
-        })),
+        true => Some(Some(IpRange { from: inet(info, at, family)?, to: inet(info, at + 16, family)?, invert: flags & not != 0 })),
         false => Some(None),
     };
-    Some(Match::Iprange {
-        source: range(0x1, 0x10, 0)?,
-        destination: range(0x2, 0x20, 32)?,
-    })
+    Some(Match::Iprange { source: range(0x1, 0x10, 0)?, destination: range(0x2, 0x20, 32)? })
 }
 
 /// `struct xt_multiport_v1`: a port whose `pflags` is set begins a range that the next port ends.
@@ -240,17 +188,10 @@ fn multiport(info: &[u8]) -> Option<Multiport> {
         let first = u16_at(info, 2 + 2 * index)?;
         let is_range = *info.get(32 + index)? != 0;
         index += usize::from(is_range);
-        ports.push(PortRange {
-            first,
-            last: u16_at(info, 2 + 2 * index)?,
-        });
+        ports.push(PortRange { first, last: u16_at(info, 2 + 2 * index)? });
         index += 1;
     }
-    Some(Multiport {
-        kind,
-        ports,
-        invert: *info.get(47)? != 0,
-    })
+    Some(Multiport { kind, ports, invert: *info.get(47)? != 0 })
 }
 
 /// `struct xt_physdev_info`; a mask of less than the whole name is a prefix.
@@ -262,12 +203,7 @@ fn physdev(info: &[u8]) -> Option<Match> {
         let prefix = counted > 0 && counted == text.len();
         Some(if prefix { format!("{text}+") } else { text })
     };
-    Some(Match::Physdev {
-        input: name(0)?,
-        output: name(32)?,
-        invert: *info.get(64)?,
-        conditions: *info.get(65)?,
-    })
+    Some(Match::Physdev { input: name(0)?, output: name(32)?, invert: *info.get(64)?, conditions: *info.get(65)? })
 }
 
 /// `xt_set_info_match_v1`, `v3`, `v4`: the later ones have counters.
@@ -280,13 +216,7 @@ fn set_match(revision: u32, info: &[u8]) -> Option<SetMatch> {
         4 => *info.get(16)? != 0 || *info.get(32)? != 0,
         _ => false,
     };
-    Some(SetMatch {
-        index: u16_at(info, 0)?,
-        dimensions,
-        source: flags & 0x0e,
-        invert: flags & 1 != 0,
-        counters,
-    })
+    Some(SetMatch { index: u16_at(info, 0)?, dimensions, source: flags & 0x0e, invert: flags & 1 != 0, counters })
 }
 
 /// `struct xt_tcp`.
@@ -294,11 +224,7 @@ fn tcp(info: &[u8]) -> Option<Match> {
     let (option, mask, set, flags) = (*info.get(8)?, *info.get(9)?, *info.get(10)?, *info.get(11)?);
     Some(Match::Tcp {
         ports: port_match(info, flags)?,
-        flags: (mask != 0 || flags & 4 != 0).then_some(TcpFlags {
-            mask,
-            set,
-            invert: flags & 4 != 0,
-        }),
+        flags: (mask != 0 || flags & 4 != 0).then_some(TcpFlags { mask, set, invert: flags & 4 != 0 }),
         option,
         invert_option: flags & 8 != 0,
     })
@@ -306,28 +232,14 @@ fn tcp(info: &[u8]) -> Option<Match> {
 
 /// The ports of `struct xt_tcp` and `struct xt_udp`.
 fn port_match(info: &[u8], flags: u8) -> Option<PortMatch> {
-    let range = |at| {
-        Some(PortRange {
-            first: u16_at(info, at)?,
-            last: u16_at(info, at + 2)?,
-        })
-    };
-    Some(PortMatch {
-        source: range(0)?,
-        invert_source: flags & 1 != 0,
-        destination: range(4)?,
-        invert_destination: flags & 2 != 0,
-    })
+    let range = |at| Some(PortRange { first: u16_at(info, at)?, last: u16_at(info, at + 2)? });
+    Some(PortMatch { source: range(0)?, invert_source: flags & 1 != 0, destination: range(4)?, invert_destination: flags & 2 != 0 })
 }
 
 /// The target of this name and revision. Never none: what is not known is [`Target::Opaque`].
 #[must_use]
 pub fn target(name: &str, revision: u32, info: &[u8], family: Family) -> Option<Target> {
-    let opaque = || Target::Opaque {
-        name: name.to_owned(),
-        revision,
-        bytes: Bytes::from(info),
-    };
+    let opaque = || Target::Opaque { name: name.to_owned(), revision, bytes: Bytes::from(info) };
     let known = known_target(name, revision, info, family);
     Some(known.unwrap_or_else(opaque))
 }
@@ -337,17 +249,12 @@ fn known_target(name: &str, revision: u32, info: &[u8], family: Family) -> Optio
         ("CONNMARK", 1 | 2) => connmark_target(revision, info),
         ("CT", 0..=2) => ct_target(info),
         ("DNAT", _) => nat_range(revision > 0, info, family).map(Target::Dnat),
-        ("MARK", 2) => Some(Target::Mark {
-            mark: u32_at(info, 0)?,
-            mask: u32_at(info, 4)?,
-        }),
+        ("MARK", 2) => Some(Target::Mark { mark: u32_at(info, 0)?, mask: u32_at(info, 4)? }),
         ("MASQUERADE", 0) => nat_range(family == Family::Ip6, info, family).map(Target::Masquerade),
         ("NETMAP", 0) => nat_range(family == Family::Ip6, info, family).map(Target::Netmap),
         ("NOTRACK", 0) => Some(Target::Notrack),
         ("REDIRECT", 0) => nat_range(family == Family::Ip6, info, family).map(Target::Redirect),
-        ("REJECT", 0) => Some(Target::Reject {
-            with: u32_at(info, 0)?,
-        }),
+        ("REJECT", 0) => Some(Target::Reject { with: u32_at(info, 0)? }),
         ("SET", 1..=3) => set_target(info),
         ("SNAT", _) => nat_range(revision > 0, info, family).map(Target::Snat),
         ("TPROXY", 0 | 1) => tproxy(revision, info, family),
@@ -364,20 +271,10 @@ fn nat_range(new: bool, info: &[u8], family: Family) -> Option<NatRange> {
     let (addresses, ports) = if new {
         ((inet(info, 4, family)?, inet(info, 20, family)?), (36, 38))
     } else {
-        (
-            (inet(info, 8, Family::Ip)?, inet(info, 12, Family::Ip)?),
-            (16, 18),
-        )
+        ((inet(info, 8, Family::Ip)?, inet(info, 12, Family::Ip)?), (16, 18))
     };
-    let ports = PortRange {
-        first: be16_at(info, ports.0)?,
-        last: be16_at(info, ports.1)?,
-    };
-    Some(NatRange {
-        flags,
-        addresses: (flags & MAP_IPS != 0).then_some(addresses),
-        ports: (flags & PROTO_SPECIFIED != 0).then_some(ports),
-    })
+    let ports = PortRange { first: be16_at(info, ports.0)?, last: be16_at(info, ports.1)? };
+    Some(NatRange { flags, addresses: (flags & MAP_IPS != 0).then_some(addresses), ports: (flags & PROTO_SPECIFIED != 0).then_some(ports) })
 }
 
 /// `xt_connmark_tginfo1` and `2`; the second has a shift, which is not known to the model unless it is none.
@@ -387,12 +284,7 @@ fn connmark_target(revision: u32, info: &[u8]) -> Option<Target> {
         _ if *info.get(13)? == 0 => *info.get(14)?,
         _ => return None,
     };
-    Some(Target::Connmark {
-        mode,
-        ctmark: u32_at(info, 0)?,
-        ctmask: u32_at(info, 4)?,
-        nfmask: u32_at(info, 8)?,
-    })
+    Some(Target::Connmark { mode, ctmark: u32_at(info, 0)?, ctmask: u32_at(info, 4)?, nfmask: u32_at(info, 8)? })
 }
 
 /// `struct xt_ct_target_info`; zones by direction or mark are not known to the model.
@@ -403,19 +295,13 @@ fn ct_target(info: &[u8]) -> Option<Target> {
     if flags & ZONE_BY_DIRECTION_OR_MARK != 0 {
         return None;
     }
-    Some(Target::Ct {
-        zone: u16_at(info, 2)?,
-        notrack: flags & NOTRACK != 0,
-    })
+    Some(Target::Ct { zone: u16_at(info, 2)?, notrack: flags & NOTRACK != 0 })
 }
 
 /// `xt_set_info_target_v1`: two sets, `IPSET_INVALID_ID` for none.
 fn set_target(info: &[u8]) -> Option<Target> {
     let set = |at| Some(Some(u16_at(info, at)?).filter(|index| *index != u16::MAX));
-    Some(Target::Set(SetTarget {
-        add: set(0)?,
-        delete: set(4)?,
-    }))
+    Some(Target::Set(SetTarget { add: set(0)?, delete: set(4)? }))
 }
 
 /// `struct xt_tproxy_target_info` and `info_v1`.
@@ -425,12 +311,7 @@ fn tproxy(revision: u32, info: &[u8], family: Family) -> Option<Target> {
         _ => inet(info, 8, family)?,
     };
     let port = be16_at(info, if revision == 0 { 12 } else { 24 })?;
-    Some(Target::Tproxy {
-        address,
-        port,
-        mask: u32_at(info, 0)?,
-        mark: u32_at(info, 4)?,
-    })
+    Some(Target::Tproxy { address, port, mask: u32_at(info, 0)?, mark: u32_at(info, 4)? })
 }
 
 #[cfg(test)]
@@ -443,33 +324,13 @@ mod tests {
 
     #[test]
     fn structures_as_the_kernel_dumps_them_are_read() {
-        let port = |port| PortRange {
-            first: port,
-            last: port,
-        };
-        let dnat = bytes(
-            "03000000 0a010103 00000000 00000000 00000000 0a010103 00000000 00000000 00000000 0050 0050 0000 0000 00000000",
-        );
+        let port = |port| PortRange { first: port, last: port };
+        let dnat = bytes("03000000 0a010103 00000000 00000000 00000000 0a010103 00000000 00000000 00000000 0050 0050 0000 0000 00000000");
         let to = IpAddr::from([10, 1, 1, 3]);
-        assert_eq!(
-            target("DNAT", 2, &dnat, Family::Ip),
-            Some(Target::Dnat(NatRange {
-                flags: 3,
-                addresses: Some((to, to)),
-                ports: Some(port(80)),
-            }))
-        );
+        assert_eq!(target("DNAT", 2, &dnat, Family::Ip), Some(Target::Dnat(NatRange { flags: 3, addresses: Some((to, to)), ports: Some(port(80)) })));
         assert_eq!(
             matching("addrtype", 1, &bytes("0000040000000000"), Family::Ip),
-            Some(Match::Addrtype {
-                source: None,
-                destination: Some(AddressType {
-                    types: 4,
-                    invert: false
-                }),
-                limit_iif: false,
-                limit_oif: false,
-            })
+            Some(Match::Addrtype { source: None, destination: Some(AddressType { types: 4, invert: false }), limit_iif: false, limit_oif: false })
         );
     }
 

@@ -4,8 +4,8 @@ use super::attribute::Attributes;
 use super::compat;
 use super::{DecodeError, missing};
 use crate::snapshot::{
-    BitOperation, Bytes, CmpOperation, CtKey, Data, Direction, Expression, ExthdrKind, Family,
-    FibResult, LimitUnit, MetaKey, NatKind, PayloadBase, RangeOperation, Register, Target, Verdict,
+    BitOperation, Bytes, CmpOperation, CtKey, Data, Direction, Expression, ExthdrKind, Family, FibResult, LimitUnit, MetaKey, NatKind, PayloadBase,
+    RangeOperation, Register, Target, Verdict,
 };
 
 const NFTA_LIST_ELEM: u16 = 1;
@@ -17,9 +17,7 @@ const WHAT: &str = "nf_tables expression";
 /// When the list itself is malformed. An expression that is not understood is [`Expression::Opaque`].
 pub fn list(bytes: &[u8], family: Family) -> Result<Vec<Expression>, DecodeError> {
     let list = Attributes::parse(bytes, WHAT)?;
-    list.all(NFTA_LIST_ELEM)
-        .map(|one| expression(one, family))
-        .collect()
+    list.all(NFTA_LIST_ELEM).map(|one| expression(one, family)).collect()
 }
 
 /// One expression: its name and its attributes.
@@ -30,10 +28,7 @@ pub fn expression(bytes: &[u8], family: Family) -> Result<Expression, DecodeErro
     let outer = Attributes::parse(bytes, WHAT)?;
     let name = outer.string(1).ok_or(missing("name of an expression"))?;
     let payload = outer.find(2).unwrap_or_default();
-    let opaque = || Expression::Opaque {
-        name: name.clone(),
-        bytes: Bytes::from(payload),
-    };
+    let opaque = || Expression::Opaque { name: name.clone(), bytes: Bytes::from(payload) };
     let Ok(attributes) = Attributes::parse(payload, WHAT) else {
         return Ok(opaque());
     };
@@ -53,25 +48,15 @@ fn known(name: &str, a: &Attributes<'_>, family: Family) -> Option<Expression> {
         "immediate" => immediate(a),
         "last" => Some(Expression::Last),
         "lookup" => lookup(a),
-        "match" => {
-            compat::matching(&a.string(1)?, a.be32(2)?, a.find(3)?, family).map(Expression::Match)
-        }
+        "match" => compat::matching(&a.string(1)?, a.be32(2)?, a.find(3)?, family).map(Expression::Match),
         "meta" => meta(a),
         "notrack" => Some(Expression::Notrack),
         "objref" => objref(a),
         "payload" => payload(a),
         "range" => range(a),
-        "rt" => Some(Expression::Rt {
-            key: a.be32(2)?,
-            into: register(a, 1)?,
-        }),
-        "socket" => Some(Expression::Socket {
-            key: a.be32(1)?,
-            into: register(a, 2)?,
-        }),
-        "target" => {
-            compat::target(&a.string(1)?, a.be32(2)?, a.find(3)?, family).map(Expression::Target)
-        }
+        "rt" => Some(Expression::Rt { key: a.be32(2)?, into: register(a, 1)? }),
+        "socket" => Some(Expression::Socket { key: a.be32(1)?, into: register(a, 2)? }),
+        "target" => compat::target(&a.string(1)?, a.be32(2)?, a.find(3)?, family).map(Expression::Target),
         _ => translating(name, a).or_else(|| uncertain(name, a)),
     }
 }
@@ -80,31 +65,14 @@ fn known(name: &str, a: &Attributes<'_>, family: Family) -> Option<Expression> {
 fn translating(name: &str, a: &Attributes<'_>) -> Option<Expression> {
     match name {
         "dup" => Some(Expression::Dup),
-        "flow_offload" => Some(Expression::FlowOffload {
-            table: a.string(1)?,
-        }),
-        "fwd" => Some(Expression::Fwd {
-            device: register(a, 1)?,
-        }),
-        "masq" => Some(Expression::Masq {
-            flags: a.be32(1).unwrap_or(0),
-            ports: pair(a, 2, 3),
-        }),
+        "flow_offload" => Some(Expression::FlowOffload { table: a.string(1)? }),
+        "fwd" => Some(Expression::Fwd { device: register(a, 1)? }),
+        "masq" => Some(Expression::Masq { flags: a.be32(1).unwrap_or(0), ports: pair(a, 2, 3) }),
         "nat" => nat(a),
         "queue" => Some(Expression::Queue),
-        "redir" => Some(Expression::Redir {
-            flags: a.be32(3).unwrap_or(0),
-            ports: pair(a, 1, 2),
-        }),
-        "reject" => Some(Expression::Reject {
-            kind: a.be32(1)?,
-            code: a.u8(2).unwrap_or(0),
-        }),
-        "tproxy" => Some(Expression::Tproxy {
-            family: a.be32(1).unwrap_or(0),
-            address: register(a, 2),
-            port: register(a, 3),
-        }),
+        "redir" => Some(Expression::Redir { flags: a.be32(3).unwrap_or(0), ports: pair(a, 1, 2) }),
+        "reject" => Some(Expression::Reject { kind: a.be32(1)?, code: a.u8(2).unwrap_or(0) }),
+        "tproxy" => Some(Expression::Tproxy { family: a.be32(1).unwrap_or(0), address: register(a, 2), port: register(a, 3) }),
         _ => None,
     }
 }
@@ -113,39 +81,16 @@ fn translating(name: &str, a: &Attributes<'_>) -> Option<Expression> {
 fn uncertain(name: &str, a: &Attributes<'_>) -> Option<Expression> {
     let flag = |kind| a.be32(kind).unwrap_or(0) & 1 != 0;
     match name {
-        "connlimit" => Some(Expression::Connlimit {
-            count: a.be32(1)?,
-            over: flag(2),
-        }),
-        "dynset" => Some(Expression::Dynset {
-            set: a.string(1)?,
-            operation: a.be32(3)?,
-            key: register(a, 4)?,
-            data: register(a, 5),
-            invert: flag(9),
-        }),
-        "hash" => Some(Expression::Hash {
-            into: register(a, 2)?,
-            modulus: a.be32(4)?,
-            offset: a.be32(6).unwrap_or(0),
-        }),
-        "limit" => Some(Expression::Limit {
-            unit: if a.be32(4) == Some(1) {
-                LimitUnit::Bytes
-            } else {
-                LimitUnit::Packets
-            },
-            over: flag(5),
-        }),
-        "log" => Some(Expression::Log {
-            prefix: a.string(2).unwrap_or_default(),
-        }),
-        "numgen" => Some(Expression::Numgen {
-            into: register(a, 1)?,
-            modulus: a.be32(2)?,
-            offset: a.be32(4).unwrap_or(0),
-            random: a.be32(3) == Some(1),
-        }),
+        "connlimit" => Some(Expression::Connlimit { count: a.be32(1)?, over: flag(2) }),
+        "dynset" => {
+            Some(Expression::Dynset { set: a.string(1)?, operation: a.be32(3)?, key: register(a, 4)?, data: register(a, 5), invert: flag(9) })
+        }
+        "hash" => Some(Expression::Hash { into: register(a, 2)?, modulus: a.be32(4)?, offset: a.be32(6).unwrap_or(0) }),
+        "limit" => Some(Expression::Limit { unit: if a.be32(4) == Some(1) { LimitUnit::Bytes } else { LimitUnit::Packets }, over: flag(5) }),
+        "log" => Some(Expression::Log { prefix: a.string(2).unwrap_or_default() }),
+        "numgen" => {
+            Some(Expression::Numgen { into: register(a, 1)?, modulus: a.be32(2)?, offset: a.be32(4).unwrap_or(0), random: a.be32(3) == Some(1) })
+        }
         "quota" => Some(Expression::Quota { over: flag(2) }),
         _ => None,
     }
@@ -205,18 +150,9 @@ fn value(a: &Attributes<'_>, kind: u16) -> Option<Bytes> {
 }
 
 fn bitwise(a: &Attributes<'_>) -> Option<Expression> {
-    let shift = || {
-        value(a, 7)?
-            .0
-            .first_chunk()
-            .copied()
-            .map(u32::from_ne_bytes)
-    };
+    let shift = || value(a, 7)?.0.first_chunk().copied().map(u32::from_ne_bytes);
     let operation = match a.be32(6).unwrap_or(0) {
-        0 => BitOperation::Mask {
-            mask: value(a, 4)?,
-            xor: value(a, 5)?,
-        },
+        0 => BitOperation::Mask { mask: value(a, 4)?, xor: value(a, 5)? },
         1 => BitOperation::ShiftLeft(shift()?),
         2 => BitOperation::ShiftRight(shift()?),
         3 => BitOperation::And(register(a, 8)?),
@@ -225,22 +161,11 @@ fn bitwise(a: &Attributes<'_>) -> Option<Expression> {
         _ => return None,
     };
     let (source, into) = (register(a, 1)?, register(a, 2)?);
-    Some(Expression::Bitwise {
-        source,
-        into,
-        len: a.be32(3)?,
-        operation,
-    })
+    Some(Expression::Bitwise { source, into, len: a.be32(3)?, operation })
 }
 
 fn byteorder(a: &Attributes<'_>) -> Option<Expression> {
-    Some(Expression::Byteorder {
-        source: register(a, 1)?,
-        into: register(a, 2)?,
-        to_network: a.be32(3)? == 1,
-        len: a.be32(4)?,
-        size: a.be32(5)?,
-    })
+    Some(Expression::Byteorder { source: register(a, 1)?, into: register(a, 2)?, to_network: a.be32(3)? == 1, len: a.be32(4)?, size: a.be32(5)? })
 }
 
 fn cmp(a: &Attributes<'_>) -> Option<Expression> {
@@ -253,11 +178,7 @@ fn cmp(a: &Attributes<'_>) -> Option<Expression> {
         5 => CmpOperation::Gte,
         _ => return None,
     };
-    Some(Expression::Cmp {
-        source: register(a, 1)?,
-        operation,
-        value: value(a, 3)?,
-    })
+    Some(Expression::Cmp { source: register(a, 1)?, operation, value: value(a, 3)? })
 }
 
 fn range(a: &Attributes<'_>) -> Option<Expression> {
@@ -267,12 +188,7 @@ fn range(a: &Attributes<'_>) -> Option<Expression> {
         _ => return None,
     };
     let (from, to) = (value(a, 3)?, value(a, 4)?);
-    Some(Expression::Range {
-        source: register(a, 1)?,
-        operation,
-        from,
-        to,
-    })
+    Some(Expression::Range { source: register(a, 1)?, operation, from, to })
 }
 
 fn ct(a: &Attributes<'_>) -> Option<Expression> {
@@ -284,17 +200,9 @@ fn ct(a: &Attributes<'_>) -> Option<Expression> {
         Some(_) => return None,
     };
     if let Some(source) = register(a, 4) {
-        return Some(Expression::CtSet {
-            key,
-            direction,
-            source,
-        });
+        return Some(Expression::CtSet { key, direction, source });
     }
-    Some(Expression::Ct {
-        key,
-        direction,
-        into: register(a, 1)?,
-    })
+    Some(Expression::Ct { key, direction, into: register(a, 1)? })
 }
 
 fn meta(a: &Attributes<'_>) -> Option<Expression> {
@@ -302,10 +210,7 @@ fn meta(a: &Attributes<'_>) -> Option<Expression> {
     if let Some(source) = register(a, 3) {
         return Some(Expression::MetaSet { key, source });
     }
-    Some(Expression::Meta {
-        key,
-        into: register(a, 1)?,
-    })
+    Some(Expression::Meta { key, into: register(a, 1)? })
 }
 
 fn payload(a: &Attributes<'_>) -> Option<Expression> {
@@ -319,19 +224,9 @@ fn payload(a: &Attributes<'_>) -> Option<Expression> {
     };
     let (offset, len) = (a.be32(3)?, a.be32(4)?);
     if let Some(source) = register(a, 5) {
-        return Some(Expression::PayloadSet {
-            source,
-            base,
-            offset,
-            len,
-        });
+        return Some(Expression::PayloadSet { source, base, offset, len });
     }
-    Some(Expression::Payload {
-        into: register(a, 1)?,
-        base,
-        offset,
-        len,
-    })
+    Some(Expression::Payload { into: register(a, 1)?, base, offset, len })
 }
 
 /// One that writes into an option (`tcp option maxseg size set`) or takes one out changes nothing about where the packet goes: like iptables'
@@ -366,20 +261,12 @@ fn fib(a: &Attributes<'_>) -> Option<Expression> {
         3 => FibResult::AddressType,
         _ => return None,
     };
-    Some(Expression::Fib {
-        into: register(a, 1)?,
-        result,
-        flags: a.be32(3).unwrap_or(0),
-    })
+    Some(Expression::Fib { into: register(a, 1)?, result, flags: a.be32(3).unwrap_or(0) })
 }
 
 fn immediate(a: &Attributes<'_>) -> Option<Expression> {
     let data = data(a.find(2)?)?;
-    let into = if is_verdict_register(a, 1) {
-        None
-    } else {
-        Some(register(a, 1)?)
-    };
+    let into = if is_verdict_register(a, 1) { None } else { Some(register(a, 1)?) };
     Some(Expression::Immediate { into, data })
 }
 
@@ -400,26 +287,12 @@ fn nat(a: &Attributes<'_>) -> Option<Expression> {
         1 => NatKind::Dnat,
         _ => return None,
     };
-    Some(Expression::Nat {
-        kind,
-        family: a.be32(2)?,
-        addresses: pair(a, 3, 4),
-        ports: pair(a, 5, 6),
-        flags: a.be32(7).unwrap_or(0),
-    })
+    Some(Expression::Nat { kind, family: a.be32(2)?, addresses: pair(a, 3, 4), ports: pair(a, 5, 6), flags: a.be32(7).unwrap_or(0) })
 }
 
 fn objref(a: &Attributes<'_>) -> Option<Expression> {
     if let Some(name) = a.string(2) {
-        return Some(Expression::Objref {
-            kind: a.be32(1)?,
-            name,
-            source: None,
-        });
+        return Some(Expression::Objref { kind: a.be32(1)?, name, source: None });
     }
-    Some(Expression::Objref {
-        kind: 0,
-        name: a.string(4)?,
-        source: Some(register(a, 3)?),
-    })
+    Some(Expression::Objref { kind: 0, name: a.string(4)?, source: Some(register(a, 3)?) })
 }

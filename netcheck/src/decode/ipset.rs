@@ -18,10 +18,7 @@ pub fn ipset(payload: &[u8]) -> Result<IpSet, DecodeError> {
     let attributes = payload.get(4..).ok_or(DecodeError::Truncated { what })?;
     let a = Attributes::parse(attributes, what)?;
     let elements = match a.nested(8, "elements of an ipset")? {
-        Some(list) => list
-            .iter()
-            .map(|(_, one)| Ok(element(&Attributes::parse(one, "element of an ipset")?)))
-            .collect::<Result<_, DecodeError>>()?,
+        Some(list) => list.iter().map(|(_, one)| Ok(element(&Attributes::parse(one, "element of an ipset")?))).collect::<Result<_, DecodeError>>()?,
         None => Vec::new(),
     };
     Ok(IpSet {
@@ -58,9 +55,7 @@ fn element(a: &Attributes<'_>) -> IpSetElement {
         interface: a.string(23),
         set: a.string(18),
         nomatch: flags & NOMATCH != 0,
-        uncertain: flags & !NOMATCH != 0
-            || a.iter()
-                .any(|(kind, _)| !KNOWN.contains(&kind) && !HARMLESS.contains(&kind)),
+        uncertain: flags & !NOMATCH != 0 || a.iter().any(|(kind, _)| !KNOWN.contains(&kind) && !HARMLESS.contains(&kind)),
     }
 }
 

@@ -2,10 +2,7 @@
 
 use super::attribute::{Attributes, string, u16_at, u32_at};
 use super::{DecodeError, missing};
-use crate::snapshot::{
-    Address, Bridge, BridgePort, Bytes, Fdb, Ipv4Conf, Ipv6Conf, Link, LinkKind, Mac, NamespaceId,
-    Neighbour, Peer, PortVlan,
-};
+use crate::snapshot::{Address, Bridge, BridgePort, Bytes, Fdb, Ipv4Conf, Ipv6Conf, Link, LinkKind, Mac, NamespaceId, Neighbour, Peer, PortVlan};
 
 const IFF_UP: u32 = 0x1;
 const IFF_NOARP: u32 = 0x80;
@@ -39,27 +36,17 @@ pub struct DecodedLink {
 ///
 /// # Errors
 /// When it is malformed.
-pub fn link(
-    payload: &[u8],
-    namespace_of: &dyn Fn(Option<i32>) -> Option<NamespaceId>,
-) -> Result<DecodedLink, DecodeError> {
+pub fn link(payload: &[u8], namespace_of: &dyn Fn(Option<i32>) -> Option<NamespaceId>) -> Result<DecodedLink, DecodeError> {
     let what = "link message";
     let truncated = DecodeError::Truncated { what };
     let hardware = u16_at(payload, 2).ok_or(truncated.clone())?;
     let index = u32_at(payload, 4).ok_or(truncated.clone())?;
     let flags = u32_at(payload, 8).ok_or(truncated.clone())?;
     let attributes = Attributes::parse(payload.get(16..).ok_or(truncated)?, what)?;
-    let other_end = attributes
-        .u32(IFLA_LINK)
-        .filter(|other| *other != 0)
-        .map(|other| Peer {
-            index: other,
-            namespace: namespace_of(
-                attributes
-                    .u32(IFLA_LINK_NETNSID)
-                    .map(|id| i32::from_ne_bytes(id.to_ne_bytes())),
-            ),
-        });
+    let other_end = attributes.u32(IFLA_LINK).filter(|other| *other != 0).map(|other| Peer {
+        index: other,
+        namespace: namespace_of(attributes.u32(IFLA_LINK_NETNSID).map(|id| i32::from_ne_bytes(id.to_ne_bytes()))),
+    });
     let info = attributes.nested(IFLA_LINKINFO, "link info")?;
     let kind = kind(hardware, info.as_ref(), other_end)?;
     let switches = attributes.nested(IFLA_AF_SPEC, "link families")?;
@@ -67,10 +54,7 @@ pub fn link(
     let link = Link {
         index,
         name: attributes.string(IFLA_IFNAME).ok_or(missing("link name"))?,
-        mac: attributes
-            .find(IFLA_ADDRESS)
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(Mac),
+        mac: attributes.find(IFLA_ADDRESS).and_then(|bytes| bytes.try_into().ok()).map(Mac),
         mtu: attributes.u32(IFLA_MTU).unwrap_or(0),
         up: flags & IFF_UP != 0,
         running: flags & IFF_LOWER_UP != 0,
@@ -83,30 +67,14 @@ pub fn link(
         group: attributes.u32(IFLA_GROUP).unwrap_or(0),
         kind,
     };
-    let xdp = attributes
-        .nested(IFLA_XDP, "xdp")?
-        .and_then(|xdp| xdp.u8(2))
-        .unwrap_or(0)
-        != 0;
-    Ok(DecodedLink {
-        link,
-        xdp,
-        qdisc: attributes.string(6),
-    })
+    let xdp = attributes.nested(IFLA_XDP, "xdp")?.and_then(|xdp| xdp.u8(2)).unwrap_or(0) != 0;
+    Ok(DecodedLink { link, xdp, qdisc: attributes.string(6) })
 }
 
-fn kind(
-    hardware: u16,
-    info: Option<&Attributes<'_>>,
-    lower: Option<Peer>,
-) -> Result<LinkKind, DecodeError> {
+fn kind(hardware: u16, info: Option<&Attributes<'_>>, lower: Option<Peer>) -> Result<LinkKind, DecodeError> {
     let Some(name) = info.and_then(|info| info.string(1)) else {
         let loopback = hardware == ARPHRD_LOOPBACK;
-        return Ok(if loopback {
-            LinkKind::Loopback
-        } else {
-            LinkKind::Physical
-        });
+        return Ok(if loopback { LinkKind::Loopback } else { LinkKind::Physical });
     };
     let data = info.map_or(Ok(None), |info| info.nested(2, "link data"))?;
     let data = match data {
@@ -116,28 +84,13 @@ fn kind(
     Ok(match name.as_str() {
         "bridge" => LinkKind::Bridge(bridge(&data)),
         "dummy" => LinkKind::Dummy,
-        "ipvlan" | "ipvtap" => LinkKind::Ipvlan {
-            lower,
-            mode: data.u16(1).unwrap_or(0),
-            flags: data.u16(2).unwrap_or(0),
-        },
-        "macvlan" | "macvtap" => LinkKind::Macvlan {
-            lower,
-            mode: data.u32(1).unwrap_or(0),
-        },
+        "ipvlan" | "ipvtap" => LinkKind::Ipvlan { lower, mode: data.u16(1).unwrap_or(0), flags: data.u16(2).unwrap_or(0) },
+        "macvlan" | "macvtap" => LinkKind::Macvlan { lower, mode: data.u32(1).unwrap_or(0) },
         "tun" => LinkKind::Tun,
         "veth" => LinkKind::Veth,
-        "vlan" => LinkKind::Vlan {
-            lower,
-            id: data.u16(1).unwrap_or(0),
-            protocol: data.be16(5).unwrap_or(0x8100),
-        },
-        "vrf" => LinkKind::Vrf {
-            table: data.u32(1).unwrap_or(0),
-        },
-        "vxlan" => LinkKind::Vxlan {
-            vni: data.u32(1).unwrap_or(0),
-        },
+        "vlan" => LinkKind::Vlan { lower, id: data.u16(1).unwrap_or(0), protocol: data.be16(5).unwrap_or(0x8100) },
+        "vrf" => LinkKind::Vrf { table: data.u32(1).unwrap_or(0) },
+        "vxlan" => LinkKind::Vxlan { vni: data.u32(1).unwrap_or(0) },
         _ => LinkKind::Other(name),
     })
 }
@@ -256,11 +209,7 @@ pub fn netconf(payload: &[u8]) -> Result<Netconf, DecodeError> {
     let what = "netconf message";
     let family = *payload.first().ok_or(DecodeError::Truncated { what })?;
     let attributes = Attributes::parse(payload.get(4..).unwrap_or_default(), what)?;
-    let number = |kind| {
-        attributes
-            .u32(kind)
-            .map(|value| i32::from_ne_bytes(value.to_ne_bytes()))
-    };
+    let number = |kind| attributes.u32(kind).map(|value| i32::from_ne_bytes(value.to_ne_bytes()));
     let on = |kind| number(kind).map(|value| value != 0);
     Ok(Netconf {
         family,
@@ -289,10 +238,7 @@ pub fn address(payload: &[u8]) -> Result<Address, DecodeError> {
     let attributes = Attributes::parse(payload.get(8..).unwrap_or_default(), what)?;
     let flags = attributes.u32(8).unwrap_or(u32::from(flags));
     // For IPv4 IFA_LOCAL is the address and IFA_ADDRESS the peer, equal unless the link is point to point.
-    let (own, peer) = match (
-        attributes.address(IFA_LOCAL),
-        attributes.address(IFA_ADDRESS),
-    ) {
+    let (own, peer) = match (attributes.address(IFA_LOCAL), attributes.address(IFA_ADDRESS)) {
         (Some(own), peer) => (own, peer.filter(|peer| *peer != own)),
         (None, Some(own)) => (own, None),
         (None, None) => return Err(missing("address")),
@@ -334,10 +280,7 @@ pub fn neighbour(payload: &[u8]) -> Result<DecodedNeighbour, DecodeError> {
     let state = u16_at(payload, 8).ok_or(truncated.clone())?;
     let flags = *payload.get(10).ok_or(truncated.clone())?;
     let attributes = Attributes::parse(payload.get(12..).ok_or(truncated)?, what)?;
-    let mac = attributes
-        .find(2)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(Mac);
+    let mac = attributes.find(2).and_then(|bytes| bytes.try_into().ok()).map(Mac);
     if family == AF_BRIDGE {
         return Ok(DecodedNeighbour::Fdb(Fdb {
             link,
@@ -351,9 +294,7 @@ pub fn neighbour(payload: &[u8]) -> Result<DecodedNeighbour, DecodeError> {
     }
     Ok(DecodedNeighbour::Neighbour(Neighbour {
         link,
-        address: attributes
-            .address(1)
-            .ok_or(missing("address of a neighbour"))?,
+        address: attributes.address(1).ok_or(missing("address of a neighbour"))?,
         mac,
         state,
         proxy: flags & NTF_PROXY != 0,
@@ -385,19 +326,9 @@ pub fn port_vlans(payload: &[u8]) -> Result<Vec<PortVlan>, DecodeError> {
             begin = Some(id);
             continue;
         }
-        let first = if flags & RANGE_END != 0 {
-            begin.take().unwrap_or(id)
-        } else {
-            id
-        };
+        let first = if flags & RANGE_END != 0 { begin.take().unwrap_or(id) } else { id };
         let (pvid, untagged) = (flags & PVID != 0, flags & UNTAGGED != 0);
-        vlans.push(PortVlan {
-            link,
-            first,
-            last: id,
-            pvid,
-            untagged,
-        });
+        vlans.push(PortVlan { link, first, last: id, pvid, untagged });
     }
     Ok(vlans)
 }
@@ -408,9 +339,7 @@ pub fn port_vlans(payload: &[u8]) -> Result<Vec<PortVlan>, DecodeError> {
 /// When it is malformed.
 pub fn nsid(payload: &[u8]) -> Result<Option<i32>, DecodeError> {
     let attributes = Attributes::parse(payload.get(4..).unwrap_or_default(), "nsid message")?;
-    let id = attributes
-        .u32(1)
-        .map(|value| i32::from_ne_bytes(value.to_ne_bytes()));
+    let id = attributes.u32(1).map(|value| i32::from_ne_bytes(value.to_ne_bytes()));
     Ok(id.filter(|id| *id >= 0))
 }
 

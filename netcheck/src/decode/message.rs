@@ -47,9 +47,7 @@ impl<'a> Message<'a> {
     pub fn parse(mut datagram: &'a [u8]) -> Result<Vec<Self>, DecodeError> {
         let mut messages = Vec::new();
         while !datagram.is_empty() {
-            let (message, length) = Self::first(datagram).ok_or(DecodeError::Truncated {
-                what: "netlink message",
-            })?;
+            let (message, length) = Self::first(datagram).ok_or(DecodeError::Truncated { what: "netlink message" })?;
             messages.push(message);
             datagram = datagram.get(align(length)..).unwrap_or_default();
         }
@@ -58,12 +56,8 @@ impl<'a> Message<'a> {
 
     fn first(datagram: &'a [u8]) -> Option<(Self, usize)> {
         let length = usize::try_from(u32_at(datagram, 0)?).ok()?;
-        let message = Self {
-            kind: u16_at(datagram, 4)?,
-            flags: u16_at(datagram, 6)?,
-            sequence: u32_at(datagram, 8)?,
-            payload: datagram.get(HEADER..length)?,
-        };
+        let message =
+            Self { kind: u16_at(datagram, 4)?, flags: u16_at(datagram, 6)?, sequence: u32_at(datagram, 8)?, payload: datagram.get(HEADER..length)? };
         Some((message, length))
     }
 
@@ -74,19 +68,13 @@ impl<'a> Message<'a> {
     pub fn step(self) -> Result<Step<'a>, DecodeError> {
         match self.kind {
             NLMSG_DONE => Ok(Step::End(self.code().unwrap_or(0))),
-            NLMSG_ERROR => self.code().map(Step::End).ok_or(DecodeError::Truncated {
-                what: "netlink error",
-            }),
+            NLMSG_ERROR => self.code().map(Step::End).ok_or(DecodeError::Truncated { what: "netlink error" }),
             _ => Ok(Step::Item(self)),
         }
     }
 
     fn code(self) -> Option<i32> {
-        self.payload
-            .first_chunk()
-            .copied()
-            .map(i32::from_ne_bytes)
-            .map(i32::wrapping_neg)
+        self.payload.first_chunk().copied().map(i32::from_ne_bytes).map(i32::wrapping_neg)
     }
 }
 
@@ -156,10 +144,7 @@ mod tests {
         let datagram = Request::new(18, DUMP, &[0; 16]).string(3, "eth0").finish(7);
         let messages = Message::parse(&datagram).unwrap();
         assert_eq!(messages.len(), 1);
-        assert_eq!(
-            (messages[0].kind, messages[0].flags, messages[0].sequence),
-            (18, DUMP | REQUEST, 7)
-        );
+        assert_eq!((messages[0].kind, messages[0].flags, messages[0].sequence), (18, DUMP | REQUEST, 7));
         assert_eq!(messages[0].payload.len(), 16 + 12);
     }
 

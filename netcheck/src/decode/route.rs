@@ -27,18 +27,7 @@ const RTA_ENCAP_TYPE: u16 = 21;
 pub fn route(payload: &[u8]) -> Result<Option<Route>, DecodeError> {
     const RTM_F_CLONED: u32 = 0x200;
     let what = "route message";
-    let &[
-        family,
-        to_length,
-        from_length,
-        tos,
-        table,
-        protocol,
-        scope,
-        kind,
-        ..,
-    ] = payload
-    else {
+    let &[family, to_length, from_length, tos, table, protocol, scope, kind, ..] = payload else {
         return Err(DecodeError::Truncated { what });
     };
     let flags = u32_at(payload, 8).ok_or(DecodeError::Truncated { what })?;
@@ -48,9 +37,7 @@ pub fn route(payload: &[u8]) -> Result<Option<Route>, DecodeError> {
     let attributes = Attributes::parse(payload.get(12..).unwrap_or_default(), what)?;
     let invalid = DecodeError::Invalid { what };
     let destination = match attributes.find(RTA_DST) {
-        Some(_) => attributes
-            .prefix(RTA_DST, to_length)
-            .ok_or(invalid.clone())?,
+        Some(_) => attributes.prefix(RTA_DST, to_length).ok_or(invalid.clone())?,
         None => IpNet::new(any(family), to_length).map_err(|_| invalid.clone())?,
     };
     let source = match from_length {
@@ -72,11 +59,7 @@ pub fn route(payload: &[u8]) -> Result<Option<Route>, DecodeError> {
 }
 
 fn any(family: u8) -> IpAddr {
-    if family == AF_INET {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        Ipv6Addr::UNSPECIFIED.into()
-    }
+    if family == AF_INET { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
 const fn route_kind(number: u8) -> RouteKind {
@@ -114,9 +97,7 @@ fn multipath(mut list: &[u8]) -> Result<Vec<NextHop>, DecodeError> {
         let attributes = list.get(8..length).ok_or(truncated.clone())?;
         let attributes = Attributes::parse(attributes, what)?;
         hops.push(next_hop(&attributes, u32_at(list, 4), flags));
-        list = list
-            .get(super::attribute::align(length)..)
-            .unwrap_or_default();
+        list = list.get(super::attribute::align(length)..).unwrap_or_default();
     }
     Ok(hops)
 }
@@ -125,10 +106,7 @@ fn next_hop(attributes: &Attributes<'_>, oif: Option<u32>, flags: u32) -> NextHo
     const DEAD_OR_LINKDOWN: u32 = 0x01 | 0x10;
     const ONLINK: u32 = 0x04;
     // RTA_VIA: a family of two bytes, then an address of that family.
-    let via = attributes
-        .find(RTA_VIA)
-        .and_then(|via| via.get(2..))
-        .and_then(address);
+    let via = attributes.find(RTA_VIA).and_then(|via| via.get(2..)).and_then(address);
     NextHop {
         oif: oif.filter(|index| *index != 0),
         gateway: attributes.address(RTA_GATEWAY).or(via),
@@ -151,33 +129,19 @@ pub fn rule(payload: &[u8]) -> Result<PolicyRule, DecodeError> {
     };
     let flags = u32_at(payload, 8).ok_or(DecodeError::Truncated { what })?;
     let attributes = Attributes::parse(payload.get(12..).unwrap_or_default(), what)?;
-    let suppression = |kind| {
-        attributes
-            .u32(kind)
-            .filter(|value| *value != NO_SUPPRESSION)
-    };
+    let suppression = |kind| attributes.u32(kind).filter(|value| *value != NO_SUPPRESSION);
     let mark = attributes.u32(10).unwrap_or(0);
     Ok(PolicyRule {
-        family: if family == AF_INET {
-            Family::Ip
-        } else {
-            Family::Ip6
-        },
+        family: if family == AF_INET { Family::Ip } else { Family::Ip6 },
         priority: attributes.u32(6).unwrap_or(0),
-        action: action_of(
-            action,
-            attributes.u32(15).unwrap_or(u32::from(table)),
-            &attributes,
-        ),
+        action: action_of(action, attributes.u32(15).unwrap_or(u32::from(table)), &attributes),
         invert: flags & INVERT != 0,
         source: attributes.prefix(2, from_length),
         destination: attributes.prefix(1, to_length),
         iif: attributes.string(3),
         oif: attributes.string(17),
         fwmark: mark,
-        fwmask: attributes
-            .u32(16)
-            .unwrap_or(if mark == 0 { 0 } else { u32::MAX }),
+        fwmask: attributes.u32(16).unwrap_or(if mark == 0 { 0 } else { u32::MAX }),
         tos,
         ip_protocol: attributes.u8(22).unwrap_or(0),
         source_ports: ports(&attributes, 23),
@@ -205,10 +169,7 @@ fn action_of(number: u8, table: u32, attributes: &Attributes<'_>) -> RuleAction 
 /// `struct fib_rule_port_range`, in host order.
 fn ports(attributes: &Attributes<'_>, kind: u16) -> Option<PortRange> {
     let range = attributes.find(kind)?;
-    Some(PortRange {
-        first: u16_at(range, 0)?,
-        last: u16_at(range, 2)?,
-    })
+    Some(PortRange { first: u16_at(range, 0)?, last: u16_at(range, 2)? })
 }
 
 /// `struct fib_rule_uid_range`; the whole range is no condition.
@@ -219,17 +180,13 @@ fn users(attributes: &Attributes<'_>) -> Option<(u32, u32)> {
 
 /// Conditions that are not decoded above: flow, tunnel id, DSCP, flow label, port masks.
 fn unknown_conditions(attributes: &Attributes<'_>) -> Vec<u16> {
-    const KNOWN: [u16; 18] = [
-        1, 2, 3, 4, 6, 10, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
-    ];
+    const KNOWN: [u16; 18] = [1, 2, 3, 4, 6, 10, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24];
     // A tunnel id of zero is no condition, and port masks of all ones restrict nothing.
     let harmless = |kind: u16, payload: &[u8]| match kind {
         11 | 12 => payload.iter().all(|byte| *byte == 0),
         28 | 29 => payload.iter().all(|byte| *byte == 0xff),
         _ => false,
     };
-    let unknown = attributes
-        .iter()
-        .filter(|(kind, payload)| !KNOWN.contains(kind) && !harmless(*kind, payload));
+    let unknown = attributes.iter().filter(|(kind, payload)| !KNOWN.contains(kind) && !harmless(*kind, payload));
     unknown.map(|(kind, _)| kind).collect()
 }

@@ -2,10 +2,7 @@
 
 use super::attribute::{Attributes, string};
 use super::{DecodeError, expression, missing};
-use crate::snapshot::{
-    BaseChain, Bytes, Chain, ChainKind, Element, Family, Flowtable, Hook, NfObject, NfRule, Policy,
-    Set, SetFlags, Table,
-};
+use crate::snapshot::{BaseChain, Bytes, Chain, ChainKind, Element, Family, Flowtable, Hook, NfObject, NfRule, Policy, Set, SetFlags, Table};
 
 const NFTA_LIST_ELEM: u16 = 1;
 /// `struct nfgenmsg`.
@@ -56,14 +53,9 @@ pub const fn family_number(family: Family) -> u8 {
     }
 }
 
-fn open<'a>(
-    payload: &'a [u8],
-    what: &'static str,
-) -> Result<(Family, Attributes<'a>), DecodeError> {
+fn open<'a>(payload: &'a [u8], what: &'static str) -> Result<(Family, Attributes<'a>), DecodeError> {
     let number = *payload.first().ok_or(DecodeError::Truncated { what })?;
-    let attributes = payload
-        .get(HEADER..)
-        .ok_or(DecodeError::Truncated { what })?;
+    let attributes = payload.get(HEADER..).ok_or(DecodeError::Truncated { what })?;
     Ok((family(number), Attributes::parse(attributes, what)?))
 }
 
@@ -101,32 +93,16 @@ pub fn table(payload: &[u8]) -> Result<Table, DecodeError> {
 /// When it is malformed.
 pub fn chain(payload: &[u8]) -> Result<Within<Chain>, DecodeError> {
     let (family, a) = open(payload, "nf_tables chain")?;
-    let base = a
-        .nested(4, "hook of a chain")?
-        .map(|hook| base_chain(&a, &hook, family))
-        .transpose()?;
-    let value = Chain {
-        name: a.string(3).ok_or(missing("name of a chain"))?,
-        handle: a.be64(2).unwrap_or(0),
-        base,
-        rules: Vec::new(),
-    };
-    Ok(Within {
-        family,
-        table: table_name(&a)?,
-        value,
-    })
+    let base = a.nested(4, "hook of a chain")?.map(|hook| base_chain(&a, &hook, family)).transpose()?;
+    let value = Chain { name: a.string(3).ok_or(missing("name of a chain"))?, handle: a.be64(2).unwrap_or(0), base, rules: Vec::new() };
+    Ok(Within { family, table: table_name(&a)?, value })
 }
 
 fn table_name(a: &Attributes<'_>) -> Result<String, DecodeError> {
     a.string(1).ok_or(missing("name of a table"))
 }
 
-fn base_chain(
-    chain: &Attributes<'_>,
-    hook: &Attributes<'_>,
-    family: Family,
-) -> Result<BaseChain, DecodeError> {
+fn base_chain(chain: &Attributes<'_>, hook: &Attributes<'_>, family: Family) -> Result<BaseChain, DecodeError> {
     let priority = hook.need_be32(2, "priority of a chain")?;
     Ok(BaseChain {
         kind: match chain.string(7).unwrap_or_default().as_str() {
@@ -137,11 +113,7 @@ fn base_chain(
         },
         hook: hook_of(hook.need_be32(1, "hook of a chain")?, family),
         priority: i32::from_ne_bytes(priority.to_ne_bytes()),
-        policy: if chain.be32(5) == Some(0) {
-            Policy::Drop
-        } else {
-            Policy::Accept
-        },
+        policy: if chain.be32(5) == Some(0) { Policy::Drop } else { Policy::Accept },
         devices: devices(hook, 3, 4)?,
     })
 }
@@ -190,11 +162,7 @@ pub fn rule(payload: &[u8]) -> Result<RuleOf, DecodeError> {
         },
         comment: a.find(7).and_then(comment),
     };
-    Ok(Within {
-        family,
-        table: table_name(&a)?,
-        value: (chain, rule),
-    })
+    Ok(Within { family, table: table_name(&a)?, value: (chain, rule) })
 }
 
 /// User data of libnftnl: type and length in a byte each; type 0 is the comment.
@@ -228,11 +196,7 @@ pub fn set(payload: &[u8]) -> Result<Within<Set>, DecodeError> {
         elements: Vec::new(),
         expressions: element_expressions(&a, 17, 18, family)?,
     };
-    Ok(Within {
-        family,
-        table: table_name(&a)?,
-        value,
-    })
+    Ok(Within { family, table: table_name(&a)?, value })
 }
 
 const fn set_flags(flags: u32, verdicts: bool) -> SetFlags {
@@ -257,17 +221,10 @@ fn fields(set: &Attributes<'_>) -> Result<Vec<u32>, DecodeError> {
     let Some(list) = description.nested(2, what)? else {
         return Ok(Vec::new());
     };
-    list.all(NFTA_LIST_ELEM)
-        .map(|field| Attributes::parse(field, what)?.need_be32(1, what))
-        .collect()
+    list.all(NFTA_LIST_ELEM).map(|field| Attributes::parse(field, what)?.need_be32(1, what)).collect()
 }
 
-fn element_expressions(
-    a: &Attributes<'_>,
-    one: u16,
-    many: u16,
-    family: Family,
-) -> Result<Vec<crate::snapshot::Expression>, DecodeError> {
+fn element_expressions(a: &Attributes<'_>, one: u16, many: u16, family: Family) -> Result<Vec<crate::snapshot::Expression>, DecodeError> {
     match (a.find(many), a.find(one)) {
         (Some(list), _) => expression::list(list, family),
         (None, Some(single)) => Ok(vec![expression::expression(single, family)?]),
@@ -295,17 +252,10 @@ pub fn elements(payload: &[u8]) -> Result<ElementsOf, DecodeError> {
     let (family, a) = open(payload, what)?;
     let set = a.string(2).ok_or(missing("set of elements"))?;
     let list = match a.nested(3, what)? {
-        Some(list) => list
-            .all(NFTA_LIST_ELEM)
-            .map(|one| element(one, family))
-            .collect::<Result<_, _>>()?,
+        Some(list) => list.all(NFTA_LIST_ELEM).map(|one| element(one, family)).collect::<Result<_, _>>()?,
         None => Vec::new(),
     };
-    Ok(Within {
-        family,
-        table: table_name(&a)?,
-        value: (set, list),
-    })
+    Ok(Within { family, table: table_name(&a)?, value: (set, list) })
 }
 
 fn element(bytes: &[u8], family: Family) -> Result<RawElement, DecodeError> {
@@ -313,10 +263,8 @@ fn element(bytes: &[u8], family: Family) -> Result<RawElement, DecodeError> {
     const CATCH_ALL: u32 = 2;
     let a = Attributes::parse(bytes, "element of a set")?;
     let flags = a.be32(3).unwrap_or(0);
-    let key = |kind| -> Result<Option<Bytes>, DecodeError> {
-        Ok(a.nested(kind, "key of an element")?
-            .and_then(|data| data.find(1).map(Bytes::from)))
-    };
+    let key =
+        |kind| -> Result<Option<Bytes>, DecodeError> { Ok(a.nested(kind, "key of an element")?.and_then(|data| data.find(1).map(Bytes::from))) };
     let from = key(1)?.unwrap_or_default();
     let end = key(10)?;
     let element = Element {
@@ -328,11 +276,7 @@ fn element(bytes: &[u8], family: Family) -> Result<RawElement, DecodeError> {
         expires_ms: a.be64(5),
         expressions: element_expressions(&a, 7, 11, family)?,
     };
-    Ok(RawElement {
-        interval_end: flags & INTERVAL_END != 0,
-        element,
-        has_end: end.is_some(),
-    })
+    Ok(RawElement { interval_end: flags & INTERVAL_END != 0, element, has_end: end.is_some() })
 }
 
 /// Joins the two halves of intervals: `[10, 20)` is an element at 10 and an end at 20. One without an end reaches to the highest key.
@@ -342,12 +286,9 @@ pub fn join_intervals(raw: Vec<RawElement>, flags: SetFlags) -> Vec<Element> {
         let whole = raw.into_iter().filter(|one| !one.interval_end);
         return whole.map(|one| one.element).collect();
     }
-    let (catch_all, mut ordered): (Vec<_>, Vec<_>) =
-        raw.into_iter().partition(|one| one.element.catch_all);
+    let (catch_all, mut ordered): (Vec<_>, Vec<_>) = raw.into_iter().partition(|one| one.element.catch_all);
     // Where one interval ends and the next begins, the end comes first.
-    ordered.sort_by(|a, b| {
-        (&a.element.from, !a.interval_end).cmp(&(&b.element.from, !b.interval_end))
-    });
+    ordered.sort_by(|a, b| (&a.element.from, !a.interval_end).cmp(&(&b.element.from, !b.interval_end)));
     let mut joined: Vec<Element> = Vec::with_capacity(ordered.len() / 2 + 1);
     let mut is_open = false;
     for one in ordered {
@@ -357,10 +298,7 @@ pub fn join_intervals(raw: Vec<RawElement>, flags: SetFlags) -> Vec<Element> {
         is_open = !one.interval_end;
         if is_open {
             let highest = Bytes(vec![0xff; one.element.from.len()]);
-            joined.push(Element {
-                to: highest,
-                ..one.element
-            });
+            joined.push(Element { to: highest, ..one.element });
         }
     }
     joined.extend(catch_all.into_iter().map(|one| one.element));
@@ -386,15 +324,8 @@ fn before(key: &Bytes) -> Bytes {
 /// When it is malformed.
 pub fn object(payload: &[u8]) -> Result<Within<NfObject>, DecodeError> {
     let (family, a) = open(payload, "nf_tables object")?;
-    let value = NfObject {
-        kind: a.need_be32(3, "kind of an object")?,
-        name: a.string(2).ok_or(missing("name of an object"))?,
-    };
-    Ok(Within {
-        family,
-        table: table_name(&a)?,
-        value,
-    })
+    let value = NfObject { kind: a.need_be32(3, "kind of an object")?, name: a.string(2).ok_or(missing("name of an object"))? };
+    Ok(Within { family, table: table_name(&a)?, value })
 }
 
 /// `NFT_MSG_NEWFLOWTABLE`.
@@ -404,15 +335,9 @@ pub fn object(payload: &[u8]) -> Result<Within<NfObject>, DecodeError> {
 pub fn flowtable(payload: &[u8]) -> Result<Within<Flowtable>, DecodeError> {
     let (family, a) = open(payload, "nf_tables flowtable")?;
     let hook = a.nested(3, "hook of a flowtable")?;
-    let value = Flowtable {
-        name: a.string(2).ok_or(missing("name of a flowtable"))?,
-        devices: hook.map_or(Ok(Vec::new()), |hook| devices(&hook, 0, 3))?,
-    };
-    Ok(Within {
-        family,
-        table: table_name(&a)?,
-        value,
-    })
+    let value =
+        Flowtable { name: a.string(2).ok_or(missing("name of a flowtable"))?, devices: hook.map_or(Ok(Vec::new()), |hook| devices(&hook, 0, 3))? };
+    Ok(Within { family, table: table_name(&a)?, value })
 }
 
 #[cfg(test)]
@@ -429,51 +354,25 @@ mod tests {
             expires_ms: None,
             expressions: Vec::new(),
         };
-        RawElement {
-            interval_end,
-            element,
-            has_end: false,
-        }
+        RawElement { interval_end, element, has_end: false }
     }
 
     #[test]
     fn halves_of_intervals_are_joined_in_any_order() {
-        let flags = SetFlags {
-            interval: true,
-            ..SetFlags::default()
-        };
+        let flags = SetFlags { interval: true, ..SetFlags::default() };
         let cases = [
-            (
-                "one",
-                vec![raw(10, false), raw(20, true)],
-                vec![("000a", "0013")],
-            ),
+            ("one", vec![raw(10, false), raw(20, true)], vec![("000a", "0013")]),
             (
                 "adjacent, from the top",
-                vec![
-                    raw(30, true),
-                    raw(20, false),
-                    raw(20, true),
-                    raw(10, false),
-                    raw(0, true),
-                ],
+                vec![raw(30, true), raw(20, false), raw(20, true), raw(10, false), raw(0, true)],
                 vec![("000a", "0013"), ("0014", "001d")],
             ),
-            (
-                "to the top",
-                vec![raw(0, true), raw(10, false)],
-                vec![("000a", "ffff")],
-            ),
+            ("to the top", vec![raw(0, true), raw(10, false)], vec![("000a", "ffff")]),
         ];
         for (name, elements, expected) in cases {
-            let joined: Vec<_> = join_intervals(elements, flags)
-                .into_iter()
-                .map(|element| (element.from.to_string(), element.to.to_string()))
-                .collect();
-            let expected: Vec<_> = expected
-                .into_iter()
-                .map(|(a, b)| (a.to_owned(), b.to_owned()))
-                .collect();
+            let joined: Vec<_> =
+                join_intervals(elements, flags).into_iter().map(|element| (element.from.to_string(), element.to.to_string())).collect();
+            let expected: Vec<_> = expected.into_iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
             assert_eq!(joined, expected, "{name}");
         }
     }

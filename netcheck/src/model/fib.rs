@@ -109,33 +109,15 @@ impl Fib {
         let mut by_table: BTreeMap<u32, Vec<Route>> = BTreeMap::new();
         for route in routes {
             // Until a rule is ever added, the kernel keeps the local table inside the main one (`fib_unmerge`).
-            let table = if plain && route.table == LOCAL {
-                MAIN
-            } else {
-                route.table
-            };
+            let table = if plain && route.table == LOCAL { MAIN } else { route.table };
             by_table.entry(table).or_default().push(route);
         }
-        let mut tables: BTreeMap<u32, Table> = by_table
-            .into_iter()
-            .map(|(id, routes)| (id, Table::new(routes)))
-            .collect();
-        let rules = if plain {
-            rules
-                .into_iter()
-                .filter(|rule| rule.action != RuleAction::Table(LOCAL))
-                .collect()
-        } else {
-            rules
-        };
+        let mut tables: BTreeMap<u32, Table> = by_table.into_iter().map(|(id, routes)| (id, Table::new(routes))).collect();
+        let rules = if plain { rules.into_iter().filter(|rule| rule.action != RuleAction::Table(LOCAL)).collect() } else { rules };
         if let (true, Some(main)) = (plain, tables.get(&MAIN)) {
             tables.insert(LOCAL, main.clone());
         }
-        Self {
-            tables,
-            rules,
-            custom: !plain,
-        }
+        Self { tables, rules, custom: !plain }
     }
 
     /// Whether only the kernel's own rules are there.
@@ -147,19 +129,15 @@ impl Fib {
     /// Routes that do not follow from one address alone, in words.
     pub fn described(&self) -> impl Iterator<Item = String> {
         let shared = |route: &&Route| {
-            let own = matches!(
-                route.kind,
-                RouteKind::Local | RouteKind::Anycast | RouteKind::Broadcast | RouteKind::Multicast
-            );
+            let own = matches!(route.kind, RouteKind::Local | RouteKind::Anycast | RouteKind::Broadcast | RouteKind::Multicast);
             !own || (route.destination.prefix_len() != 32 && route.destination.prefix_len() != 128)
         };
         self.tables.iter().flat_map(move |(id, table)| {
-            table.routes.iter().filter(shared).map(move |route| {
-                format!(
-                    "{id} {} {:?} {} {:?}",
-                    route.destination, route.kind, route.tos, route.next_hops
-                )
-            })
+            table
+                .routes
+                .iter()
+                .filter(shared)
+                .map(move |route| format!("{id} {} {:?} {} {:?}", route.destination, route.kind, route.tos, route.next_hops))
         })
     }
 
@@ -178,11 +156,7 @@ impl Fib {
 
     /// Routes of the local table.
     pub fn local_routes(&self) -> impl Iterator<Item = &Route> {
-        self.tables
-            .get(&LOCAL)
-            .into_iter()
-            .flat_map(|table| &table.routes)
-            .filter(|route| route.table == LOCAL)
+        self.tables.get(&LOCAL).into_iter().flat_map(|table| &table.routes).filter(|route| route.table == LOCAL)
     }
 
     /// `fib_rules_lookup`.
@@ -193,10 +167,7 @@ impl Fib {
                 continue;
             }
             if !rule.unknown.is_empty() || rule.users.is_some() {
-                return Found::Unknown(format!(
-                    "policy rule {} has conditions that are not modelled",
-                    rule.priority
-                ));
+                return Found::Unknown(format!("policy rule {} has conditions that are not modelled", rule.priority));
             }
             if rule_matches(rule, key, seen) == rule.invert {
                 continue;
@@ -216,18 +187,12 @@ impl Fib {
                     return Found::Unknown(format!("policy rule with action {action}"));
                 }
             };
-            let Some(found) = table
-                .and_then(|id| self.tables.get(&id))
-                .and_then(|table| table.lookup(key, seen))
-            else {
+            let Some(found) = table.and_then(|id| self.tables.get(&id)).and_then(|table| table.lookup(key, seen)) else {
                 continue;
             };
             if let Found::Route { route, .. } = &found {
                 let length = u32::from(route.destination.prefix_len());
-                if rule
-                    .suppress_prefix_length
-                    .is_some_and(|limit| length <= limit)
-                {
+                if rule.suppress_prefix_length.is_some_and(|limit| length <= limit) {
                     continue;
                 }
                 if rule.suppress_group.is_some() {
@@ -241,10 +206,7 @@ impl Fib {
 
     /// One table alone.
     pub fn lookup_table<'m>(&'m self, table: u32, key: &Key<'_>, seen: &mut Seen<'m>) -> Found<'m> {
-        self.tables
-            .get(&table)
-            .and_then(|table| table.lookup(key, seen))
-            .unwrap_or(Found::Nothing)
+        self.tables.get(&table).and_then(|table| table.lookup(key, seen)).unwrap_or(Found::Nothing)
     }
 }
 
@@ -263,9 +225,7 @@ fn is_default(rules: &[PolicyRule]) -> bool {
             && rule.unknown.is_empty();
         bare && matches!(
             (rule.priority, rule.action),
-            (0, RuleAction::Table(255))
-                | (32766, RuleAction::Table(254))
-                | (32767, RuleAction::Table(253))
+            (0, RuleAction::Table(255)) | (32766, RuleAction::Table(254)) | (32767, RuleAction::Table(253))
         )
     })
 }
@@ -274,25 +234,14 @@ fn rule_matches(rule: &PolicyRule, key: &Key<'_>, seen: &mut Seen<'_>) -> bool {
     if rule.iif.as_deref().is_some_and(|name| name != key.iif) {
         return false;
     }
-    if rule
-        .oif
-        .as_deref()
-        .is_some_and(|name| key.oif.is_none_or(|(_, oif)| oif != name))
-    {
+    if rule.oif.as_deref().is_some_and(|name| key.oif.is_none_or(|(_, oif)| oif != name)) {
         return false;
     }
     if (key.mark ^ rule.fwmark) & rule.fwmask != 0 || (rule.tos != 0 && rule.tos != key.tos) {
         return false;
     }
-    let ports = [
-        (&rule.source_ports, Field::SourcePort),
-        (&rule.destination_ports, Field::DestinationPort),
-    ];
-    if rule.ip_protocol != 0
-        && key
-            .transport
-            .is_none_or(|(protocol, ..)| protocol != rule.ip_protocol)
-    {
+    let ports = [(&rule.source_ports, Field::SourcePort), (&rule.destination_ports, Field::DestinationPort)];
+    if rule.ip_protocol != 0 && key.transport.is_none_or(|(protocol, ..)| protocol != rule.ip_protocol) {
         return false;
     }
     for (range, field) in ports {
@@ -302,20 +251,13 @@ fn rule_matches(rule: &PolicyRule, key: &Key<'_>, seen: &mut Seen<'_>) -> bool {
         let Some((_, source, destination)) = key.transport else {
             return false;
         };
-        let port = if field == Field::SourcePort {
-            source
-        } else {
-            destination
-        };
+        let port = if field == Field::SourcePort { source } else { destination };
         let range = Ranges::between(u128::from(*first), u128::from(*last));
         if !look(field, u128::from(port), range, seen) {
             return false;
         }
     }
-    let prefixes = [
-        (&rule.source, Field::Source, key.source),
-        (&rule.destination, Field::Destination, key.destination),
-    ];
+    let prefixes = [(&rule.source, Field::Source, key.source), (&rule.destination, Field::Destination, key.destination)];
     for (net, field, value) in prefixes {
         let Some(net) = net else { continue };
         let (first, last) = prefix(net);
@@ -329,11 +271,7 @@ fn rule_matches(rule: &PolicyRule, key: &Key<'_>, seen: &mut Seen<'_>) -> bool {
 /// Whether `value` is in `ranges`, remembering which other values would have answered the same.
 fn look(field: Field, value: u128, ranges: Ranges, seen: &mut Seen<'_>) -> bool {
     let inside = ranges.contains(value);
-    let same = if inside {
-        ranges
-    } else {
-        Ranges::between(0, u128::MAX).subtract(&ranges)
-    };
+    let same = if inside { ranges } else { Ranges::between(0, u128::MAX).subtract(&ranges) };
     seen.push((field, Cow::Owned(same)));
     inside
 }
@@ -342,23 +280,13 @@ fn look(field: Field, value: u128, ranges: Ranges, seen: &mut Seen<'_>) -> bool 
 type Stretches = (usize, Vec<(u128, u128)>);
 
 fn is_plain_local(route: &Route) -> bool {
-    route.kind == RouteKind::Local
-        && route.tos == 0
-        && route.source.is_none()
-        && route.next_hops.iter().any(|hop| !hop.dead)
+    route.kind == RouteKind::Local && route.tos == 0 && route.source.is_none() && route.next_hops.iter().any(|hop| !hop.dead)
 }
 
 impl Table {
-    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     fn new(mut routes: Vec<Route>) -> Self {
         // Longest prefix first, then TOS, then metric: the order of `fib_insert_alias` and of fib6 siblings.
-        routes.sort_by_key(|route| {
-            (
-                std::cmp::Reverse(route.destination.prefix_len()),
-                std::cmp::Reverse(route.tos),
-                route.metric,
-            )
-        });
+        routes.sort_by_key(|route| (std::cmp::Reverse(route.destination.prefix_len()), std::cmp::Reverse(route.tos), route.metric));
         let mut starts = vec![0];
         for route in &routes {
             let (first, last) = prefix(&route.destination);
@@ -372,24 +300,13 @@ impl Table {
             let (first, last) = prefix(&route.destination);
             let from = starts.partition_point(|start| *start < first);
             let to = starts.partition_point(|start| *start <= last);
-            covering
-                .iter_mut()
-                .take(to)
-                .skip(from)
-                .for_each(|candidates| candidates.push(index));
+            covering.iter_mut().take(to).skip(from).for_each(|candidates| candidates.push(index));
         }
-        let mut table = Self {
-            routes,
-            starts,
-            ..Self::default()
-        };
+        let mut table = Self { routes, starts, ..Self::default() };
         let mut known: BTreeMap<Vec<usize>, Stretches> = BTreeMap::new();
         for (index, candidates) in covering.into_iter().enumerate() {
             let first = table.starts.get(index).copied().unwrap_or(0);
-            let last = table
-                .starts
-                .get(index + 1)
-                .map_or(u128::MAX, |next| next - 1);
+            let last = table.starts.get(index + 1).map_or(u128::MAX, |next| next - 1);
             let next = known.len();
             let class = known.entry(candidates).or_insert((next, Vec::new()));
             class.1.push((first, last));
@@ -398,60 +315,31 @@ impl Table {
         table.local = Ranges::union_of(
             known
                 .iter()
-                .filter(|(candidates, _)| {
-                    candidates
-                        .first()
-                        .and_then(|index| table.routes.get(*index))
-                        .is_some_and(is_plain_local)
-                })
+                .filter(|(candidates, _)| candidates.first().and_then(|index| table.routes.get(*index)).is_some_and(is_plain_local))
                 .flat_map(|(_, (_, addresses))| addresses.iter().copied()),
         );
         table.classes = vec![Class::default(); known.len()];
         for (candidates, (index, addresses)) in known {
             if let Some(class) = table.classes.get_mut(index) {
-                *class = Class {
-                    candidates,
-                    addresses: Ranges::union_of(addresses),
-                };
+                *class = Class { candidates, addresses: Ranges::union_of(addresses) };
             }
         }
         table
     }
 
-    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     fn lookup<'m>(&'m self, key: &Key<'_>, seen: &mut Seen<'m>) -> Option<Found<'m>> {
-        let stretch = self
-            .starts
-            .partition_point(|start| *start <= key.destination)
-            .checked_sub(1)?;
+        let stretch = self.starts.partition_point(|start| *start <= key.destination).checked_sub(1)?;
         let class = self.classes.get(*self.class_of.get(stretch)?)?;
-        let first = class
-            .candidates
-            .first()
-            .and_then(|index| self.routes.get(*index));
-        let alike =
-            if first.is_some_and(is_plain_local) && key.strict.is_none() && key.oif.is_none() {
-                &self.local
-            } else {
-                &class.addresses
-            };
+        let first = class.candidates.first().and_then(|index| self.routes.get(*index));
+        let alike = if first.is_some_and(is_plain_local) && key.strict.is_none() && key.oif.is_none() { &self.local } else { &class.addresses };
         seen.push((Field::Destination, Cow::Borrowed(alike)));
-        for route in class
-            .candidates
-            .iter()
-            .filter_map(|index| self.routes.get(*index))
-        {
+        for route in class.candidates.iter().filter_map(|index| self.routes.get(*index)) {
             if route.tos != 0 && route.tos != key.tos {
                 continue;
             }
             if let Some(net) = &route.source {
                 let (first, last) = prefix(net);
-                if !look(
-                    Field::Source,
-                    key.source,
-                    Ranges::between(first, last),
-                    seen,
-                ) {
+                if !look(Field::Source, key.source, Ranges::between(first, last), seen) {
                     continue;
                 }
             }
@@ -463,11 +351,7 @@ impl Table {
                 RouteKind::Other(kind) => {
                     return Some(Found::Unknown(format!("a route of type {kind}")));
                 }
-                RouteKind::Anycast
-                | RouteKind::Broadcast
-                | RouteKind::Local
-                | RouteKind::Multicast
-                | RouteKind::Unicast => {}
+                RouteKind::Anycast | RouteKind::Broadcast | RouteKind::Local | RouteKind::Multicast | RouteKind::Unicast => {}
             }
             let usable: Vec<&NextHop> = route
                 .next_hops
@@ -480,15 +364,9 @@ impl Table {
                 continue;
             }
             if usable.iter().any(|hop| hop.encapsulated) {
-                return Some(Found::Unknown(format!(
-                    "the route to {} is encapsulated",
-                    route.destination
-                )));
+                return Some(Found::Unknown(format!("the route to {} is encapsulated", route.destination)));
             }
-            return Some(Found::Route {
-                route,
-                next_hops: usable,
-            });
+            return Some(Found::Route { route, next_hops: usable });
         }
         None
     }

@@ -82,10 +82,7 @@ impl Ruleset {
     /// Hooks the chains of these tables.
     #[must_use]
     pub fn new(tables: &[Table]) -> Self {
-        let mut rules = Self {
-            tables: tables.iter().map(NfTable::new).collect(),
-            ..Self::default()
-        };
+        let mut rules = Self { tables: tables.iter().map(NfTable::new).collect(), ..Self::default() };
         // Of chains with equal priority the newest is first: `nf_hook_entries_grow` inserts before its equals.
         let mut order: Vec<(usize, &Table)> = tables.iter().enumerate().collect();
         order.sort_by_key(|(_, table)| std::cmp::Reverse(table.handle));
@@ -96,10 +93,7 @@ impl Ruleset {
             chains.sort_by_key(|(_, chain)| std::cmp::Reverse(chain.handle));
             for (chain_index, chain) in chains {
                 let Some(base) = &chain.base else { continue };
-                let at = ChainAt {
-                    table: index,
-                    chain: chain_index,
-                };
+                let at = ChainAt { table: index, chain: chain_index };
                 if matches!(base.hook, Hook::Ingress | Hook::Egress) {
                     let hooked = rules.ingress.entry(base.hook).or_default();
                     hooked.extend(base.devices.iter().map(|device| (device.clone(), at)));
@@ -118,20 +112,11 @@ impl Ruleset {
                 (Hook::Postrouting, NAT_SOURCE, Hooked::Nat),
                 (Hook::Input, NAT_SOURCE, Hooked::Nat),
             ] {
-                filters
-                    .entry((layer, hook))
-                    .or_default()
-                    .push((priority, hooked));
+                filters.entry((layer, hook)).or_default().push((priority, hooked));
             }
         }
-        rules.hooks = filters
-            .into_iter()
-            .map(|(key, entries)| (key, sorted(entries)))
-            .collect();
-        rules.nat = nats
-            .into_iter()
-            .map(|(key, entries)| (key, sorted(entries)))
-            .collect();
+        rules.hooks = filters.into_iter().map(|(key, entries)| (key, sorted(entries))).collect();
+        rules.nat = nats.into_iter().map(|(key, entries)| (key, sorted(entries))).collect();
         rules
     }
 
@@ -154,29 +139,15 @@ impl Ruleset {
     }
 
     /// Chains at the ingress or egress of a device.
-    pub fn at_device<'a>(
-        &'a self,
-        hook: Hook,
-        device: &'a str,
-    ) -> impl Iterator<Item = ChainAt> + 'a {
-        let fits = move |name: &str| {
-            name.strip_suffix('*')
-                .map_or(name == device, |prefix| device.starts_with(prefix))
-        };
-        self.ingress
-            .get(&hook)
-            .into_iter()
-            .flatten()
-            .filter(move |(name, _)| fits(name))
-            .map(|(_, at)| *at)
+    pub fn at_device<'a>(&'a self, hook: Hook, device: &'a str) -> impl Iterator<Item = ChainAt> + 'a {
+        let fits = move |name: &str| name.strip_suffix('*').map_or(name == device, |prefix| device.starts_with(prefix));
+        self.ingress.get(&hook).into_iter().flatten().filter(move |(name, _)| fits(name)).map(|(_, at)| *at)
     }
 
     /// Whether ARP has rules.
     #[must_use]
     pub fn filters_arp(&self) -> bool {
-        self.tables.iter().any(|table| {
-            table.family == Family::Arp && table.chains.iter().any(|chain| !chain.rules.is_empty())
-        })
+        self.tables.iter().any(|table| table.family == Family::Arp && table.chains.iter().any(|chain| !chain.rules.is_empty()))
     }
 
     /// A chain.
@@ -205,24 +176,12 @@ fn layers(family: Family) -> &'static [Layer] {
 
 type ByHook<T> = BTreeMap<(Layer, Hook), Vec<(i32, T)>>;
 
-fn hook(
-    layer: Layer,
-    base: &BaseChain,
-    at: ChainAt,
-    filters: &mut ByHook<Hooked>,
-    nats: &mut ByHook<ChainAt>,
-) {
+fn hook(layer: Layer, base: &BaseChain, at: ChainAt, filters: &mut ByHook<Hooked>, nats: &mut ByHook<ChainAt>) {
     match base.kind {
         // Nat chains share one hook, at the place of nat; their priority orders them among themselves.
-        ChainKind::Nat => nats
-            .entry((layer, base.hook))
-            .or_default()
-            .push((base.priority, at)),
+        ChainKind::Nat => nats.entry((layer, base.hook)).or_default().push((base.priority, at)),
         ChainKind::Filter | ChainKind::Route | ChainKind::Other(_) => {
-            filters
-                .entry((layer, base.hook))
-                .or_default()
-                .push((base.priority, Hooked::Chain(at)));
+            filters.entry((layer, base.hook)).or_default().push((base.priority, Hooked::Chain(at)));
         }
     }
 }
@@ -239,17 +198,8 @@ impl NfTable {
             name: table.name.clone(),
             chains: table.chains.clone(),
             shortcuts: table.chains.iter().map(Shortcuts::new).collect(),
-            by_name: table
-                .chains
-                .iter()
-                .enumerate()
-                .map(|(index, chain)| (chain.name.clone(), index))
-                .collect(),
-            sets: table
-                .sets
-                .iter()
-                .map(|set| (set.name.clone(), SearchSet::new(set)))
-                .collect(),
+            by_name: table.chains.iter().enumerate().map(|(index, chain)| (chain.name.clone(), index)).collect(),
+            sets: table.sets.iter().map(|set| (set.name.clone(), SearchSet::new(set))).collect(),
         }
     }
 
@@ -275,33 +225,15 @@ impl NfTable {
 impl SearchSet {
     fn new(read: &Set) -> Self {
         let mut set = read.clone();
-        let catch_all = set
-            .elements
-            .iter()
-            .find(|element| element.catch_all)
-            .cloned();
+        let catch_all = set.elements.iter().find(|element| element.catch_all).cloned();
         set.elements.retain(|element| !element.catch_all);
-        set.elements
-            .sort_by(|left, right| left.from.cmp(&right.from));
+        set.elements.sort_by(|left, right| left.from.cmp(&right.from));
         let one_number = set.fields.len() <= 1 && set.key_len <= 16;
         let keys = one_number.then(|| {
-            let number = |bytes: &[u8]| {
-                bytes
-                    .iter()
-                    .fold(0_u128, |sum, byte| sum << 8 | u128::from(*byte))
-            };
-            Ranges::union_of(set.elements.iter().map(|element| {
-                (
-                    number(element.from.as_slice()),
-                    number(element.to.as_slice()),
-                )
-            }))
+            let number = |bytes: &[u8]| bytes.iter().fold(0_u128, |sum, byte| sum << 8 | u128::from(*byte));
+            Ranges::union_of(set.elements.iter().map(|element| (number(element.from.as_slice()), number(element.to.as_slice()))))
         });
-        Self {
-            set,
-            catch_all,
-            keys,
-        }
+        Self { set, catch_all, keys }
     }
 
     /// Whether what is in it depends on earlier packets or on time.

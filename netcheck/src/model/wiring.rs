@@ -34,10 +34,7 @@ impl Model {
     #[must_use]
     pub fn peer_place(&self, peer: Option<Peer>) -> Option<Place> {
         let peer = peer?;
-        Some(Place {
-            namespace: self.place_of(peer.namespace?)?,
-            link: peer.index,
-        })
+        Some(Place { namespace: self.place_of(peer.namespace?)?, link: peer.index })
     }
 
     /// Links that lie on this one: macvlans and vlans, in whatever namespace.
@@ -46,33 +43,20 @@ impl Model {
         self.uppers.get(&place).cloned().unwrap_or_default()
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "whatever else there is goes the same way"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
     pub(super) fn wire(&mut self) {
         let mut uppers = Uppers::new();
         for (namespace, content) in self.namespaces() {
             for link in content.links.values() {
                 let lower = match &link.kind {
-                    LinkKind::Macvlan { lower, .. }
-                    | LinkKind::Ipvlan { lower, .. }
-                    | LinkKind::Vlan { lower, .. } => *lower,
+                    LinkKind::Macvlan { lower, .. } | LinkKind::Ipvlan { lower, .. } | LinkKind::Vlan { lower, .. } => *lower,
                     _ => None,
                 };
                 // A lower link without a namespace is in the same one.
-                let lower = lower.map(|lower| Place {
-                    namespace: lower
-                        .namespace
-                        .and_then(|id| self.place_of(id))
-                        .unwrap_or(namespace),
-                    link: lower.index,
-                });
+                let lower =
+                    lower.map(|lower| Place { namespace: lower.namespace.and_then(|id| self.place_of(id)).unwrap_or(namespace), link: lower.index });
                 if let Some(lower) = lower {
-                    uppers.entry(lower).or_default().push(Place {
-                        namespace,
-                        link: link.index,
-                    });
+                    uppers.entry(lower).or_default().push(Place { namespace, link: link.index });
                 }
             }
         }
@@ -81,34 +65,19 @@ impl Model {
 
     /// The lower link of a macvlan, ipvlan or vlan.
     #[must_use]
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "whatever else there is goes the same way"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
     pub fn lower_of(&self, place: Place) -> Option<Place> {
         let lower = match &self.link(place)?.kind {
-            LinkKind::Macvlan { lower, .. }
-            | LinkKind::Ipvlan { lower, .. }
-            | LinkKind::Vlan { lower, .. } => (*lower)?,
+            LinkKind::Macvlan { lower, .. } | LinkKind::Ipvlan { lower, .. } | LinkKind::Vlan { lower, .. } => (*lower)?,
             _ => return None,
         };
-        Some(Place {
-            namespace: lower
-                .namespace
-                .and_then(|id| self.place_of(id))
-                .unwrap_or(place.namespace),
-            link: lower.index,
-        })
+        Some(Place { namespace: lower.namespace.and_then(|id| self.place_of(id)).unwrap_or(place.namespace), link: lower.index })
     }
 
     /// What a broadcast that leaves `from` reaches.
     #[must_use]
     pub fn reach(&self, from: Place, vlan: Option<u16>) -> Reach {
-        let mut spread = Spread {
-            model: self,
-            reach: Reach::default(),
-            depth: 0,
-        };
+        let mut spread = Spread { model: self, reach: Reach::default(), depth: 0 };
         spread.transmit(from, vlan);
         spread.reach.receivers.sort_unstable();
         spread.reach.receivers.dedup();
@@ -118,11 +87,7 @@ impl Model {
     /// Links that hand a broadcast to their IP stack when it arrives on this link.
     #[must_use]
     pub fn arrivals(&self, at: Place) -> Vec<Place> {
-        let mut spread = Spread {
-            model: self,
-            reach: Reach::default(),
-            depth: 0,
-        };
+        let mut spread = Spread { model: self, reach: Reach::default(), depth: 0 };
         spread.receive(at, None);
         spread.reach.receivers.sort_unstable();
         spread.reach.receivers.dedup();
@@ -133,11 +98,7 @@ impl Model {
     #[must_use]
     pub fn is_bridge_mac(&self, namespace: &Namespace, bridge: u32, mac: Mac) -> bool {
         let of = |index: u32| namespace.links.get(&index).and_then(|link| link.mac);
-        of(bridge) == Some(mac)
-            || namespace
-                .ports_of(bridge)
-                .iter()
-                .any(|port| of(*port) == Some(mac))
+        of(bridge) == Some(mac) || namespace.ports_of(bridge).iter().any(|port| of(*port) == Some(mac))
     }
 }
 
@@ -182,11 +143,7 @@ impl Spread<'_> {
             },
             LinkKind::Physical => self.reach.exits.push(place),
             LinkKind::Dummy | LinkKind::Loopback => {}
-            LinkKind::Ipvlan { .. }
-            | LinkKind::Tun
-            | LinkKind::Vrf { .. }
-            | LinkKind::Vxlan { .. }
-            | LinkKind::Other(_) => {
+            LinkKind::Ipvlan { .. } | LinkKind::Tun | LinkKind::Vrf { .. } | LinkKind::Vxlan { .. } | LinkKind::Other(_) => {
                 self.reach.unknown.push(place);
             }
         }
@@ -203,14 +160,7 @@ impl Spread<'_> {
             return self.receive(tagged, None);
         }
         if let (Some(bridge), Some(_)) = (link.master, &link.port) {
-            return self.bridge(
-                Place {
-                    link: bridge,
-                    ..place
-                },
-                Some(place),
-                vlan,
-            );
+            return self.bridge(Place { link: bridge, ..place }, Some(place), vlan);
         }
         self.macvlans(place, None);
         if vlan.is_none() {
@@ -219,19 +169,15 @@ impl Spread<'_> {
     }
 
     fn vlan_device(&self, lower: Place, id: u16) -> Option<Place> {
-        self.model.uppers_of(lower).into_iter().find(|upper| {
-            self.model.link(*upper).is_some_and(|link| {
-                matches!(link.kind, LinkKind::Vlan { id: own, .. } if own == id) && link.up
-            })
-        })
+        self.model
+            .uppers_of(lower)
+            .into_iter()
+            .find(|upper| self.model.link(*upper).is_some_and(|link| matches!(link.kind, LinkKind::Vlan { id: own, .. } if own == id) && link.up))
     }
 
     fn macvlans(&mut self, lower: Place, except: Option<Place>) {
         for upper in self.model.uppers_of(lower) {
-            let is_macvlan = self
-                .model
-                .link(upper)
-                .is_some_and(|link| matches!(link.kind, LinkKind::Macvlan { .. }));
+            let is_macvlan = self.model.link(upper).is_some_and(|link| matches!(link.kind, LinkKind::Macvlan { .. }));
             if is_macvlan && Some(upper) != except {
                 self.receive(upper, None);
             }
@@ -247,29 +193,19 @@ impl Spread<'_> {
             return;
         };
         let entry = from.map_or(bridge.link, |port| port.link);
-        let from_port = namespace
-            .links
-            .get(&entry)
-            .and_then(|link| link.port.as_ref());
+        let from_port = namespace.links.get(&entry).and_then(|link| link.port.as_ref());
         if from_port.is_some_and(|port| !port.forwarding) {
             return;
         }
         let Ok(vlan) = vlan_in(namespace, switches.vlan_filtering, entry, vlan) else {
             return;
         };
-        if let (Some(_), Ok(inner)) = (
-            from,
-            vlan_out(namespace, switches.vlan_filtering, bridge.link, vlan),
-        ) {
+        if let (Some(_), Ok(inner)) = (from, vlan_out(namespace, switches.vlan_filtering, bridge.link, vlan)) {
             self.receive(bridge, inner);
         }
         for port in namespace.ports_of(bridge.link) {
             let same = from.is_some_and(|from| from.link == *port);
-            let Some(to) = namespace
-                .links
-                .get(port)
-                .and_then(|link| link.port.as_ref())
-            else {
+            let Some(to) = namespace.links.get(port).and_then(|link| link.port.as_ref()) else {
                 continue;
             };
             let isolated = to.isolated && from_port.is_some_and(|port| port.isolated);
@@ -277,13 +213,7 @@ impl Spread<'_> {
                 continue;
             }
             if let Ok(tag) = vlan_out(namespace, switches.vlan_filtering, *port, vlan) {
-                self.transmit(
-                    Place {
-                        link: *port,
-                        ..bridge
-                    },
-                    tag,
-                );
+                self.transmit(Place { link: *port, ..bridge }, tag);
             }
         }
     }
@@ -293,21 +223,13 @@ impl Spread<'_> {
 ///
 /// # Errors
 /// When the port does not take it.
-pub(crate) fn vlan_in(
-    namespace: &Namespace,
-    filtering: bool,
-    port: u32,
-    tag: Option<u16>,
-) -> Result<Option<u16>, ()> {
+pub(crate) fn vlan_in(namespace: &Namespace, filtering: bool, port: u32, tag: Option<u16>) -> Result<Option<u16>, ()> {
     if !filtering {
         return Ok(tag);
     }
     match tag {
         None | Some(0) => namespace.pvid(port).map(Some).ok_or(()),
-        Some(id) => namespace
-            .vlan_untagged(port, id)
-            .map(|_| Some(id))
-            .ok_or(()),
+        Some(id) => namespace.vlan_untagged(port, id).map(|_| Some(id)).ok_or(()),
     }
 }
 
@@ -315,19 +237,11 @@ pub(crate) fn vlan_in(
 ///
 /// # Errors
 /// When the port is not in the vlan.
-pub(crate) fn vlan_out(
-    namespace: &Namespace,
-    filtering: bool,
-    port: u32,
-    vlan: Option<u16>,
-) -> Result<Option<u16>, ()> {
+pub(crate) fn vlan_out(namespace: &Namespace, filtering: bool, port: u32, vlan: Option<u16>) -> Result<Option<u16>, ()> {
     let (true, Some(id)) = (filtering, vlan) else {
         return Ok(vlan);
     };
-    namespace
-        .vlan_untagged(port, id)
-        .map(|untagged| if untagged { None } else { Some(id) })
-        .ok_or(())
+    namespace.vlan_untagged(port, id).map(|untagged| if untagged { None } else { Some(id) }).ok_or(())
 }
 
 /// Whether a link is a port of a bridge.

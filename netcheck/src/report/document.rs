@@ -212,9 +212,8 @@ impl Document {
 
 impl FlowView {
     fn new(from: &str, to: &str, pair: &Pair) -> Self {
-        let ports = |of: &dyn Fn(Protocol) -> Ranges| {
-            Protocol::ALL.into_iter().filter_map(|protocol| PortsView::new(protocol, &of(protocol))).collect()
-        };
+        let ports =
+            |of: &dyn Fn(Protocol) -> Ranges| Protocol::ALL.into_iter().filter_map(|protocol| PortsView::new(protocol, &of(protocol))).collect();
         Self {
             from: from.to_owned(),
             to: to.to_owned(),

@@ -30,12 +30,23 @@ section.pair{display:none;background:var(--card);border:1px solid var(--line);bo
 pub fn page(document: &Document) -> String {
     let mut out = String::with_capacity(64 * 1024);
     let title = format!("netcheck: {}", document.host);
-    write(&mut out, &format!("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>{}</title>", escape(&title)));
+    write(
+        &mut out,
+        &format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>{}</title>",
+            escape(&title)
+        ),
+    );
     write(&mut out, &format!("<style>{STYLE}{}</style></head><body>", svg::STYLE));
     write(&mut out, &format!("<h1>Network isolation of {}</h1>", escape(&document.host)));
     write(
         &mut out,
-        &format!("<p class=\"sub\">read {} · attacker: {} · policy: {}</p>", escape(&document.taken), escape(&document.attacker), escape(&document.policy)),
+        &format!(
+            "<p class=\"sub\">read {} · attacker: {} · policy: {}</p>",
+            escape(&document.taken),
+            escape(&document.attacker),
+            escape(&document.policy)
+        ),
     );
     totals(&mut out, document);
     write(&mut out, "<h2>Who reaches whom</h2>");
@@ -80,8 +91,7 @@ fn matrix(out: &mut String, document: &Document) {
     if names.len() < document.endpoints.len() {
         write(out, &format!("<p class=\"key\">{} of {} endpoints: those in a violation.</p>", names.len(), document.endpoints.len()));
     }
-    let flows: BTreeMap<(&str, &str), &FlowView> =
-        document.flows.iter().map(|flow| ((flow.from.as_str(), flow.to.as_str()), flow)).collect();
+    let flows: BTreeMap<(&str, &str), &FlowView> = document.flows.iter().map(|flow| ((flow.from.as_str(), flow.to.as_str()), flow)).collect();
     let mut violations: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for (index, violation) in document.violations.iter().enumerate() {
         violations.entry((violation.from.as_str(), violation.to.as_str())).or_insert(index);
@@ -104,13 +114,17 @@ fn matrix(out: &mut String, document: &Document) {
         }
         write(out, "</tr>");
     }
-    write(out, "</tbody></table></div><p class=\"key\">rows send, columns receive · ● all tcp and udp · ◐ some · empty: nothing · ? unknown · ! against the policy · select a cell to see what is behind it</p>");
+    write(
+        out,
+        "</tbody></table></div><p class=\"key\">rows send, columns receive · ● all tcp and udp · ◐ some · empty: nothing · ? unknown · ! against the policy · select a cell to see what is behind it</p>",
+    );
     out.push_str(&details);
 }
 
 fn cell(flow: Option<&FlowView>, violation: Option<usize>, id: &str) -> String {
     let Some(flow) = flow else { return "<td><span>·</span></td>".to_owned() };
-    let all = |protocol: &str| flow.open.iter().any(|ports| ports.protocol == protocol && matches!(ports.ports.as_slice(), [one] if one == "1-65535"));
+    let all =
+        |protocol: &str| flow.open.iter().any(|ports| ports.protocol == protocol && matches!(ports.ports.as_slice(), [one] if one == "1-65535"));
     let (class, sign) = match violation {
         Some(_) => ("bad", "!"),
         None if all("tcp") && all("udp") => ("all", "●"),
@@ -143,7 +157,11 @@ fn article(out: &mut String, index: usize, violation: &Violation) {
     let class = if violation.state == State::Unknown { "unknown" } else { "" };
     write(
         out,
-        &format!("<article class=\"{class}\" id=\"v{index}\"><h3><span class=\"sev\">{}</span>{}</h3><dl>", violation.severity.name(), escape(&text::title(violation))),
+        &format!(
+            "<article class=\"{class}\" id=\"v{index}\"><h3><span class=\"sev\">{}</span>{}</h3><dl>",
+            violation.severity.name(),
+            escape(&text::title(violation))
+        ),
     );
     let mut entry = |term: &str, value: &str, code: bool| {
         if value.is_empty() {
@@ -218,7 +236,12 @@ mod tests {
             attacker: "process".to_owned(),
             policy: name.clone(),
             endpoints: vec![name.clone()],
-            parties: vec![PartyView { name: name.clone(), kind: "container".to_owned(), networks: vec![name.clone()], addresses: vec![name.clone()] }],
+            parties: vec![PartyView {
+                name: name.clone(),
+                kind: "container".to_owned(),
+                networks: vec![name.clone()],
+                addresses: vec![name.clone()],
+            }],
             flows: vec![FlowView { from: name.clone(), to: name.clone(), open: Vec::new(), unknown: Vec::new() }],
             violations: vec![violation],
             excepted: Vec::new(),
@@ -230,11 +253,7 @@ mod tests {
     #[test]
     fn hostile_names_stay_text_in_every_format() {
         let document = hostile();
-        for (format, text) in [
-            ("html", page(&document)),
-            ("svg", svg::picture(&document)),
-            ("junit", crate::report::junit::suite(&document)),
-        ] {
+        for (format, text) in [("html", page(&document)), ("svg", svg::picture(&document)), ("junit", crate::report::junit::suite(&document))] {
             assert!(!text.contains("<script"), "{format}");
             assert!(!text.contains("\"onload"), "{format}");
         }

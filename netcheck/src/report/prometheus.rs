@@ -20,10 +20,8 @@ pub fn metrics(document: &Document) -> String {
     for violation in document.violations.iter().filter(|violation| violation.state != State::Unknown) {
         *by_kind.entry((violation.severity.name(), violation.kind.as_str())).or_default() += 1;
     }
-    let samples: Vec<(String, String)> = by_kind
-        .iter()
-        .map(|((severity, kind), count)| (labels(&[("severity", severity), ("kind", kind)]), count.to_string()))
-        .collect();
+    let samples: Vec<(String, String)> =
+        by_kind.iter().map(|((severity, kind), count)| (labels(&[("severity", severity), ("kind", kind)]), count.to_string())).collect();
     let total = document.violations.iter().filter(|violation| violation.state != State::Unknown).count();
     let unknown = document.violations.len() - total;
     let open = document.flows.iter().filter(|flow| !flow.open.is_empty()).count();

@@ -43,10 +43,12 @@ fn result(document: &Document, violation: &Violation) -> Value {
     let steps: Vec<Value> = violation
         .trace
         .iter()
-        .map(|step| json!({ "location": {
+        .map(|step| {
+            json!({ "location": {
             "message": { "text": text::plain(&format!("{}: {} {}", step.at, step.kind, step.text)) },
             "logicalLocations": [place(&step.at)],
-        } }))
+        } })
+        })
         .collect();
     let flows = if steps.is_empty() { json!([]) } else { json!([{ "threadFlows": [{ "locations": steps }] }]) };
     json!({

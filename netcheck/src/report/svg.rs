@@ -113,11 +113,7 @@ impl Picture {
         for (index, member) in area.members.iter().enumerate() {
             let column = count(index % ACROSS);
             let row = count(index / ACROSS);
-            let place = Place {
-                x: x + PADDING + column * (BOX_WIDTH + GAP),
-                y: y + TITLE + row * (BOX_HEIGHT + GAP),
-                width: BOX_WIDTH,
-            };
+            let place = Place { x: x + PADDING + column * (BOX_WIDTH + GAP), y: y + TITLE + row * (BOX_HEIGHT + GAP), width: BOX_WIDTH };
             self.party(member, "box", place);
         }
         (width, height)

@@ -131,10 +131,8 @@ fn matrix(out: &mut String, document: &Document) {
         return;
     }
     let names: Vec<String> = shown.iter().map(|name| short(&plain(name))).collect();
-    let flows: BTreeMap<(&str, &str), &FlowView> =
-        document.flows.iter().map(|flow| ((flow.from.as_str(), flow.to.as_str()), flow)).collect();
-    let bad: BTreeSet<(&str, &str)> =
-        document.violations.iter().map(|violation| (violation.from.as_str(), violation.to.as_str())).collect();
+    let flows: BTreeMap<(&str, &str), &FlowView> = document.flows.iter().map(|flow| ((flow.from.as_str(), flow.to.as_str()), flow)).collect();
+    let bad: BTreeSet<(&str, &str)> = document.violations.iter().map(|violation| (violation.from.as_str(), violation.to.as_str())).collect();
     let left = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(9);
     let head: Vec<String> = names.iter().map(|name| format!("{name:>4}")).collect();
     line(out, &format!("{:<left$} {}", "from \\ to", head.join(" ")));
@@ -167,9 +165,8 @@ pub(crate) fn shown(document: &Document) -> Vec<&str> {
 
 fn cell(flow: Option<&FlowView>, same: bool) -> &'static str {
     let Some(flow) = flow else { return if same { "-" } else { " " } };
-    let everything = |protocol: &str| {
-        flow.open.iter().any(|ports| ports.protocol == protocol && matches!(ports.ports.as_slice(), [all] if all == "1-65535"))
-    };
+    let everything =
+        |protocol: &str| flow.open.iter().any(|ports| ports.protocol == protocol && matches!(ports.ports.as_slice(), [all] if all == "1-65535"));
     if everything("tcp") && everything("udp") {
         "+"
     } else if !flow.unknown.is_empty() {
@@ -242,4 +239,3 @@ fn one(out: &mut String, violation: &Violation) {
         line(out, &format!("  fix     {}", plain(&violation.fix)));
     }
 }
-

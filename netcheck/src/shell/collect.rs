@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use miette::miette;
-use netcheck::snapshot::{
-    Container, Engine, Gap, GapKind, LinkKind, Namespace, NamespaceId, Snapshot, VERSION,
-};
+use netcheck::snapshot::{Container, Engine, Gap, GapKind, LinkKind, Namespace, NamespaceId, Snapshot, VERSION};
 
 use super::discover::{Discovery, Subject, discover};
 use super::engine::{self, Address};
@@ -24,8 +22,7 @@ pub(crate) fn collect(address: &Address) -> miette::Result<Snapshot> {
         Address::None => None,
         Address::Unix(path) => Some(engine::ask(path).map_err(|error| miette!("{error}"))?),
     };
-    let discovery = discover(engine.as_mut())
-        .map_err(|error| miette!("cannot look for namespaces: {error}"))?;
+    let discovery = discover(engine.as_mut()).map_err(|error| miette!("cannot look for namespaces: {error}"))?;
     let host = discovery.host;
     let (owners, bpf) = procfs::owners(&discovery.host_pids);
     gaps.extend(bpf);
@@ -64,20 +61,10 @@ fn read_all(subjects: Vec<Subject>, host: NamespaceId, gaps: &mut Vec<Gap>) -> V
         handles.push(handle);
         named.push((names, paths, pids));
     }
-    let around = Surroundings {
-        handles: &handles,
-        unmodelled: Unmodelled::on_this_kernel(),
-        xfrm: has_netlink_family(XFRM),
-        host,
-    };
+    let around = Surroundings { handles: &handles, unmodelled: Unmodelled::on_this_kernel(), xfrm: has_netlink_family(XFRM), host };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let list: Vec<&Handle> = handles.iter().collect();
-    let readings = in_each(
-        &list,
-        threads,
-        |handle| read::namespace(handle, &around),
-        |handle, error| Reading::failed(handle.id, &error),
-    );
+    let readings = in_each(&list, threads, |handle| read::namespace(handle, &around), |handle, error| Reading::failed(handle.id, &error));
     let mut namespaces = Vec::with_capacity(readings.len());
     for (reading, (names, paths, pids)) in readings.into_iter().zip(named) {
         let Reading { mut namespace, gaps: missing } = reading;
@@ -111,8 +98,7 @@ fn confirm(engine: &mut Engine, path: &Path, namespaces: &[Namespace]) -> Vec<Ga
         }
         Err(error) => gaps.push(gap(GapKind::Engine, error.to_string())),
     }
-    let by_id: BTreeMap<NamespaceId, &Namespace> =
-        namespaces.iter().map(|namespace| (namespace.id, namespace)).collect();
+    let by_id: BTreeMap<NamespaceId, &Namespace> = namespaces.iter().map(|namespace| (namespace.id, namespace)).collect();
     for container in &mut engine.containers {
         let Some(namespace) = container.namespace.and_then(|id| by_id.get(&id)) else { continue };
         if !is_of(container, namespace) {
@@ -132,18 +118,12 @@ fn is_of(container: &Container, namespace: &Namespace) -> bool {
 }
 
 /// This host's namespace, those of containers, and those that links lead to from them.
-fn reached(
-    host: NamespaceId,
-    namespaces: &[Namespace],
-    engine: Option<&Engine>,
-) -> BTreeSet<NamespaceId> {
+fn reached(host: NamespaceId, namespaces: &[Namespace], engine: Option<&Engine>) -> BTreeSet<NamespaceId> {
     let mut neighbours: BTreeMap<NamespaceId, BTreeSet<NamespaceId>> = BTreeMap::new();
     for namespace in namespaces {
         for link in &namespace.links {
             let lower = match &link.kind {
-                LinkKind::Macvlan { lower, .. }
-                | LinkKind::Ipvlan { lower, .. }
-                | LinkKind::Vlan { lower, .. } => *lower,
+                LinkKind::Macvlan { lower, .. } | LinkKind::Ipvlan { lower, .. } | LinkKind::Vlan { lower, .. } => *lower,
                 LinkKind::Bridge(_)
                 | LinkKind::Dummy
                 | LinkKind::Loopback
@@ -161,8 +141,7 @@ fn reached(
         }
     }
     let containers = engine.map_or(&[][..], |engine| engine.containers.as_slice());
-    let mut waiting: Vec<NamespaceId> =
-        containers.iter().filter_map(|container| container.namespace).chain([host]).collect();
+    let mut waiting: Vec<NamespaceId> = containers.iter().filter_map(|container| container.namespace).chain([host]).collect();
     let mut reached = BTreeSet::new();
     while let Some(id) = waiting.pop() {
         if reached.insert(id) {

@@ -43,8 +43,7 @@ pub(crate) struct Discovery {
 
 /// Looks for namespaces, and gives each container of the engine its own.
 pub(crate) fn discover(engine: Option<&mut Engine>) -> io::Result<Discovery> {
-    let own = Handle::open("/proc/self/ns/net")?
-        .ok_or_else(|| io::Error::other("/proc/self/ns/net is not a namespace: is /proc mounted?"))?;
+    let own = Handle::open("/proc/self/ns/net")?.ok_or_else(|| io::Error::other("/proc/self/ns/net is not a namespace: is /proc mounted?"))?;
     let host = own.id;
     let mut search = Search { subjects: BTreeMap::new(), gaps: Vec::new() };
     search.add(own);
@@ -69,19 +68,13 @@ struct Search {
 
 impl Search {
     fn add(&mut self, handle: Handle) -> &mut Subject {
-        self.subjects.entry(handle.id).or_insert_with(|| Subject {
-            handle,
-            names: Vec::new(),
-            paths: Vec::new(),
-            pids: Vec::new(),
-        })
+        self.subjects.entry(handle.id).or_insert_with(|| Subject { handle, names: Vec::new(), paths: Vec::new(), pids: Vec::new() })
     }
 
     /// Namespaces that are mounted on files of a directory. A file that is not one is somebody's leftover.
     fn mounted(&mut self, directory: &str) {
         let Ok(entries) = fs::read_dir(directory) else { return };
-        let mut names: Vec<String> =
-            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort();
         for name in names {
             let path = format!("{directory}/{name}");

@@ -10,9 +10,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use netcheck::snapshot::{
-    Attachment, Capabilities, Container, Engine, Mac, Network, PublishedPort, Subnet,
-};
+use netcheck::snapshot::{Attachment, Capabilities, Container, Engine, Mac, Network, PublishedPort, Subnet};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -138,10 +136,7 @@ pub(crate) fn running(path: &Path) -> Result<Vec<String>, EngineError> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(EngineError::Runtime)
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EngineError::Runtime)
 }
 
 async fn engine(path: &Path) -> Result<Engine, EngineError> {
@@ -167,10 +162,7 @@ async fn inspect_all(path: &Path, api: &str, list: Vec<Listed>) -> Result<Vec<Co
     }
     let mut containers = Vec::with_capacity(list.len());
     while let Some(result) = tasks.join_next().await {
-        let part = result.map_err(|error| EngineError::Body {
-            path: "/containers".to_owned(),
-            reason: error.to_string(),
-        })?;
+        let part = result.map_err(|error| EngineError::Body { path: "/containers".to_owned(), reason: error.to_string() })?;
         containers.extend(part?);
     }
     Ok(containers)
@@ -192,36 +184,23 @@ async fn inspect(path: &Path, api: &str, ids: Vec<String>) -> Result<Vec<Contain
 
 async fn connect(path: &Path) -> Result<SendRequest<Empty<Bytes>>, EngineError> {
     let named = || path.display().to_string();
-    let stream = UnixStream::connect(path)
-        .await
-        .map_err(|source| EngineError::Connect { path: named(), source })?;
-    let (sender, connection) = handshake(TokioIo::new(stream))
-        .await
-        .map_err(|source| EngineError::Http { path: named(), source })?;
+    let stream = UnixStream::connect(path).await.map_err(|source| EngineError::Connect { path: named(), source })?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|source| EngineError::Http { path: named(), source })?;
     // Its errors come out of the requests that are under way.
     tokio::spawn(connection);
     Ok(sender)
 }
 
-async fn get<T: DeserializeOwned>(
-    connection: &mut SendRequest<Empty<Bytes>>,
-    path: &str,
-) -> Result<T, EngineError> {
+async fn get<T: DeserializeOwned>(connection: &mut SendRequest<Empty<Bytes>>, path: &str) -> Result<T, EngineError> {
     let named = || path.to_owned();
     let request = Request::get(path).header("host", "engine").body(Empty::new());
-    let request = request
-        .map_err(|error| EngineError::Body { path: named(), reason: error.to_string() })?;
+    let request = request.map_err(|error| EngineError::Body { path: named(), reason: error.to_string() })?;
     let ready = connection.ready().await;
     ready.map_err(|source| EngineError::Http { path: named(), source })?;
-    let response = connection
-        .send_request(request)
-        .await
-        .map_err(|source| EngineError::Http { path: named(), source })?;
+    let response = connection.send_request(request).await.map_err(|source| EngineError::Http { path: named(), source })?;
     let status = response.status();
     let body = Limited::new(response.into_body(), LARGEST).collect().await;
-    let body = body
-        .map_err(|error| EngineError::Body { path: named(), reason: error.to_string() })?
-        .to_bytes();
+    let body = body.map_err(|error| EngineError::Body { path: named(), reason: error.to_string() })?.to_bytes();
     if !status.is_success() {
         return Err(EngineError::Status { path: named(), status, message: message(&body) });
     }
@@ -345,10 +324,7 @@ impl From<Inspected> for Container {
             project: labels.get("com.docker.compose.project").cloned(),
             service: labels.get("com.docker.compose.service").cloned(),
             labels,
-            attachments: attachments
-                .into_iter()
-                .map(|(name, raw)| attachment(name, &raw.unwrap_or_default()))
-                .collect(),
+            attachments: attachments.into_iter().map(|(name, raw)| attachment(name, &raw.unwrap_or_default())).collect(),
             published: published(inspected.network_settings.ports.unwrap_or_default()),
         }
     }
@@ -483,7 +459,8 @@ mod tests {
 
     #[test]
     fn the_api_version_is_within_what_the_engine_has() {
-        let cases = [("1.41", "1.12", "/v1.41"), ("1.45", "1.24", "/v1.44"), ("1.52", "1.44", "/v1.44"), ("1.60", "1.50", "/v1.50"), ("", "", "/v1.44")];
+        let cases =
+            [("1.41", "1.12", "/v1.41"), ("1.45", "1.24", "/v1.44"), ("1.52", "1.44", "/v1.44"), ("1.60", "1.50", "/v1.50"), ("", "", "/v1.44")];
         for (newest, oldest, expected) in cases {
             let version = Version { api_version: newest.to_owned(), min_api_version: oldest.to_owned(), ..Version::default() };
             assert_eq!(version.api(), expected, "{newest} {oldest}");

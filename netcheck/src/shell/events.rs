@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
-use rustix::net::{
-    AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with,
-};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
 use super::netlink::ROUTE;
 
@@ -52,10 +50,7 @@ impl Events {
     fn heard(&self, time: Duration) -> bool {
         let [a, b] = &self.sockets;
         let mut both = [PollFd::new(a, PollFlags::IN), PollFd::new(b, PollFlags::IN)];
-        let time = Timespec {
-            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: time.subsec_nanos().into(),
-        };
+        let time = Timespec { tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), tv_nsec: time.subsec_nanos().into() };
         let ready = poll(&mut both, Some(&time)).is_ok_and(|ready| ready > 0);
         for socket in &self.sockets {
             let mut buffer = [0; 8192];

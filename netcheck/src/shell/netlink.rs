@@ -8,10 +8,7 @@ use netcheck::decode::message::{DUMP, DUMP_INTERRUPTED, Message, Request, Step};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{
-    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto,
-    socket_with,
-};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
 
 /// The kernel fills datagrams up to this size when it dumps.
 const BUFFER: usize = 64 * 1024;
@@ -52,8 +49,7 @@ pub(crate) enum ReadError {
 impl ReadError {
     /// The part of the kernel that would answer is not there.
     pub(crate) fn is_absent(&self) -> bool {
-        let absent =
-            [Errno::OPNOTSUPP, Errno::PROTONOSUPPORT, Errno::NOENT, Errno::INVAL, Errno::AFNOSUPPORT];
+        let absent = [Errno::OPNOTSUPP, Errno::PROTONOSUPPORT, Errno::NOENT, Errno::INVAL, Errno::AFNOSUPPORT];
         matches!(self, Self::Refused { source, .. } if absent.contains(source))
     }
 }
@@ -71,8 +67,7 @@ impl Connection {
     pub(crate) fn open(protocol: Option<Protocol>, what: &'static str) -> Result<Self, ReadError> {
         let refused = |source| ReadError::Refused { what, source };
         let flags = SocketFlags::CLOEXEC;
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)
-            .map_err(refused)?;
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol).map_err(refused)?;
         set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE)).map_err(refused)?;
         Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER] })
     }

@@ -4,8 +4,7 @@ use miette::miette;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 /// Needed to enter a namespace, and to read its rules.
-const NEEDED: [(CapabilitySet, &str); 2] =
-    [(CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"), (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN")];
+const NEEDED: [(CapabilitySet, &str); 2] = [(CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"), (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN")];
 
 const HELP: &str = "run it as root, or in a container with `--cap-add SYS_ADMIN --cap-add NET_ADMIN --network host --pid host`; \
     a snapshot that was collected elsewhere is analysed without any privilege: `netcheck check --from FILE`";
@@ -13,24 +12,13 @@ const HELP: &str = "run it as root, or in a container with `--cap-add SYS_ADMIN 
 /// Keeps what collecting needs and drops the rest, for this thread and those that it starts.
 pub(crate) fn keep_only_what_is_needed() -> miette::Result<()> {
     let mine = capabilities(None).map_err(|error| miette!("cannot read capabilities: {error}"))?;
-    let missing: Vec<&str> = NEEDED
-        .iter()
-        .filter(|(capability, _)| !mine.effective.contains(*capability))
-        .map(|(_, name)| *name)
-        .collect();
+    let missing: Vec<&str> = NEEDED.iter().filter(|(capability, _)| !mine.effective.contains(*capability)).map(|(_, name)| *name).collect();
     if !missing.is_empty() {
         let missing = missing.join(" and ");
-        return Err(miette!(
-            help = HELP,
-            "collecting needs {missing}, which this process does not have"
-        ));
+        return Err(miette!(help = HELP, "collecting needs {missing}, which this process does not have"));
     }
     let keep = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::SYS_PTRACE;
     let kept = mine.effective.intersection(keep);
-    let sets = CapabilitySets {
-        effective: kept,
-        permitted: kept,
-        inheritable: CapabilitySet::empty(),
-    };
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     set_capabilities(None, sets).map_err(|error| miette!("cannot drop capabilities: {error}"))
 }

@@ -27,8 +27,7 @@ fn read_file(file: &File) -> Option<String> {
 /// The numbers that are names of directories in `/proc`.
 pub(crate) fn processes() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let mut pids: Vec<u32> =
-        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let mut pids: Vec<u32> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     pids.sort_unstable();
     pids
 }
@@ -99,9 +98,7 @@ impl Unmodelled {
             ("arp_tables_names", GapKind::LegacyTables),
             ("ip_vs", GapKind::Ipvs),
         ];
-        let there = |(name, _): &(&str, GapKind)| {
-            fs::metadata(format!("/proc/thread-self/net/{name}")).is_ok()
-        };
+        let there = |(name, _): &(&str, GapKind)| fs::metadata(format!("/proc/thread-self/net/{name}")).is_ok();
         Self { files: candidates.into_iter().filter(there).collect() }
     }
 
@@ -109,8 +106,7 @@ impl Unmodelled {
     pub(crate) fn here(&self, id: NamespaceId) -> Vec<Gap> {
         let gap = |(name, kind): &(&str, GapKind)| {
             let content = read(&format!("/proc/thread-self/net/{name}"))?;
-            let detail =
-                if *kind == GapKind::Ipvs { ipvs(&content)? } else { legacy(name, &content)? };
+            let detail = if *kind == GapKind::Ipvs { ipvs(&content)? } else { legacy(name, &content)? };
             Some(Gap { kind: *kind, namespace: Some(id), link: None, detail })
         };
         self.files.iter().filter_map(gap).collect()
@@ -131,9 +127,7 @@ fn legacy(file: &str, content: &str) -> Option<String> {
     };
     // The child is in the namespace of this thread.
     let shown = Command::new(save).stdin(Stdio::null()).stderr(Stdio::null()).output().ok();
-    let empty = shown.is_some_and(|shown| {
-        shown.status.success() && tables.iter().all(|table| shows_empty(&shown.stdout, table))
-    });
+    let empty = shown.is_some_and(|shown| shown.status.success() && tables.iter().all(|table| shows_empty(&shown.stdout, table)));
     (!empty).then(|| format!("{kind}: tables {}", tables.join(", ")))
 }
 
@@ -181,9 +175,7 @@ pub(crate) fn owners(pids: &[u32]) -> (BTreeMap<u64, Owner>, Vec<Gap>) {
 /// A BPF program on the network, by what the holder's descriptor says.
 fn bpf_link(pid: u32, descriptor: &str) -> Option<Gap> {
     let info = read(&format!("/proc/{pid}/fdinfo/{descriptor}"))?;
-    let field = |name: &str| {
-        info.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
-    };
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
     let kind = field("link_type:")?;
     let on_the_network = ["cgroup", "netns", "netfilter", "xdp", "tcx", "netkit"];
     if !on_the_network.contains(&kind.as_str()) {
@@ -242,8 +234,18 @@ mod tests {
     #[test]
     fn proxy_arguments_are_found_by_name() {
         let line = [
-            "/usr/bin/docker-proxy", "-proto", "tcp", "-host-ip", "0.0.0.0", "-host-port", "8080", "-container-ip",
-            "10.1.1.3", "-container-port", "80", "",
+            "/usr/bin/docker-proxy",
+            "-proto",
+            "tcp",
+            "-host-ip",
+            "0.0.0.0",
+            "-host-port",
+            "8080",
+            "-container-ip",
+            "10.1.1.3",
+            "-container-port",
+            "80",
+            "",
         ]
         .join("\0");
         let expected = Proxy { address: IpAddr::from([10, 1, 1, 3]), port: 80 };

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use netcheck::decode::link::{self, DecodedLink, DecodedNeighbour};
 use netcheck::decode::message::Request;
 use netcheck::decode::{route, socket};
-use netcheck::snapshot::{
-    Family, Gap, GapKind, LinkKind, Namespace, NamespaceId, Peer, RouteKind, Socket,
-};
+use netcheck::snapshot::{Family, Gap, GapKind, LinkKind, Namespace, NamespaceId, Peer, RouteKind, Socket};
 use rustix::net::netlink::{SOCK_DIAG, XFRM};
 
 use super::enter::Handle;
@@ -105,23 +103,17 @@ fn routing(reading: &mut Reading, connection: &mut Connection, around: &Surround
     let links = links(connection);
     let links = reading.or_gap(links);
     record_links(reading, connection, around, links);
-    let result = connection.dump("addresses", &dump_request(RTM_GETADDR, &[0; 8]), |message| {
-        link::address(message.payload).map(Some)
-    });
+    let result = connection.dump("addresses", &dump_request(RTM_GETADDR, &[0; 8]), |message| link::address(message.payload).map(Some));
     reading.namespace.addresses = reading.or_gap(result);
-    let result = connection.dump("routes", &dump_request(RTM_GETROUTE, &[0; 12]), |message| {
-        match message.payload.first() {
-            Some(&(AF_INET | AF_INET6)) => route::route(message.payload),
-            _ => Ok(None),
-        }
+    let result = connection.dump("routes", &dump_request(RTM_GETROUTE, &[0; 12]), |message| match message.payload.first() {
+        Some(&(AF_INET | AF_INET6)) => route::route(message.payload),
+        _ => Ok(None),
     });
     reading.namespace.routes = reading.or_gap(result);
     record_encapsulations(reading);
-    let result = connection.dump("policy rules", &dump_request(RTM_GETRULE, &[0; 12]), |message| {
-        match message.payload.first() {
-            Some(&(AF_INET | AF_INET6)) => route::rule(message.payload).map(Some),
-            _ => Ok(None),
-        }
+    let result = connection.dump("policy rules", &dump_request(RTM_GETRULE, &[0; 12]), |message| match message.payload.first() {
+        Some(&(AF_INET | AF_INET6)) => route::rule(message.payload).map(Some),
+        _ => Ok(None),
     });
     reading.namespace.rules = reading.or_gap(result);
     neighbours(reading, connection);
@@ -136,8 +128,7 @@ fn routing(reading: &mut Reading, connection: &mut Connection, around: &Surround
 /// Links, with the namespace of the other end still as the id that it has here.
 fn links(connection: &mut Connection) -> Result<Vec<DecodedLink>, ReadError> {
     const SKIP_STATISTICS: u32 = 1 << 3;
-    let request = dump_request(RTM_GETLINK, &[0; 16])
-        .attribute(IFLA_EXT_MASK, &SKIP_STATISTICS.to_ne_bytes());
+    let request = dump_request(RTM_GETLINK, &[0; 16]).attribute(IFLA_EXT_MASK, &SKIP_STATISTICS.to_ne_bytes());
     connection.dump("links", &request, |message| {
         // The namespace's id is carried through, and translated when all links are known.
         let carried = |id: Option<i32>| id.map(carry);
@@ -150,12 +141,7 @@ fn carry(nsid: i32) -> NamespaceId {
     NamespaceId(u64::from(u32::from_ne_bytes(nsid.to_ne_bytes())))
 }
 
-fn record_links(
-    reading: &mut Reading,
-    connection: &mut Connection,
-    around: &Surroundings<'_>,
-    links: Vec<DecodedLink>,
-) {
+fn record_links(reading: &mut Reading, connection: &mut Connection, around: &Surroundings<'_>, links: Vec<DecodedLink>) {
     let here = reading.namespace.id;
     let others: Vec<NamespaceId> = links.iter().filter_map(|one| other_end(&one.link.kind, one.link.peer)?.namespace).collect();
     let known = translate(connection, around, &others);
@@ -172,10 +158,7 @@ fn record_links(
             ..peer
         };
         one.link.peer = one.link.peer.map(fix);
-        if let LinkKind::Macvlan { lower, .. }
-        | LinkKind::Ipvlan { lower, .. }
-        | LinkKind::Vlan { lower, .. } = &mut one.link.kind
-        {
+        if let LinkKind::Macvlan { lower, .. } | LinkKind::Ipvlan { lower, .. } | LinkKind::Vlan { lower, .. } = &mut one.link.kind {
             *lower = lower.map(fix);
         }
         reading.namespace.links.push(one.link);
@@ -184,9 +167,7 @@ fn record_links(
 
 fn other_end(kind: &LinkKind, peer: Option<Peer>) -> Option<Peer> {
     match kind {
-        LinkKind::Macvlan { lower, .. }
-        | LinkKind::Ipvlan { lower, .. }
-        | LinkKind::Vlan { lower, .. } => *lower,
+        LinkKind::Macvlan { lower, .. } | LinkKind::Ipvlan { lower, .. } | LinkKind::Vlan { lower, .. } => *lower,
         LinkKind::Bridge(_)
         | LinkKind::Dummy
         | LinkKind::Loopback
@@ -200,11 +181,7 @@ fn other_end(kind: &LinkKind, peer: Option<Peer>) -> Option<Peer> {
 }
 
 /// Asks for the id of each namespace that is known, this host's first, until all that are wanted are found.
-fn translate(
-    connection: &mut Connection,
-    around: &Surroundings<'_>,
-    wanted: &[NamespaceId],
-) -> BTreeMap<NamespaceId, NamespaceId> {
+fn translate(connection: &mut Connection, around: &Surroundings<'_>, wanted: &[NamespaceId]) -> BTreeMap<NamespaceId, NamespaceId> {
     use std::os::fd::AsRawFd;
     const NETNSA_FD: u16 = 3;
     let mut wanted: std::collections::BTreeSet<NamespaceId> = wanted.iter().copied().collect();
@@ -213,8 +190,7 @@ fn translate(
         if wanted.is_empty() {
             break;
         }
-        let request = Request::new(RTM_GETNSID, 0, &[0; 4])
-            .attribute(NETNSA_FD, &handle.file.as_raw_fd().to_ne_bytes());
+        let request = Request::new(RTM_GETNSID, 0, &[0; 4]).attribute(NETNSA_FD, &handle.file.as_raw_fd().to_ne_bytes());
         let id = connection.get("namespace id", &request, |message| link::nsid(message.payload));
         if let Ok(Some(Some(id))) = id
             && wanted.remove(&carry(id))
@@ -226,17 +202,9 @@ fn translate(
 }
 
 fn record_encapsulations(reading: &mut Reading) {
-    let encapsulated = |route: &&netcheck::snapshot::Route| {
-        route.next_hops.iter().any(|hop| hop.encapsulated)
-            || matches!(route.kind, RouteKind::Other(_))
-    };
-    let routes: Vec<String> = reading
-        .namespace
-        .routes
-        .iter()
-        .filter(encapsulated)
-        .map(|route| route.destination.to_string())
-        .collect();
+    let encapsulated =
+        |route: &&netcheck::snapshot::Route| route.next_hops.iter().any(|hop| hop.encapsulated) || matches!(route.kind, RouteKind::Other(_));
+    let routes: Vec<String> = reading.namespace.routes.iter().filter(encapsulated).map(|route| route.destination.to_string()).collect();
     for destination in routes {
         reading.gap(GapKind::RouteEncapsulation, format!("route to {destination}"));
     }
@@ -260,8 +228,7 @@ fn neighbours(reading: &mut Reading, connection: &mut Connection) {
         })
     };
     for header in [&mut fixed, &mut proxies] {
-        let result =
-            connection.dump("neighbours", &dump_request(RTM_GETNEIGH, &*header), neighbour);
+        let result = connection.dump("neighbours", &dump_request(RTM_GETNEIGH, &*header), neighbour);
         let found = reading.or_gap(result);
         reading.namespace.neighbours.extend(found);
     }
@@ -272,10 +239,8 @@ fn switches(reading: &mut Reading, connection: &mut Connection) {
     const NETCONFA_IFINDEX: u16 = 1;
     for family in [AF_INET, AF_INET6] {
         for index in [-1_i32, -2] {
-            let request = Request::new(RTM_GETNETCONF, 0, &[family, 0, 0, 0])
-                .attribute(NETCONFA_IFINDEX, &index.to_ne_bytes());
-            let result =
-                connection.get("switches", &request, |message| link::netconf(message.payload));
+            let request = Request::new(RTM_GETNETCONF, 0, &[family, 0, 0, 0]).attribute(NETCONFA_IFINDEX, &index.to_ne_bytes());
+            let result = connection.get("switches", &request, |message| link::netconf(message.payload));
             match result {
                 Ok(Some(found)) => record_switches(&mut reading.namespace, found),
                 Ok(None) => {}
@@ -288,15 +253,13 @@ fn switches(reading: &mut Reading, connection: &mut Connection) {
 
 fn record_switches(namespace: &mut Namespace, found: link::Netconf) {
     if found.family == AF_INET {
-        let conf =
-            if found.index == -1 { &mut namespace.ipv4_all } else { &mut namespace.ipv4_default };
+        let conf = if found.index == -1 { &mut namespace.ipv4_all } else { &mut namespace.ipv4_default };
         conf.forwarding = found.forwarding.unwrap_or(false);
         conf.rp_filter = found.rp_filter.unwrap_or(0);
         conf.proxy_arp = found.proxy_neigh.unwrap_or(false);
         return;
     }
-    let conf =
-        if found.index == -1 { &mut namespace.ipv6_all } else { &mut namespace.ipv6_default };
+    let conf = if found.index == -1 { &mut namespace.ipv6_all } else { &mut namespace.ipv6_default };
     conf.forwarding = found.forwarding.unwrap_or(false);
     conf.proxy_ndp = found.proxy_neigh.unwrap_or(false);
     conf.force_forwarding = found.force_forwarding.unwrap_or(false);
@@ -304,14 +267,9 @@ fn record_switches(namespace: &mut Namespace, found: link::Netconf) {
 
 /// Queueing disciplines that look at packets as they arrive, or that can hold filters.
 fn traffic_control(reading: &mut Reading, connection: &mut Connection) {
-    const SIMPLE: [&str; 12] = [
-        "bfifo", "cake", "codel", "fq", "fq_codel", "fq_pie", "mq", "noop", "noqueue", "pfifo",
-        "pfifo_fast", "sfq",
-    ];
+    const SIMPLE: [&str; 12] = ["bfifo", "cake", "codel", "fq", "fq_codel", "fq_pie", "mq", "noop", "noqueue", "pfifo", "pfifo_fast", "sfq"];
     let result =
-        connection.dump("queueing disciplines", &dump_request(RTM_GETQDISC, &[0; 20]), |message| {
-            link::traffic_control(message.payload).map(Some)
-        });
+        connection.dump("queueing disciplines", &dump_request(RTM_GETQDISC, &[0; 20]), |message| link::traffic_control(message.payload).map(Some));
     match result {
         Ok(found) => {
             for (index, kind) in found.into_iter().filter(|(_, kind)| !SIMPLE.contains(&kind.as_str())) {
@@ -341,15 +299,9 @@ fn bridges(reading: &mut Reading, connection: &mut Connection) {
     if let Some(family) = header.first_mut() {
         *family = AF_BRIDGE;
     }
-    let request = dump_request(RTM_GETLINK, &header)
-        .attribute(IFLA_EXT_MASK, &COMPRESSED_VLANS.to_ne_bytes());
-    let result = connection.dump("bridge vlans", &request, |message| {
-        if message.kind == RTM_NEWLINK {
-            link::port_vlans(message.payload).map(Some)
-        } else {
-            Ok(None)
-        }
-    });
+    let request = dump_request(RTM_GETLINK, &header).attribute(IFLA_EXT_MASK, &COMPRESSED_VLANS.to_ne_bytes());
+    let result = connection
+        .dump("bridge vlans", &request, |message| if message.kind == RTM_NEWLINK { link::port_vlans(message.payload).map(Some) } else { Ok(None) });
     reading.namespace.vlans = reading.or_gap(result).into_iter().flatten().collect();
     reading.namespace.sysctls.extend(procfs::bridge_switches());
 }
@@ -369,9 +321,7 @@ fn sockets() -> Result<Vec<Socket>, ReadError> {
             fixed.extend_from_slice(&states.to_ne_bytes());
             fixed.resize(56, 0);
             let request = dump_request(SOCK_DIAG_BY_FAMILY, &fixed);
-            let result = connection.dump("sockets", &request, |message| {
-                socket::socket(message.payload, protocol).map(Some)
-            });
+            let result = connection.dump("sockets", &request, |message| socket::socket(message.payload, protocol).map(Some));
             match result {
                 Ok(found) => sockets.extend(found),
                 Err(error) if error.is_absent() => {}

@@ -46,13 +46,8 @@ pub(crate) fn read(reading: &mut Reading) {
             Err(error) => reading.gap(GapKind::NotRead, error.to_string()),
         }
     }
-    let flowtables: Vec<String> = reading
-        .namespace
-        .tables
-        .iter()
-        .flat_map(|table| &table.flowtables)
-        .map(|flowtable| flowtable.name.clone())
-        .collect();
+    let flowtables: Vec<String> =
+        reading.namespace.tables.iter().flat_map(|table| &table.flowtables).map(|flowtable| flowtable.name.clone()).collect();
     for name in flowtables {
         reading.gap(GapKind::Flowtable, name);
     }
@@ -103,12 +98,7 @@ fn generation(connection: &mut Connection) -> Result<u32, ReadError> {
     Ok(connection.get("generation of the rule set", &request, get)?.unwrap_or(0))
 }
 
-fn all<T>(
-    connection: &mut Connection,
-    what: &'static str,
-    kind: u16,
-    decode: impl Fn(&[u8]) -> Result<T, DecodeError>,
-) -> Result<Vec<T>, ReadError> {
+fn all<T>(connection: &mut Connection, what: &'static str, kind: u16, decode: impl Fn(&[u8]) -> Result<T, DecodeError>) -> Result<Vec<T>, ReadError> {
     connection.dump(what, &dump_request(kind, &ALL), |message| decode(message.payload).map(Some))
 }
 
@@ -117,12 +107,8 @@ fn fill(connection: &mut Connection, tables: &mut [Table]) -> Result<(), ReadErr
     let rules = all(connection, "rules", NFT_MSG_GETRULE, table::rule)?;
     let sets = all(connection, "sets", NFT_MSG_GETSET, table::set)?;
     let objects = optional(all(connection, "objects", NFT_MSG_GETOBJ, table::object))?;
-    let flowtables =
-        optional(all(connection, "flowtables", NFT_MSG_GETFLOWTABLE, table::flowtable))?;
-    let mut by_name: BTreeMap<(Family, String), &mut Table> = tables
-        .iter_mut()
-        .map(|table| ((table.family, table.name.clone()), table))
-        .collect();
+    let flowtables = optional(all(connection, "flowtables", NFT_MSG_GETFLOWTABLE, table::flowtable))?;
+    let mut by_name: BTreeMap<(Family, String), &mut Table> = tables.iter_mut().map(|table| ((table.family, table.name.clone()), table)).collect();
     for chain in chains {
         if let Some(table) = by_name.get_mut(&(chain.family, chain.table)) {
             table.chains.push(chain.value);
@@ -177,24 +163,15 @@ fn place_rules(tables: &mut BTreeMap<(Family, String), &mut Table>, rules: Vec<t
 
 fn read_elements(connection: &mut Connection, set: &mut Within<Set>) -> Result<(), ReadError> {
     let header = [table::family_number(set.family), 0, 0, 0];
-    let request = dump_request(NFT_MSG_GETSETELEM, &header)
-        .string(1, &set.table)
-        .string(2, &set.value.name);
-    let chunks = connection.dump("elements of a set", &request, |message| {
-        table::elements(message.payload).map(|elements| Some(elements.value.1))
-    })?;
+    let request = dump_request(NFT_MSG_GETSETELEM, &header).string(1, &set.table).string(2, &set.value.name);
+    let chunks = connection.dump("elements of a set", &request, |message| table::elements(message.payload).map(|elements| Some(elements.value.1)))?;
     let raw = chunks.into_iter().flatten().collect();
     set.value.elements = table::join_intervals(raw, set.value.flags);
     Ok(())
 }
 
 fn uses_ipsets(table: &Table) -> bool {
-    let uses = |expression: &Expression| {
-        matches!(
-            expression,
-            Expression::Match(Match::Set(_)) | Expression::Target(Target::Set(_))
-        )
-    };
+    let uses = |expression: &Expression| matches!(expression, Expression::Match(Match::Set(_)) | Expression::Target(Target::Set(_)));
     table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions).any(uses)
 }
 
@@ -206,8 +183,7 @@ fn ipsets(connection: &mut Connection) -> Result<Vec<IpSet>, ReadError> {
     const ATTR_PROTOCOL: u16 = 1;
     const ATTR_SETNAME: u16 = 2;
     let request = dump_request(IPSET_CMD_LIST, &[2, 0, 0, 0]).attribute(ATTR_PROTOCOL, &PROTOCOL);
-    let chunks =
-        connection.dump("ipsets", &request, |message| ipset::ipset(message.payload).map(Some))?;
+    let chunks = connection.dump("ipsets", &request, |message| ipset::ipset(message.payload).map(Some))?;
     let mut sets: Vec<IpSet> = Vec::new();
     for chunk in chunks {
         match sets.iter_mut().find(|set| set.name == chunk.name) {
@@ -216,11 +192,8 @@ fn ipsets(connection: &mut Connection) -> Result<Vec<IpSet>, ReadError> {
         }
     }
     for set in &mut sets {
-        let request = Request::new(IPSET_CMD_GET_BYNAME, 0, &[2, 0, 0, 0])
-            .attribute(ATTR_PROTOCOL, &PROTOCOL)
-            .string(ATTR_SETNAME, &set.name);
-        let index =
-            connection.get("ipset index", &request, |message| ipset::index(message.payload))?;
+        let request = Request::new(IPSET_CMD_GET_BYNAME, 0, &[2, 0, 0, 0]).attribute(ATTR_PROTOCOL, &PROTOCOL).string(ATTR_SETNAME, &set.name);
+        let index = connection.get("ipset index", &request, |message| ipset::index(message.payload))?;
         set.index = index.unwrap_or(u16::MAX);
     }
     Ok(sets)

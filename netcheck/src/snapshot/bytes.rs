@@ -65,21 +65,13 @@ impl FromStr for Bytes {
         if !text.len().is_multiple_of(2) {
             return Err(BytesError::Hex);
         }
-        text.as_bytes()
-            .chunks(2)
-            .map(|pair| hex_byte(pair).ok_or(BytesError::Hex))
-            .collect::<Result<_, _>>()
-            .map(Self)
+        text.as_bytes().chunks(2).map(|pair| hex_byte(pair).ok_or(BytesError::Hex)).collect::<Result<_, _>>().map(Self)
     }
 }
 
 fn hex_byte(pair: &[u8]) -> Option<u8> {
     let &[high, low] = pair else { return None };
-    let digit = |byte: u8| {
-        char::from(byte)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
-    };
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     Some(digit(high)? << 4 | digit(low)?)
 }
 
@@ -104,10 +96,7 @@ impl FromStr for Mac {
     type Err = BytesError;
 
     fn from_str(text: &str) -> Result<Self, BytesError> {
-        let bytes: Vec<u8> = text
-            .split(':')
-            .map(|pair| hex_byte(pair.as_bytes()).ok_or(BytesError::Mac))
-            .collect::<Result<_, _>>()?;
+        let bytes: Vec<u8> = text.split(':').map(|pair| hex_byte(pair.as_bytes()).ok_or(BytesError::Mac)).collect::<Result<_, _>>()?;
         bytes.try_into().map(Self).map_err(|_| BytesError::Mac)
     }
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use crate::model::fib::{Found, Key, number};
 use crate::packet::Transport;
 use crate::snapshot::{
-    AddressType, CtMatch, Hook, IcmpMatch, IpRange, IpSetElement, Match, Multiport, MultiportKind,
-    NatRange, PortMatch, PortRange, RouteKind, SetMatch, Target,
+    AddressType, CtMatch, Hook, IcmpMatch, IpRange, IpSetElement, Match, Multiport, MultiportKind, NatRange, PortMatch, PortRange, RouteKind,
+    SetMatch, Target,
 };
 use crate::space::Ranges;
 
@@ -17,23 +17,10 @@ use super::{Ct, End, Skb, Walker};
 
 impl<'m> Walker<'m> {
     #[expect(clippy::too_many_lines, reason = "one arm a kind")]
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "whatever else there is goes the same way"
-    )]
-    pub(super) fn compat_match(
-        &mut self,
-        at: &At<'m>,
-        skb: &mut Skb,
-        condition: &'m Match,
-    ) -> Result<bool, End> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
+    pub(super) fn compat_match(&mut self, at: &At<'m>, skb: &mut Skb, condition: &'m Match) -> Result<bool, End> {
         Ok(match condition {
-            Match::Addrtype {
-                source,
-                destination,
-                limit_iif,
-                limit_oif,
-            } => {
+            Match::Addrtype { source, destination, limit_iif, limit_oif } => {
                 let device = if *limit_iif {
                     at.iif
                 } else if *limit_oif {
@@ -42,10 +29,7 @@ impl<'m> Walker<'m> {
                     None
                 };
                 let mut all = true;
-                for (condition, number) in [
-                    (source, skb.header.source),
-                    (destination, skb.header.destination),
-                ] {
+                for (condition, number) in [(source, skb.header.source), (destination, skb.header.destination)] {
                     if let (true, Some(AddressType { types, invert })) = (all, condition) {
                         let kind = self.address_type(at.namespace, skb, number, device)?;
                         all = (types >> kind & 1 != 0) != *invert;
@@ -74,18 +58,11 @@ impl<'m> Walker<'m> {
                 Transport::Icmpv6 { kind, code, .. } => icmp_match(condition, kind, code, false),
                 _ => false,
             },
-            Match::Iprange {
-                source,
-                destination,
-            } => {
+            Match::Iprange { source, destination } => {
                 let mut all = true;
-                for (condition, number_of) in [
-                    (source, skb.header.source),
-                    (destination, skb.header.destination),
-                ] {
+                for (condition, number_of) in [(source, skb.header.source), (destination, skb.header.destination)] {
                     if let (true, Some(IpRange { from, to, invert })) = (all, condition) {
-                        all = self.test(number_of, &Ranges::between(number(*from), number(*to)))
-                            != *invert;
+                        all = self.test(number_of, &Ranges::between(number(*from), number(*to))) != *invert;
                     }
                 }
                 all
@@ -101,46 +78,23 @@ impl<'m> Walker<'m> {
                 None => false,
             },
             Match::Multiport(condition) => self.multiport(skb, condition),
-            Match::Physdev {
-                input,
-                output,
-                conditions,
-                invert,
-            } => physdev(at, input, output, *conditions, *invert),
+            Match::Physdev { input, output, conditions, invert } => physdev(at, input, output, *conditions, *invert),
             Match::Pkttype { kind, invert } => (*kind == 0) != *invert,
             Match::Rpfilter { flags } => self.rpfilter(at, skb, *flags)?,
             Match::Set(condition) => self.ipset_match(at, skb, condition),
-            Match::Tcp {
-                ports,
-                flags,
-                option,
-                ..
-            } => match skb.header.transport {
+            Match::Tcp { ports, flags, option, .. } => match skb.header.transport {
                 Transport::Tcp { flags: own, .. } => {
-                    let flagged =
-                        flags.is_none_or(|flags| (own & flags.mask == flags.set) != flags.invert);
-                    flagged
-                        && self.ports(skb, ports)
-                        && (*option == 0 || self.perhaps("options that the sender chooses"))
+                    let flagged = flags.is_none_or(|flags| (own & flags.mask == flags.set) != flags.invert);
+                    flagged && self.ports(skb, ports) && (*option == 0 || self.perhaps("options that the sender chooses"))
                 }
                 _ => false,
             },
-            Match::Udp(ports) => {
-                matches!(skb.header.transport, Transport::Udp { .. }) && self.ports(skb, ports)
-            }
-            Match::Opaque { name, revision, .. } => self.perhaps(format!(
-                "match {name} revision {revision} is not understood"
-            )),
+            Match::Udp(ports) => matches!(skb.header.transport, Transport::Udp { .. }) && self.ports(skb, ports),
+            Match::Opaque { name, revision, .. } => self.perhaps(format!("match {name} revision {revision} is not understood")),
         })
     }
 
-    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
-    pub(super) fn compat_target(
-        &mut self,
-        at: &At<'m>,
-        skb: &mut Skb,
-        target: &'m Target,
-    ) -> Result<Step<'m>, End> {
+    pub(super) fn compat_target(&mut self, at: &At<'m>, skb: &mut Skb, target: &'m Target) -> Result<Step<'m>, End> {
         Ok(match target {
             Target::Continue(_) | Target::Set(_) => Step::Go,
             Target::Mark { mark, mask } => {
@@ -148,48 +102,19 @@ impl<'m> Walker<'m> {
                 skb.mark = self.mark_cells((value & !mask) ^ mark);
                 Step::Go
             }
-            Target::Connmark {
-                mode,
-                ctmark,
-                ctmask,
-                nfmask,
-            } => {
+            Target::Connmark { mode, ctmark, ctmask, nfmask } => {
                 self.connmark(at, skb, *mode, [*ctmark, *ctmask, *nfmask])?;
                 Step::Go
             }
-            Target::Dnat(range) => {
-                self.translate(at, skb, NatKindAt::Destination, &nat_to(range))?
-            }
+            Target::Dnat(range) => self.translate(at, skb, NatKindAt::Destination, &nat_to(range))?,
             Target::Snat(range) => self.translate(at, skb, NatKindAt::Source, &nat_to(range))?,
-            Target::Masquerade(range) => self.masquerade(
-                at,
-                skb,
-                range.ports.map(|ports| (ports.first, ports.last)),
-                range.flags,
-            )?,
-            Target::Redirect(range) => self.redirect(
-                at,
-                skb,
-                range.ports.map(|ports| (ports.first, ports.last)),
-                range.flags,
-            )?,
+            Target::Masquerade(range) => self.masquerade(at, skb, range.ports.map(|ports| (ports.first, ports.last)), range.flags)?,
+            Target::Redirect(range) => self.redirect(at, skb, range.ports.map(|ports| (ports.first, ports.last)), range.flags)?,
             Target::Netmap(range) => {
-                let kind = if matches!(at.hook, Hook::Prerouting | Hook::Output) {
-                    NatKindAt::Destination
-                } else {
-                    NatKindAt::Source
-                };
+                let kind = if matches!(at.hook, Hook::Prerouting | Hook::Output) { NatKindAt::Destination } else { NatKindAt::Source };
                 const NETMAP: u32 = 64;
                 let to = nat_to(range);
-                self.translate(
-                    at,
-                    skb,
-                    kind,
-                    &NatTo {
-                        flags: to.flags | NETMAP,
-                        ..to
-                    },
-                )?
+                self.translate(at, skb, kind, &NatTo { flags: to.flags | NETMAP, ..to })?
             }
             Target::Notrack | Target::Ct { notrack: true, .. } => {
                 if skb.ct == Ct::None {
@@ -204,56 +129,31 @@ impl<'m> Walker<'m> {
                 return Err(End::Unknown("a transparent proxy may take it".to_owned()));
             }
             Target::Opaque { name, revision, .. } => {
-                return Err(End::Unknown(format!(
-                    "target {name} revision {revision} is not understood"
-                )));
+                return Err(End::Unknown(format!("target {name} revision {revision} is not understood")));
             }
         })
     }
 
     fn marked(&mut self, skb: &Skb, cells: &[super::Cell; 4], mark: u32, mask: u32) -> bool {
         let bytes = |value: u32| {
-            if self.model.little_endian {
-                value.to_le_bytes()
-            } else {
-                value.to_be_bytes()
-            }
+            if self.model.little_endian { value.to_le_bytes() } else { value.to_be_bytes() }
         };
         let (mask, mark) = (bytes(mask), bytes(mark));
-        let masked: Vec<super::Cell> = cells
-            .iter()
-            .zip(mask)
-            .map(|(cell, mask)| cell.masked(mask, 0))
-            .collect();
+        let masked: Vec<super::Cell> = cells.iter().zip(mask).map(|(cell, mask)| cell.masked(mask, 0)).collect();
         self.equal(skb, &masked, &mark)
     }
 
-    fn connmark(
-        &mut self,
-        at: &At<'m>,
-        skb: &mut Skb,
-        mode: u8,
-        [ctmark, ctmask, nfmask]: [u32; 3],
-    ) -> Result<(), End> {
+    fn connmark(&mut self, at: &At<'m>, skb: &mut Skb, mode: u8, [ctmark, ctmask, nfmask]: [u32; 3]) -> Result<(), End> {
         let Some((connection, _)) = self.connection(at.namespace, skb) else {
             return Ok(());
         };
         let cells = connection.mark;
         self.pin_cells(skb, &cells);
-        if cells
-            .iter()
-            .any(|cell| matches!(cell.origin, Origin::Unknown { .. }))
-        {
-            return Err(End::Unknown(
-                "a connection mark that is not known".to_owned(),
-            ));
+        if cells.iter().any(|cell| matches!(cell.origin, Origin::Unknown { .. })) {
+            return Err(End::Unknown("a connection mark that is not known".to_owned()));
         }
         let bytes = cells.map(|cell| cell.value);
-        let own = if self.model.little_endian {
-            u32::from_le_bytes(bytes)
-        } else {
-            u32::from_be_bytes(bytes)
-        };
+        let own = if self.model.little_endian { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) };
         match mode {
             0 => {
                 let mark = self.mark_cells((own & !ctmask) ^ ctmark);
@@ -274,60 +174,38 @@ impl<'m> Walker<'m> {
 
     fn ports(&mut self, skb: &Skb, ports: &PortMatch) -> bool {
         self.test(skb.header.source_port, &port_ranges(&ports.source)) != ports.invert_source
-            && self.test(
-                skb.header.destination_port,
-                &port_ranges(&ports.destination),
-            ) != ports.invert_destination
+            && self.test(skb.header.destination_port, &port_ranges(&ports.destination)) != ports.invert_destination
     }
 
     fn multiport(&mut self, skb: &Skb, condition: &Multiport) -> bool {
         if skb.header.transport.ports().is_none() {
             return false;
         }
-        let ranges = Ranges::union_of(
-            condition
-                .ports
-                .iter()
-                .map(|range| (u128::from(range.first), u128::from(range.last))),
-        );
+        let ranges = Ranges::union_of(condition.ports.iter().map(|range| (u128::from(range.first), u128::from(range.last))));
         let found = match condition.kind {
             MultiportKind::Source => self.test(skb.header.source_port, &ranges),
             MultiportKind::Destination => self.test(skb.header.destination_port, &ranges),
-            MultiportKind::Either => {
-                self.test(skb.header.source_port, &ranges)
-                    || self.test(skb.header.destination_port, &ranges)
-            }
+            MultiportKind::Either => self.test(skb.header.source_port, &ranges) || self.test(skb.header.destination_port, &ranges),
         };
         found != condition.invert
     }
 
     /// `conntrack_mt`.
     fn conntrack_match(&mut self, at: &At<'m>, skb: &Skb, condition: &CtMatch) -> bool {
-        let connection = self
-            .connection(at.namespace, skb)
-            .map(|(connection, reply)| (connection.clone(), reply));
+        let connection = self.connection(at.namespace, skb).map(|(connection, reply)| (connection.clone(), reply));
         if let Some((wanted, invert)) = condition.state {
             let bits = u16::from(self.state_bits(at.namespace, skb));
             // The untracked bit is 256 here; 64 and 128 ask for translated addresses.
             let mut bits = if bits == 64 { 256 } else { bits };
             if let Some((connection, _)) = &connection {
-                bits |= if connection.source_changed { 64 } else { 0 }
-                    | if connection.destination_changed {
-                        128
-                    } else {
-                        0
-                    };
+                bits |= if connection.source_changed { 64 } else { 0 } | if connection.destination_changed { 128 } else { 0 };
             }
             if (bits & wanted != 0) == invert {
                 return false;
             }
         }
         let Some((connection, reply)) = connection else {
-            return *condition
-                == CtMatch {
-                    state: condition.state,
-                    ..CtMatch::default()
-                };
+            return *condition == CtMatch { state: condition.state, ..CtMatch::default() };
         };
         if condition.original.is_some_and(|original| original == reply) {
             return false;
@@ -349,19 +227,9 @@ impl<'m> Walker<'m> {
 
     fn tuple_match(&mut self, tuple: &Tuple, condition: &CtMatch, original: bool) -> bool {
         let (source, destination, source_ports, destination_ports) = if original {
-            (
-                condition.original_source,
-                condition.original_destination,
-                condition.original_source_ports,
-                condition.original_destination_ports,
-            )
+            (condition.original_source, condition.original_destination, condition.original_source_ports, condition.original_destination_ports)
         } else {
-            (
-                condition.reply_source,
-                condition.reply_destination,
-                condition.reply_source_ports,
-                condition.reply_destination_ports,
-            )
+            (condition.reply_source, condition.reply_destination, condition.reply_source_ports, condition.reply_destination_ports)
         };
         for (condition, value) in [(source, tuple.source), (destination, tuple.destination)] {
             if let Some((net, mask, invert)) = condition
@@ -370,10 +238,7 @@ impl<'m> Walker<'m> {
                 return false;
             }
         }
-        for (condition, value) in [
-            (source_ports, tuple.source_port),
-            (destination_ports, tuple.destination_port),
-        ] {
+        for (condition, value) in [(source_ports, tuple.source_port), (destination_ports, tuple.destination_port)] {
             if let Some((range, invert)) = condition
                 && self.test(value, &port_ranges(&range)) == invert
             {
@@ -384,11 +249,7 @@ impl<'m> Walker<'m> {
     }
 
     fn test_masked(&mut self, value: Number, net: IpAddr, mask: IpAddr) -> bool {
-        let width: u128 = if net.is_ipv4() {
-            0xffff_ffff
-        } else {
-            u128::MAX
-        };
+        let width: u128 = if net.is_ipv4() { 0xffff_ffff } else { u128::MAX };
         let (net, mask) = (number(net), number(mask));
         let free = width & !mask;
         if free & free.wrapping_add(1) == 0 {
@@ -409,30 +270,14 @@ impl<'m> Walker<'m> {
         if iif.name == "lo" {
             return Ok(!invert);
         }
-        let mark = if flags & VALID_MARK != 0 {
-            self.mark_value(skb)?
-        } else {
-            0
-        };
+        let mark = if flags & VALID_MARK != 0 { self.mark_value(skb)? } else { 0 };
         let header = skb.header;
-        let key = Key {
-            destination: header.source.value,
-            source: header.destination.value,
-            iif: "lo",
-            mark,
-            ..Key::default()
-        };
-        let fib = if header.ipv4 {
-            &at.content.fib4
-        } else {
-            &at.content.fib6
-        };
+        let key = Key { destination: header.source.value, source: header.destination.value, iif: "lo", mark, ..Key::default() };
+        let fib = if header.ipv4 { &at.content.fib4 } else { &at.content.fib6 };
         let passes = match self.fib(fib, &key, header.source, header.destination, skb) {
             Found::Route { route, next_hops } => {
-                let kind = route.kind == RouteKind::Unicast
-                    || (route.kind == RouteKind::Local && flags & ACCEPT_LOCAL != 0);
-                kind && (flags & LOOSE != 0
-                    || next_hops.iter().any(|hop| hop.oif == Some(iif.index)))
+                let kind = route.kind == RouteKind::Unicast || (route.kind == RouteKind::Local && flags & ACCEPT_LOCAL != 0);
+                kind && (flags & LOOSE != 0 || next_hops.iter().any(|hop| hop.oif == Some(iif.index)))
             }
             Found::Unknown(why) => return Err(End::Unknown(why)),
             Found::Refused(_) | Found::Nothing => false,
@@ -445,24 +290,15 @@ impl<'m> Walker<'m> {
         let Some(set) = at.content.ipsets.get(&condition.index) else {
             return self.perhaps("an ipset that is not in the snapshot");
         };
-        let dimensions: Vec<&str> = set
-            .kind
-            .split_once(':')
-            .map_or("", |(_, kinds)| kinds)
-            .split(',')
-            .collect();
-        let understood = dimensions
-            .iter()
-            .all(|kind| matches!(*kind, "ip" | "net" | "port"));
+        let dimensions: Vec<&str> = set.kind.split_once(':').map_or("", |(_, kinds)| kinds).split(',').collect();
+        let understood = dimensions.iter().all(|kind| matches!(*kind, "ip" | "net" | "port"));
         if !understood || condition.counters {
             return self.perhaps(format!("ipset {} of type {}", set.name, set.kind));
         }
         let mut best: Option<(u8, bool)> = None;
         for element in &set.elements {
             if self.element_holds(skb, condition, &dimensions, element) {
-                if element.uncertain
-                    && !self.perhaps(format!("an uncertain element of ipset {}", set.name))
-                {
+                if element.uncertain && !self.perhaps(format!("an uncertain element of ipset {}", set.name)) {
                     continue;
                 }
                 let length = element.prefix.unwrap_or(128);
@@ -474,52 +310,25 @@ impl<'m> Walker<'m> {
         best.is_some_and(|(_, matches)| matches) != condition.invert
     }
 
-    fn element_holds(
-        &mut self,
-        skb: &Skb,
-        condition: &SetMatch,
-        dimensions: &[&str],
-        element: &IpSetElement,
-    ) -> bool {
+    fn element_holds(&mut self, skb: &Skb, condition: &SetMatch, dimensions: &[&str], element: &IpSetElement) -> bool {
         let header = skb.header;
-        let mut addresses = [
-            (element.address, element.address_to, element.prefix),
-            (element.address2, None, element.prefix2),
-        ]
-        .into_iter();
+        let mut addresses = [(element.address, element.address_to, element.prefix), (element.address2, None, element.prefix2)].into_iter();
         for (kind, bit) in dimensions.iter().zip(1_u8..) {
             let source = condition.source >> bit & 1 != 0;
             let holds = if *kind == "port" {
                 let Some(first) = element.port else {
                     return false;
                 };
-                let number = if source {
-                    header.source_port
-                } else {
-                    header.destination_port
-                };
-                element
-                    .protocol
-                    .is_none_or(|protocol| protocol == header.protocol)
+                let number = if source { header.source_port } else { header.destination_port };
+                element.protocol.is_none_or(|protocol| protocol == header.protocol)
                     && skb.header.transport.ports().is_some()
-                    && self.test(
-                        number,
-                        &Ranges::between(
-                            u128::from(first),
-                            u128::from(element.port_to.unwrap_or(first)),
-                        ),
-                    )
+                    && self.test(number, &Ranges::between(u128::from(first), u128::from(element.port_to.unwrap_or(first))))
             } else {
                 let Some((Some(first), last, prefix)) = addresses.next() else {
                     return false;
                 };
-                let number = if source {
-                    header.source
-                } else {
-                    header.destination
-                };
-                first.is_ipv4() == header.ipv4
-                    && self.test(number, &address_ranges(first, last, prefix))
+                let number = if source { header.source } else { header.destination };
+                first.is_ipv4() == header.ipv4 && self.test(number, &address_ranges(first, last, prefix))
             };
             if !holds {
                 return false;
@@ -535,11 +344,7 @@ fn address_ranges(first: IpAddr, last: Option<IpAddr>, prefix: Option<u8>) -> Ra
     }
     let full = if first.is_ipv4() { 32 } else { 128 };
     let free = full - u32::from(prefix.unwrap_or(128)).min(full);
-    let low = if free >= 128 {
-        u128::MAX
-    } else {
-        (1_u128 << free) - 1
-    };
+    let low = if free >= 128 { u128::MAX } else { (1_u128 << free) - 1 };
     let base = number(first) & !low;
     Ranges::between(base, base | low)
 }
@@ -557,8 +362,7 @@ fn nat_to(range: &NatRange) -> NatTo {
 }
 
 fn icmp_match(condition: &IcmpMatch, kind: u8, code: u8, any: bool) -> bool {
-    let matches = (any && condition.kind == 0xff)
-        || (kind == condition.kind && (condition.code_from..=condition.code_to).contains(&code));
+    let matches = (any && condition.kind == 0xff) || (kind == condition.kind && (condition.code_from..=condition.code_to).contains(&code));
     matches != condition.invert
 }
 
@@ -574,11 +378,7 @@ fn physdev(at: &At<'_>, input: &str, output: &str, conditions: u8, invert: u8) -
         // Not a bridged packet: only inverted conditions hold.
         return conditions & !invert == 0;
     }
-    let named = |name: &str, pattern: &str| {
-        pattern
-            .strip_suffix('+')
-            .map_or(name == pattern, |prefix| name.starts_with(prefix))
-    };
+    let named = |name: &str, pattern: &str| pattern.strip_suffix('+').map_or(name == pattern, |prefix| name.starts_with(prefix));
     let holds = |bit: u8, is: bool| conditions & bit == 0 || is != (invert & bit != 0);
     holds(BRIDGED, port_out.is_some())
         && holds(IS_IN, port_in.is_some())

@@ -61,34 +61,15 @@ const NETMAP: u32 = 64;
 
 impl Tuple {
     fn of(header: &Header) -> Self {
-        let Header {
-            source,
-            destination,
-            source_port,
-            destination_port,
-            ..
-        } = *header;
-        Self {
-            source,
-            destination,
-            source_port,
-            destination_port,
-        }
+        let Header { source, destination, source_port, destination_port, .. } = *header;
+        Self { source, destination, source_port, destination_port }
     }
 
     /// `nf_ct_invert_tuple`. An echo keeps its identifier.
     fn inverse(self, echo: bool) -> Self {
-        let (source_port, destination_port) = if echo {
-            (self.source_port, self.destination_port)
-        } else {
-            (self.destination_port, self.source_port)
-        };
-        Self {
-            source: self.destination,
-            destination: self.source,
-            source_port,
-            destination_port,
-        }
+        let (source_port, destination_port) =
+            if echo { (self.source_port, self.destination_port) } else { (self.destination_port, self.source_port) };
+        Self { source: self.destination, destination: self.source, source_port, destination_port }
     }
 
     fn same_values(&self, other: &Self) -> bool {
@@ -96,12 +77,7 @@ impl Tuple {
     }
 
     fn values(&self) -> [u128; 4] {
-        [
-            self.source.value,
-            self.destination.value,
-            self.source_port.value,
-            self.destination_port.value,
-        ]
+        [self.source.value, self.destination.value, self.source_port.value, self.destination_port.value]
     }
 }
 
@@ -119,12 +95,7 @@ impl Connection {
     /// Forgets which numbers were the sender's choice: the next packet is another one.
     pub(super) fn settle(&mut self) {
         for tuple in [&mut self.original, &mut self.reply] {
-            for number in [
-                &mut tuple.source,
-                &mut tuple.destination,
-                &mut tuple.source_port,
-                &mut tuple.destination_port,
-            ] {
+            for number in [&mut tuple.source, &mut tuple.destination, &mut tuple.source_port, &mut tuple.destination_port] {
                 number.field = None;
             }
         }
@@ -143,16 +114,10 @@ impl Connection {
 impl<'m> Walker<'m> {
     /// The packet's connection, and whether it is of the reply direction.
     pub(super) fn connection(&self, namespace: usize, skb: &Skb) -> Option<(&Connection, bool)> {
-        let Ct::Of {
-            connection, reply, ..
-        } = skb.ct
-        else {
+        let Ct::Of { connection, reply, .. } = skb.ct else {
             return None;
         };
-        self.connections
-            .get(&namespace)?
-            .get(connection)
-            .map(|found| (found, reply))
+        self.connections.get(&namespace)?.get(connection).map(|found| (found, reply))
     }
 
     fn connection_mut(&mut self, namespace: usize, skb: &Skb) -> Option<&mut Connection> {
@@ -167,12 +132,8 @@ impl<'m> Walker<'m> {
         match skb.ct {
             Ct::None => 1,
             Ct::Untracked => 64,
-            Ct::Of {
-                established: true, ..
-            } => 2,
-            Ct::Of {
-                established: false, ..
-            } => 8,
+            Ct::Of { established: true, .. } => 2,
+            Ct::Of { established: false, .. } => 8,
         }
     }
 
@@ -181,37 +142,21 @@ impl<'m> Walker<'m> {
         if skb.ct != Ct::None {
             return;
         }
-        if let Transport::Icmpv6 {
-            kind: 130..=137 | 143,
-            ..
-        } = skb.header.transport
-        {
+        if let Transport::Icmpv6 { kind: 130..=137 | 143, .. } = skb.header.transport {
             skb.ct = Ct::Untracked;
             return;
         }
         let tuple = Tuple::of(&skb.header);
         let protocol = skb.header.protocol;
         let known = self.connections.entry(namespace).or_default();
-        for (index, connection) in known
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, connection)| connection.protocol == protocol)
-        {
+        for (index, connection) in known.iter_mut().enumerate().filter(|(_, connection)| connection.protocol == protocol) {
             if connection.reply.same_values(&tuple) && is_answer(skb.header.transport) {
                 connection.seen_reply = true;
-                skb.ct = Ct::Of {
-                    connection: index,
-                    reply: true,
-                    established: true,
-                };
+                skb.ct = Ct::Of { connection: index, reply: true, established: true };
                 return;
             }
             if connection.original.same_values(&tuple) {
-                skb.ct = Ct::Of {
-                    connection: index,
-                    reply: false,
-                    established: connection.seen_reply,
-                };
+                skb.ct = Ct::Of { connection: index, reply: false, established: connection.seen_reply };
                 return;
             }
         }
@@ -232,61 +177,37 @@ impl<'m> Walker<'m> {
             masqueraded: None,
             protocol,
         });
-        skb.ct = Ct::Of {
-            connection: known.len() - 1,
-            reply: false,
-            established: false,
-        };
+        skb.ct = Ct::Of { connection: known.len() - 1, reply: false, established: false };
     }
 
     /// `nf_nat_inet_fn`: asks the nat chains once a connection, then translates.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "whatever else there is goes the same way"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
     #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     pub(super) fn nat(&mut self, at: &At<'m>, skb: &mut Skb) -> Result<Flow, End> {
         let kind = match at.hook {
             Hook::Prerouting | Hook::Output => NatKindAt::Destination,
             _ => NatKindAt::Source,
         };
-        let Ct::Of {
-            reply, established, ..
-        } = skb.ct
-        else {
+        let Ct::Of { reply, established, .. } = skb.ct else {
             return Ok(Flow::Next);
         };
         let done = |connection: &Connection| match kind {
             NatKindAt::Destination => connection.destination_done,
             NatKindAt::Source => connection.source_done,
         };
-        if !established
-            && !self
-                .connection(at.namespace, skb)
-                .is_none_or(|(connection, _)| done(connection))
-        {
+        if !established && !self.connection(at.namespace, skb).is_none_or(|(connection, _)| done(connection)) {
             let clash = kind == NatKindAt::Source && self.clashes(at.namespace, skb);
             let echo = matches!(skb.header.protocol, 1 | 58);
             // An echo whose identifier is taken gets another one; whether it is translated further was seen to differ.
             let skipped = clash && echo && self.perhaps("two echoes would have the same answer");
-            let chains = if skipped {
-                &[]
-            } else {
-                at.content.rules.nat_at(at.layer, at.hook)
-            };
+            let chains = if skipped { &[] } else { at.content.rules.nat_at(at.layer, at.hook) };
             for chain in chains {
-                let here = At {
-                    chain: *chain,
-                    ..*at
-                };
+                let here = At { chain: *chain, ..*at };
                 let flow = self.base_chain(&here, skb)?;
                 if flow == Flow::Drop {
                     return Ok(Flow::Drop);
                 }
-                if self
-                    .connection(at.namespace, skb)
-                    .is_none_or(|(connection, _)| done(connection))
-                {
+                if self.connection(at.namespace, skb).is_none_or(|(connection, _)| done(connection)) {
                     break;
                 }
             }
@@ -310,19 +231,11 @@ impl<'m> Walker<'m> {
             return Ok(Flow::Drop);
         }
         let changed = match (kind, reply) {
-            (NatKindAt::Destination, false) | (NatKindAt::Source, true) => {
-                connection.destination_changed
-            }
-            (NatKindAt::Source, false) | (NatKindAt::Destination, true) => {
-                connection.source_changed
-            }
+            (NatKindAt::Destination, false) | (NatKindAt::Source, true) => connection.destination_changed,
+            (NatKindAt::Source, false) | (NatKindAt::Destination, true) => connection.source_changed,
         };
         if changed {
-            let other = if reply {
-                connection.original
-            } else {
-                connection.reply
-            };
+            let other = if reply { connection.original } else { connection.reply };
             let target = other.inverse(connection.is_echo());
             match kind {
                 NatKindAt::Destination => {
@@ -340,10 +253,7 @@ impl<'m> Walker<'m> {
 
     /// Whether another connection already has the same answer. `nf_nat_used_tuple`.
     fn clashes(&self, namespace: usize, skb: &Skb) -> bool {
-        let Ct::Of {
-            connection: own, ..
-        } = skb.ct
-        else {
+        let Ct::Of { connection: own, .. } = skb.ct else {
             return false;
         };
         let Some(known) = self.connections.get(&namespace) else {
@@ -352,9 +262,7 @@ impl<'m> Walker<'m> {
         let Some(mine) = known.get(own) else {
             return false;
         };
-        known.iter().enumerate().any(|(index, other)| {
-            index != own && other.protocol == mine.protocol && other.reply.same_values(&mine.reply)
-        })
+        known.iter().enumerate().any(|(index, other)| index != own && other.protocol == mine.protocol && other.reply.same_values(&mine.reply))
     }
 
     /// The kernel picks another source port. `nf_nat_l4proto_unique_tuple`.
@@ -367,13 +275,7 @@ impl<'m> Walker<'m> {
     }
 
     /// `nf_nat_setup_info`.
-    pub(super) fn translate(
-        &mut self,
-        at: &At<'m>,
-        skb: &mut Skb,
-        kind: NatKindAt,
-        to: &NatTo,
-    ) -> Result<Step<'m>, End> {
+    pub(super) fn translate(&mut self, at: &At<'m>, skb: &mut Skb, kind: NatKindAt, to: &NatTo) -> Result<Step<'m>, End> {
         let Some((connection, _)) = self.connection(at.namespace, skb) else {
             return Ok(Step::Accept);
         };
@@ -384,21 +286,10 @@ impl<'m> Walker<'m> {
             NatKindAt::Source => (current.source, current.source_port),
         };
         let address = self.new_address(skb, old_address, to)?;
-        let port = if echo {
-            old_port
-        } else {
-            self.new_port(kind, old_port, to)?
-        };
+        let port = if echo { old_port } else { self.new_port(kind, old_port, to)? };
         let changed = address != old_address || port != old_port;
         if changed {
-            self.note(
-                at.namespace,
-                What::Nat {
-                    kind,
-                    address: skb.header.address(address),
-                    port: port.port(),
-                },
-            );
+            self.note(at.namespace, What::Nat { kind, address: skb.header.address(address), port: port.port() });
         }
         let mut new = current;
         match kind {
@@ -437,39 +328,22 @@ impl<'m> Walker<'m> {
         }
         let count = last.saturating_sub(first).saturating_add(1);
         if count > MOST {
-            return Err(End::Unknown(
-                "translated to one of many addresses".to_owned(),
-            ));
+            return Err(End::Unknown("translated to one of many addresses".to_owned()));
         }
-        let choice = if count > 1 {
-            self.choose(
-                usize::try_from(count).unwrap_or(1),
-                "translated to one of several addresses",
-            )
-        } else {
-            0
-        };
+        let choice = if count > 1 { self.choose(usize::try_from(count).unwrap_or(1), "translated to one of several addresses") } else { 0 };
         let _ = skb;
         Ok(Number::fixed(first + u128::try_from(choice).unwrap_or(0)))
     }
 
     fn new_port(&mut self, kind: NatKindAt, old: Number, to: &NatTo) -> Result<Number, End> {
         let Some((first, last)) = to.ports else {
-            return Ok(if to.flags & RANDOM != 0 {
-                Number::random(old.value)
-            } else {
-                old
-            });
+            return Ok(if to.flags & RANDOM != 0 { Number::random(old.value) } else { old });
         };
         if to.flags & OFFSET != 0 {
             return Err(End::Unknown("translated to a shifted port".to_owned()));
         }
         if first == last {
-            return Ok(if self.test(old, &Ranges::one(u128::from(first))) {
-                old
-            } else {
-                Number::fixed(u128::from(first))
-            });
+            return Ok(if self.test(old, &Ranges::one(u128::from(first))) { old } else { Number::fixed(u128::from(first)) });
         }
         if to.flags & RANDOM == 0 {
             if self.test(old, &Ranges::between(u128::from(first), u128::from(last))) {
@@ -483,13 +357,7 @@ impl<'m> Walker<'m> {
     }
 
     /// `nf_nat_masquerade_ipv4`, `_ipv6`.
-    pub(super) fn masquerade(
-        &mut self,
-        at: &At<'m>,
-        skb: &mut Skb,
-        ports: Option<(u16, u16)>,
-        flags: u32,
-    ) -> Result<Step<'m>, End> {
+    pub(super) fn masquerade(&mut self, at: &At<'m>, skb: &mut Skb, ports: Option<(u16, u16)>, flags: u32) -> Result<Step<'m>, End> {
         let Some(oif) = at.oif else {
             return Ok(Step::Accept);
         };
@@ -500,34 +368,16 @@ impl<'m> Walker<'m> {
             connection.masqueraded = Some(oif.index);
         }
         let address = number(source);
-        self.translate(
-            at,
-            skb,
-            NatKindAt::Source,
-            &NatTo {
-                addresses: Some((address, address)),
-                ports,
-                flags,
-            },
-        )
+        self.translate(at, skb, NatKindAt::Source, &NatTo { addresses: Some((address, address)), ports, flags })
     }
 
     /// `nf_nat_redirect_ipv4`, `_ipv6`.
-    pub(super) fn redirect(
-        &mut self,
-        at: &At<'m>,
-        skb: &mut Skb,
-        ports: Option<(u16, u16)>,
-        flags: u32,
-    ) -> Result<Step<'m>, End> {
+    pub(super) fn redirect(&mut self, at: &At<'m>, skb: &mut Skb, ports: Option<(u16, u16)>, flags: u32) -> Result<Step<'m>, End> {
         let ipv4 = skb.header.ipv4;
         let address = if at.hook == Hook::Output {
             Some(if ipv4 { 0x7f00_0001 } else { 1 })
         } else {
-            let own = at
-                .iif
-                .map(|link| at.content.addresses_of(link.index))
-                .unwrap_or_default();
+            let own = at.iif.map(|link| at.content.addresses_of(link.index)).unwrap_or_default();
             let global = self.is_global(skb);
             own.iter()
                 .filter(|own| own.address.addr().is_ipv4() == ipv4 && !own.unusable)
@@ -537,16 +387,7 @@ impl<'m> Walker<'m> {
         let Some(address) = address else {
             return Ok(Step::Drop);
         };
-        self.translate(
-            at,
-            skb,
-            NatKindAt::Destination,
-            &NatTo {
-                addresses: Some((address, address)),
-                ports,
-                flags,
-            },
-        )
+        self.translate(at, skb, NatKindAt::Destination, &NatTo { addresses: Some((address, address)), ports, flags })
     }
 
     fn is_global(&mut self, skb: &Skb) -> bool {
@@ -555,17 +396,8 @@ impl<'m> Walker<'m> {
     }
 
     /// `nft_ct_set_eval`.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "whatever else there is goes the same way"
-    )]
-    pub(super) fn ct_set(
-        &mut self,
-        at: &At<'m>,
-        skb: &mut Skb,
-        key: crate::snapshot::CtKey,
-        cells: &[Cell],
-    ) -> Result<(), End> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
+    pub(super) fn ct_set(&mut self, at: &At<'m>, skb: &mut Skb, key: crate::snapshot::CtKey, cells: &[Cell]) -> Result<(), End> {
         use crate::snapshot::CtKey;
         match key {
             CtKey::Mark => {
@@ -590,19 +422,12 @@ impl<'m> Walker<'m> {
 
     /// A place to run a chain at, for conntrack's own use.
     pub(super) const fn no_chain() -> ChainAt {
-        ChainAt {
-            table: usize::MAX,
-            chain: usize::MAX,
-        }
+        ChainAt { table: usize::MAX, chain: usize::MAX }
     }
 
     /// The layer of a packet.
     pub(super) const fn layer_of(skb: &Skb) -> Layer {
-        if skb.header.ipv4 {
-            Layer::Ip
-        } else {
-            Layer::Ip6
-        }
+        if skb.header.ipv4 { Layer::Ip } else { Layer::Ip6 }
     }
 }
 

@@ -19,27 +19,15 @@ pub(crate) struct Number {
 
 impl Number {
     pub(crate) const fn fixed(value: u128) -> Self {
-        Self {
-            value,
-            field: None,
-            known: true,
-        }
+        Self { value, field: None, known: true }
     }
 
     const fn sent(value: u128, field: Field) -> Self {
-        Self {
-            value,
-            field: Some(field),
-            known: true,
-        }
+        Self { value, field: Some(field), known: true }
     }
 
     pub(crate) const fn random(value: u128) -> Self {
-        Self {
-            value,
-            field: None,
-            known: false,
-        }
+        Self { value, field: None, known: false }
     }
 
     pub(crate) fn port(self) -> u16 {
@@ -68,31 +56,15 @@ pub(crate) struct Header {
 
 impl Header {
     pub(crate) fn new(packet: &Packet) -> Self {
-        let [
-            source,
-            destination,
-            source_port,
-            destination_port,
-            tos,
-            _,
-            length,
-        ] = Self::values(packet);
+        let [source, destination, source_port, destination_port, tos, _, length] = Self::values(packet);
         let ports = packet.transport.ports().is_some();
         Self {
             ipv4: packet.is_ipv4(),
             protocol: packet.transport.number(),
             source: Number::sent(source, Field::Source),
             destination: Number::sent(destination, Field::Destination),
-            source_port: if ports {
-                Number::sent(source_port, Field::SourcePort)
-            } else {
-                Number::fixed(source_port)
-            },
-            destination_port: if ports {
-                Number::sent(destination_port, Field::DestinationPort)
-            } else {
-                Number::fixed(0)
-            },
+            source_port: if ports { Number::sent(source_port, Field::SourcePort) } else { Number::fixed(source_port) },
+            destination_port: if ports { Number::sent(destination_port, Field::DestinationPort) } else { Number::fixed(0) },
             tos: Number::sent(tos, Field::Tos),
             length: Number::sent(length, Field::Length),
             transport: packet.transport,
@@ -103,15 +75,9 @@ impl Header {
     pub(crate) fn values(packet: &Packet) -> [u128; 7] {
         let (source_port, destination_port) = match packet.transport {
             Transport::Icmp { id, .. } | Transport::Icmpv6 { id, .. } => (id, 0),
-            Transport::Tcp {
-                source_port,
-                destination_port,
-                ..
+            Transport::Tcp { source_port, destination_port, .. } | Transport::Udp { source_port, destination_port } => {
+                (source_port, destination_port)
             }
-            | Transport::Udp {
-                source_port,
-                destination_port,
-            } => (source_port, destination_port),
         };
         [
             number(packet.source),
@@ -125,18 +91,10 @@ impl Header {
     }
 
     pub(crate) fn packet(&self) -> Packet {
-        let (source_port, destination_port) =
-            (self.source_port.port(), self.destination_port.port());
+        let (source_port, destination_port) = (self.source_port.port(), self.destination_port.port());
         let transport = match self.transport {
-            Transport::Tcp { flags, .. } => Transport::Tcp {
-                source_port,
-                destination_port,
-                flags,
-            },
-            Transport::Udp { .. } => Transport::Udp {
-                source_port,
-                destination_port,
-            },
+            Transport::Tcp { flags, .. } => Transport::Tcp { source_port, destination_port, flags },
+            Transport::Udp { .. } => Transport::Udp { source_port, destination_port },
             icmp @ (Transport::Icmp { .. } | Transport::Icmpv6 { .. }) => icmp,
         };
         Packet {
@@ -160,13 +118,7 @@ impl Header {
 
 /// A number as an address.
 pub(crate) fn address(value: u128, ipv4: bool) -> IpAddr {
-    if ipv4 {
-        IpAddr::V4(Ipv4Addr::from(
-            u32::try_from(value & 0xffff_ffff).unwrap_or(0),
-        ))
-    } else {
-        IpAddr::V6(Ipv6Addr::from(value))
-    }
+    if ipv4 { IpAddr::V4(Ipv4Addr::from(u32::try_from(value & 0xffff_ffff).unwrap_or(0))) } else { IpAddr::V6(Ipv6Addr::from(value)) }
 }
 
 /// One byte of a register or a header: its value, and where it comes from.
@@ -182,29 +134,18 @@ pub(crate) enum Origin {
     /// Always this value.
     Fixed,
     /// `(byte & mask) ^ xor` of a sender's field; byte 0 is the lowest.
-    Of {
-        field: Field,
-        byte: u8,
-        mask: u8,
-        xor: u8,
-    },
+    Of { field: Field, byte: u8, mask: u8, xor: u8 },
     /// The bits in the mask may be anything.
     Unknown { mask: u8 },
 }
 
 impl Cell {
     pub(crate) const fn fixed(value: u8) -> Self {
-        Self {
-            value,
-            origin: Origin::Fixed,
-        }
+        Self { value, origin: Origin::Fixed }
     }
 
     pub(crate) const fn unknown() -> Self {
-        Self {
-            value: 0,
-            origin: Origin::Unknown { mask: 0xff },
-        }
+        Self { value: 0, origin: Origin::Unknown { mask: 0xff } }
     }
 
     /// `(self & mask) ^ xor`.
@@ -212,21 +153,11 @@ impl Cell {
         let value = (self.value & mask) ^ xor;
         let origin = match self.origin {
             Origin::Fixed => Origin::Fixed,
-            Origin::Of {
-                field,
-                byte,
-                mask: own,
-                xor: flipped,
-            } => {
+            Origin::Of { field, byte, mask: own, xor: flipped } => {
                 if own & mask == 0 {
                     Origin::Fixed
                 } else {
-                    Origin::Of {
-                        field,
-                        byte,
-                        mask: own & mask,
-                        xor: (flipped & mask) ^ xor,
-                    }
+                    Origin::Of { field, byte, mask: own & mask, xor: (flipped & mask) ^ xor }
                 }
             }
             Origin::Unknown { mask: own } => {
@@ -246,12 +177,7 @@ impl Cell {
             let value = u8::try_from(number.value >> (u32::from(byte) * 8) & 0xff).unwrap_or(0);
             let origin = match number.field {
                 _ if !number.known => Origin::Unknown { mask: 0xff },
-                Some(field) => Origin::Of {
-                    field,
-                    byte,
-                    mask: 0xff,
-                    xor: 0,
-                },
+                Some(field) => Origin::Of { field, byte, mask: 0xff, xor: 0 },
                 None => Origin::Fixed,
             };
             Self { value, origin }

@@ -17,13 +17,7 @@ pub(super) struct Links<'m> {
 
 impl<'m> Walker<'m> {
     /// Runs an IP hook.
-    pub(super) fn ip_hook(
-        &mut self,
-        namespace: usize,
-        hook: Hook,
-        links: Links<'m>,
-        skb: &mut Skb,
-    ) -> Result<(), End> {
+    pub(super) fn ip_hook(&mut self, namespace: usize, hook: Hook, links: Links<'m>, skb: &mut Skb) -> Result<(), End> {
         let layer = Self::layer_of(skb);
         let at = self.at(namespace, layer, hook, links, skb);
         self.undecided = matches!(hook, Hook::Prerouting | Hook::Output);
@@ -36,30 +30,16 @@ impl<'m> Walker<'m> {
                 }
                 Hooked::Nat => {
                     let flow = self.nat(&at, skb)?;
-                    if hook == Hook::Output
-                        && flow != Flow::Drop
-                        && before.1.destination != skb.header.destination
-                    {
+                    if hook == Hook::Output && flow != Flow::Drop && before.1.destination != skb.header.destination {
                         self.reroute(namespace, skb)?;
                     }
                     flow
                 }
                 Hooked::Chain(chain) => {
-                    let here = At {
-                        chain: *chain,
-                        ..at
-                    };
+                    let here = At { chain: *chain, ..at };
                     let flow = self.base_chain(&here, skb)?;
-                    let routes = at
-                        .content
-                        .rules
-                        .base(*chain)
-                        .is_some_and(|base| base.kind == ChainKind::Route);
-                    if routes
-                        && hook == Hook::Output
-                        && flow != Flow::Drop
-                        && before != (skb.mark, skb.header)
-                    {
+                    let routes = at.content.rules.base(*chain).is_some_and(|base| base.kind == ChainKind::Route);
+                    if routes && hook == Hook::Output && flow != Flow::Drop && before != (skb.mark, skb.header) {
                         self.reroute(namespace, skb)?;
                     }
                     flow
@@ -73,10 +53,7 @@ impl<'m> Walker<'m> {
     }
 
     /// Runs the chains of a bridge hook whose priority is within these bounds.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is asked, of whom, and where it is"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
     pub(super) fn bridge_hook(
         &mut self,
         namespace: usize,
@@ -90,22 +67,10 @@ impl<'m> Walker<'m> {
             let Hooked::Chain(chain) = hooked else {
                 continue;
             };
-            if !at
-                .content
-                .rules
-                .base(*chain)
-                .is_some_and(|base| priorities.contains(&base.priority))
-            {
+            if !at.content.rules.base(*chain).is_some_and(|base| priorities.contains(&base.priority)) {
                 continue;
             }
-            if self.base_chain(
-                &At {
-                    chain: *chain,
-                    ..at
-                },
-                skb,
-            )? == Flow::Drop
-            {
+            if self.base_chain(&At { chain: *chain, ..at }, skb)? == Flow::Drop {
                 return Err(self.dropped());
             }
         }
@@ -113,43 +78,18 @@ impl<'m> Walker<'m> {
     }
 
     /// Runs the chains at the ingress or egress of a device.
-    pub(super) fn device_hook(
-        &mut self,
-        place: Place,
-        hook: Hook,
-        skb: &mut Skb,
-    ) -> Result<(), End> {
+    pub(super) fn device_hook(&mut self, place: Place, hook: Hook, skb: &mut Skb) -> Result<(), End> {
         let content = self.model.namespace(place.namespace);
         let Some(link) = content.links.get(&place.link) else {
             return Ok(());
         };
-        let links = if hook == Hook::Egress {
-            Links {
-                oif: Some(link),
-                ..Links::default()
-            }
-        } else {
-            Links {
-                iif: Some(link),
-                ..Links::default()
-            }
-        };
+        let links = if hook == Hook::Egress { Links { oif: Some(link), ..Links::default() } } else { Links { iif: Some(link), ..Links::default() } };
         let chains: Vec<ChainAt> = content.rules.at_device(hook, &link.name).collect();
-        let mut ordered: Vec<(i32, ChainAt)> = chains
-            .into_iter()
-            .map(|chain| {
-                (
-                    content.rules.base(chain).map_or(0, |base| base.priority),
-                    chain,
-                )
-            })
-            .collect();
+        let mut ordered: Vec<(i32, ChainAt)> =
+            chains.into_iter().map(|chain| (content.rules.base(chain).map_or(0, |base| base.priority), chain)).collect();
         ordered.sort_by_key(|(priority, _)| *priority);
         for (_, chain) in ordered {
-            let at = At {
-                chain,
-                ..self.at(place.namespace, Self::layer_of(skb), hook, links, skb)
-            };
+            let at = At { chain, ..self.at(place.namespace, Self::layer_of(skb), hook, links, skb) };
             if self.base_chain(&at, skb)? == Flow::Drop {
                 return Err(self.dropped());
             }
@@ -167,55 +107,22 @@ impl<'m> Walker<'m> {
         }
         let flow = self.chain(at, at.chain.chain, skb, 0)?;
         if flow == Flow::Next && base.policy == Policy::Drop {
-            self.note(
-                at.namespace,
-                What::Policy {
-                    hook: at.hook,
-                    layer: at.layer,
-                    chain: at.chain,
-                },
-            );
+            self.note(at.namespace, What::Policy { hook: at.hook, layer: at.layer, chain: at.chain });
             return Ok(Flow::Drop);
         }
         Ok(flow)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is asked, of whom, and where it is"
-    )]
-    fn at(
-        &self,
-        namespace: usize,
-        layer: Layer,
-        hook: Hook,
-        links: Links<'m>,
-        skb: &Skb,
-    ) -> At<'m> {
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
+    fn at(&self, namespace: usize, layer: Layer, hook: Hook, links: Links<'m>, skb: &Skb) -> At<'m> {
         let content = self.model.namespace(namespace);
-        let physical_in = skb
-            .physical_in
-            .filter(|place| place.namespace == namespace)
-            .and_then(|place| content.links.get(&place.link));
-        At {
-            namespace,
-            content,
-            layer,
-            hook,
-            iif: links.iif,
-            oif: links.oif,
-            physical_in,
-            physical_out: links.physical_out,
-            chain: Self::no_chain(),
-        }
+        let physical_in = skb.physical_in.filter(|place| place.namespace == namespace).and_then(|place| content.links.get(&place.link));
+        At { namespace, content, layer, hook, iif: links.iif, oif: links.oif, physical_in, physical_out: links.physical_out, chain: Self::no_chain() }
     }
 
     /// The rule or policy that was noted last is what dropped the packet.
     fn dropped(&self) -> End {
-        let reason = self.steps.last().map_or_else(
-            || Reason::text("dropped"),
-            |step| Reason::hop(step.hop(self.model)),
-        );
+        let reason = self.steps.last().map_or_else(|| Reason::text("dropped"), |step| Reason::hop(step.hop(self.model)));
         End::Dropped(reason)
     }
 }

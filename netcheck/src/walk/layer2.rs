@@ -47,11 +47,7 @@ impl<'m> Walker<'m> {
             LinkKind::Veth => {
                 let peer = self.model.peer_place(link.peer);
                 let Some(peer) = peer.filter(|peer| self.model.link(*peer).is_some()) else {
-                    return Err(if uplink {
-                        End::Left { by: place }
-                    } else {
-                        End::Unknown(format!("the other end of {} is not known", link.name))
-                    });
+                    return Err(if uplink { End::Left { by: place } } else { End::Unknown(format!("the other end of {} is not known", link.name)) });
                 };
                 Self::scrub(skb, peer.namespace != place.namespace);
                 Ok(Next::Receive(peer))
@@ -68,21 +64,11 @@ impl<'m> Walker<'m> {
                 Ok(Next::Transmit(lower))
             }
             LinkKind::Physical => Err(End::Left { by: place }),
-            LinkKind::Dummy => Err(self.drop_at(
-                place.namespace,
-                "link",
-                format!("{} leads nowhere", link.name),
-            )),
+            LinkKind::Dummy => Err(self.drop_at(place.namespace, "link", format!("{} leads nowhere", link.name))),
             LinkKind::Loopback => Ok(Next::Input(place)),
-            LinkKind::Ipvlan { .. }
-            | LinkKind::Tun
-            | LinkKind::Vrf { .. }
-            | LinkKind::Vxlan { .. }
-            | LinkKind::Other(_) => Err(if uplink {
-                End::Left { by: place }
-            } else {
-                End::Unknown(format!("what is behind {} is not known", link.name))
-            }),
+            LinkKind::Ipvlan { .. } | LinkKind::Tun | LinkKind::Vrf { .. } | LinkKind::Vxlan { .. } | LinkKind::Other(_) => {
+                Err(if uplink { End::Left { by: place } } else { End::Unknown(format!("what is behind {} is not known", link.name)) })
+            }
         }
     }
 
@@ -93,18 +79,10 @@ impl<'m> Walker<'m> {
         };
         let destination = skb.frame.and_then(|frame| frame.destination);
         let is_sibling = |upper: &Place| {
-            self.model.link(*upper).is_some_and(|link| {
-                matches!(link.kind, LinkKind::Macvlan { mode: BRIDGE, .. })
-                    && link.mac == destination
-            })
+            self.model.link(*upper).is_some_and(|link| matches!(link.kind, LinkKind::Macvlan { mode: BRIDGE, .. }) && link.mac == destination)
         };
         if mode == BRIDGE
-            && let Some(sibling) = self
-                .model
-                .uppers_of(lower)
-                .into_iter()
-                .filter(|upper| *upper != place)
-                .find(is_sibling)
+            && let Some(sibling) = self.model.uppers_of(lower).into_iter().filter(|upper| *upper != place).find(is_sibling)
         {
             Self::scrub(skb, true);
             return Ok(Next::Receive(sibling));
@@ -125,7 +103,6 @@ impl<'m> Walker<'m> {
     }
 
     /// `netif_receive_skb`.
-    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     pub(super) fn receive(&mut self, place: Place, skb: &mut Skb) -> Result<Next, End> {
         let Some(link) = self.model.link(place) else {
             return Err(self.lost(place));
@@ -137,16 +114,11 @@ impl<'m> Walker<'m> {
         };
         let uppers = self.model.uppers_of(place);
         if let Some(id) = frame.vlan.filter(|id| *id != 0) {
-            let tagged = uppers.iter().find(|upper| {
-                self.model.link(**upper).is_some_and(
-                    |link| matches!(link.kind, LinkKind::Vlan { id: own, .. } if own == id),
-                )
-            });
+            let tagged = uppers
+                .iter()
+                .find(|upper| self.model.link(**upper).is_some_and(|link| matches!(link.kind, LinkKind::Vlan { id: own, .. } if own == id)));
             if let Some(tagged) = tagged {
-                skb.frame = Some(Frame {
-                    vlan: None,
-                    ..frame
-                });
+                skb.frame = Some(Frame { vlan: None, ..frame });
                 return Ok(Next::Receive(*tagged));
             }
         }
@@ -154,16 +126,11 @@ impl<'m> Walker<'m> {
             return self.bridge_receive(place, link, frame, skb);
         }
         if link.master.is_some() && !self.master_is_vrf(place, link) {
-            return Err(End::Unknown(format!(
-                "{} has a master that is not a bridge",
-                link.name
-            )));
+            return Err(End::Unknown(format!("{} has a master that is not a bridge", link.name)));
         }
         for upper in uppers {
             match self.model.link(upper).map(|link| (&link.kind, link.mac)) {
-                Some((LinkKind::Macvlan { mode, .. }, mac))
-                    if mac == frame.destination || *mode == 8 =>
-                {
+                Some((LinkKind::Macvlan { mode, .. }, mac)) if mac == frame.destination || *mode == 8 => {
                     Self::scrub(skb, upper.namespace != place.namespace);
                     return Ok(Next::Receive(upper));
                 }
@@ -174,59 +141,29 @@ impl<'m> Walker<'m> {
             }
         }
         if frame.vlan.is_some_and(|id| id != 0) {
-            return Err(self.drop_at(
-                place.namespace,
-                "link",
-                format!("{} has no such vlan", link.name),
-            ));
+            return Err(self.drop_at(place.namespace, "link", format!("{} has no such vlan", link.name)));
         }
-        if frame.destination != link.mac
-            && frame.destination.is_some_and(|mac| mac != BROADCAST)
-            && !link.noarp
-        {
-            return Err(self.drop_at(
-                place.namespace,
-                "link",
-                format!("the frame is not for {}", link.name),
-            ));
+        if frame.destination != link.mac && frame.destination.is_some_and(|mac| mac != BROADCAST) && !link.noarp {
+            return Err(self.drop_at(place.namespace, "link", format!("the frame is not for {}", link.name)));
         }
         if frame.destination.is_none() && !link.noarp {
-            return Err(self.drop_at(
-                place.namespace,
-                "link",
-                format!("the frame is for another neighbour than {}", link.name),
-            ));
+            return Err(self.drop_at(place.namespace, "link", format!("the frame is for another neighbour than {}", link.name)));
         }
         Ok(Next::Input(place))
     }
 
     fn master_is_vrf(&self, place: Place, link: &Link) -> bool {
-        let master = link.master.and_then(|master| {
-            self.model.link(Place {
-                link: master,
-                ..place
-            })
-        });
+        let master = link.master.and_then(|master| self.model.link(Place { link: master, ..place }));
         master.is_some_and(|master| matches!(master.kind, LinkKind::Vrf { .. }))
     }
 
     /// `br_handle_frame`.
-    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
-    fn bridge_receive(
-        &mut self,
-        place: Place,
-        link: &'m Link,
-        frame: Frame,
-        skb: &mut Skb,
-    ) -> Result<Next, End> {
+    fn bridge_receive(&mut self, place: Place, link: &'m Link, frame: Frame, skb: &mut Skb) -> Result<Next, End> {
         let content = self.model.namespace(place.namespace);
         let (Some(port), Some(bridge_index)) = (&link.port, link.master) else {
             return Err(self.lost(place));
         };
-        let bridge_place = Place {
-            link: bridge_index,
-            ..place
-        };
+        let bridge_place = Place { link: bridge_index, ..place };
         let Some((bridge, switches)) = bridge_of(content, bridge_index) else {
             return Err(self.lost(bridge_place));
         };
@@ -235,75 +172,30 @@ impl<'m> Walker<'m> {
             return Err(End::Unknown(gap.clone()));
         }
         if !bridge.up || !port.forwarding {
-            return Err(self.drop_at(
-                place.namespace,
-                "bridge",
-                format!("port {} does not forward", link.name),
-            ));
+            return Err(self.drop_at(place.namespace, "bridge", format!("port {} does not forward", link.name)));
         }
         if port.locked || port.vlan_tunnel {
-            return Err(End::Unknown(format!(
-                "port {} is locked or maps vlans to tunnels",
-                link.name
-            )));
+            return Err(End::Unknown(format!("port {} is locked or maps vlans to tunnels", link.name)));
         }
-        let links = Links {
-            iif: Some(link),
-            ..Links::default()
-        };
-        self.bridge_hook(
-            place.namespace,
-            Hook::Prerouting,
-            links,
-            i32::MIN..=BRNF,
-            skb,
-        )?;
+        let links = Links { iif: Some(link), ..Links::default() };
+        self.bridge_hook(place.namespace, Hook::Prerouting, links, i32::MIN..=BRNF, skb)?;
         let mut destination = frame.destination;
         if frame.vlan.is_none() && calls_netfilter(content, switches, skb.header.ipv4) {
             destination = self.bridge_prerouting(place, bridge_place, bridge, destination, skb)?;
         }
-        self.bridge_hook(
-            place.namespace,
-            Hook::Prerouting,
-            links,
-            BRNF + 1..=i32::MAX,
-            skb,
-        )?;
+        self.bridge_hook(place.namespace, Hook::Prerouting, links, BRNF + 1..=i32::MAX, skb)?;
         let Ok(vlan) = vlan_in(content, switches.vlan_filtering, place.link, frame.vlan) else {
-            return Err(self.drop_at(
-                place.namespace,
-                "bridge",
-                format!("port {} does not take this vlan", link.name),
-            ));
+            return Err(self.drop_at(place.namespace, "bridge", format!("port {} does not take this vlan", link.name)));
         };
-        skb.frame = Some(Frame {
-            destination,
-            vlan,
-            ..frame
-        });
-        let local =
-            destination.is_some_and(|mac| self.model.is_bridge_mac(content, bridge_index, mac));
+        skb.frame = Some(Frame { destination, vlan, ..frame });
+        let local = destination.is_some_and(|mac| self.model.is_bridge_mac(content, bridge_index, mac));
         if local {
             let Ok(tag) = vlan_out(content, switches.vlan_filtering, bridge_index, vlan) else {
-                return Err(self.drop_at(
-                    place.namespace,
-                    "bridge",
-                    format!("{} itself is not in this vlan", bridge.name),
-                ));
+                return Err(self.drop_at(place.namespace, "bridge", format!("{} itself is not in this vlan", bridge.name)));
             };
-            self.bridge_hook(
-                place.namespace,
-                Hook::Input,
-                links,
-                i32::MIN..=i32::MAX,
-                skb,
-            )?;
+            self.bridge_hook(place.namespace, Hook::Input, links, i32::MIN..=i32::MAX, skb)?;
             // The bridge hands it up as its own, whatever port's address it was sent to.
-            skb.frame = Some(Frame {
-                destination: bridge.mac,
-                vlan: tag,
-                ..frame
-            });
+            skb.frame = Some(Frame { destination: bridge.mac, vlan: tag, ..frame });
             return Ok(Next::Receive(bridge_place));
         }
         let to = self.port_for(bridge_place, Some(place), destination, vlan)?;
@@ -311,10 +203,7 @@ impl<'m> Walker<'m> {
     }
 
     /// `br_nf_pre_routing`, `br_nf_pre_routing_finish`.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is asked, of whom, and where it is"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
     fn bridge_prerouting(
         &mut self,
         place: Place,
@@ -325,24 +214,14 @@ impl<'m> Walker<'m> {
     ) -> Result<Option<Mac>, End> {
         skb.physical_in = Some(place);
         let before = skb.header.destination;
-        self.ip_hook(
-            place.namespace,
-            Hook::Prerouting,
-            Links {
-                iif: Some(bridge),
-                ..Links::default()
-            },
-            skb,
-        )?;
+        self.ip_hook(place.namespace, Hook::Prerouting, Links { iif: Some(bridge), ..Links::default() }, skb)?;
         skb.prerouted = true;
         if before.value == skb.header.destination.value {
             return Ok(destination);
         }
         match self.route_input(bridge_place, skb) {
             Ok(Routed::Forward(way)) if way.link == bridge_place.link => {
-                let target = way.gateway.map_or(skb.header.destination, |gateway| {
-                    Number::fixed(number(gateway))
-                });
+                let target = way.gateway.map_or(skb.header.destination, |gateway| Number::fixed(number(gateway)));
                 self.resolve(bridge_place, bridge, target, skb.header.ipv4, skb)
             }
             Ok(_) => Ok(bridge.mac),
@@ -358,11 +237,7 @@ impl<'m> Walker<'m> {
             return Err(self.lost(place));
         };
         let Ok(vlan) = vlan_in(content, switches.vlan_filtering, place.link, frame.vlan) else {
-            return Err(self.drop_at(
-                place.namespace,
-                "bridge",
-                "the bridge itself does not take this vlan",
-            ));
+            return Err(self.drop_at(place.namespace, "bridge", "the bridge itself does not take this vlan"));
         };
         skb.frame = Some(Frame { vlan, ..frame });
         let to = self.port_for(place, None, frame.destination, vlan)?;
@@ -370,50 +245,19 @@ impl<'m> Walker<'m> {
             return Err(self.lost(Place { link: to, ..place }));
         };
         self.deliverable(place, None, port, vlan)?;
-        self.note(
-            place.namespace,
-            What::Bridged {
-                bridge: place.link,
-                from: None,
-                to,
-            },
-        );
-        let links = Links {
-            oif: Some(port),
-            ..Links::default()
-        };
-        self.bridge_hook(
-            place.namespace,
-            Hook::Output,
-            links,
-            i32::MIN..=i32::MAX,
-            skb,
-        )?;
-        self.bridge_hook(
-            place.namespace,
-            Hook::Postrouting,
-            links,
-            i32::MIN..=i32::MAX,
-            skb,
-        )?;
+        self.note(place.namespace, What::Bridged { bridge: place.link, from: None, to });
+        let links = Links { oif: Some(port), ..Links::default() };
+        self.bridge_hook(place.namespace, Hook::Output, links, i32::MIN..=i32::MAX, skb)?;
+        self.bridge_hook(place.namespace, Hook::Postrouting, links, i32::MIN..=i32::MAX, skb)?;
         self.leave_bridge(place, switches, to, vlan, skb)
     }
 
     /// `br_forward`, with br_netfilter.
-    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
-    fn bridge_forward(
-        &mut self,
-        from: Place,
-        bridge_place: Place,
-        to: u32,
-        skb: &mut Skb,
-    ) -> Result<Next, End> {
+    fn bridge_forward(&mut self, from: Place, bridge_place: Place, to: u32, skb: &mut Skb) -> Result<Next, End> {
         let content = self.model.namespace(from.namespace);
-        let (Some(bridge), Some(input), Some(output)) = (
-            content.links.get(&bridge_place.link),
-            content.links.get(&from.link),
-            content.links.get(&to),
-        ) else {
+        let (Some(bridge), Some(input), Some(output)) =
+            (content.links.get(&bridge_place.link), content.links.get(&from.link), content.links.get(&to))
+        else {
             return Err(self.lost(bridge_place));
         };
         let LinkKind::Bridge(switches) = &bridge.kind else {
@@ -421,69 +265,24 @@ impl<'m> Walker<'m> {
         };
         let vlan = skb.frame.and_then(|frame| frame.vlan);
         self.deliverable(bridge_place, Some(input), output, vlan)?;
-        self.note(
-            from.namespace,
-            What::Bridged {
-                bridge: bridge_place.link,
-                from: Some(from.link),
-                to,
-            },
-        );
-        let links = Links {
-            iif: Some(input),
-            oif: Some(output),
-            ..Links::default()
-        };
-        let ip = Links {
-            iif: Some(bridge),
-            oif: Some(bridge),
-            physical_out: Some(output),
-        };
-        self.bridge_hook(
-            from.namespace,
-            Hook::Forward,
-            links,
-            i32::MIN..=BRNF - 1,
-            skb,
-        )?;
+        self.note(from.namespace, What::Bridged { bridge: bridge_place.link, from: Some(from.link), to });
+        let links = Links { iif: Some(input), oif: Some(output), ..Links::default() };
+        let ip = Links { iif: Some(bridge), oif: Some(bridge), physical_out: Some(output) };
+        self.bridge_hook(from.namespace, Hook::Forward, links, i32::MIN..=BRNF - 1, skb)?;
         if skb.prerouted {
             self.ip_hook(from.namespace, Hook::Forward, ip, skb)?;
         }
         self.bridge_hook(from.namespace, Hook::Forward, links, BRNF..=i32::MAX, skb)?;
-        self.bridge_hook(
-            from.namespace,
-            Hook::Postrouting,
-            Links {
-                oif: Some(output),
-                ..Links::default()
-            },
-            i32::MIN..=i32::MAX,
-            skb,
-        )?;
+        self.bridge_hook(from.namespace, Hook::Postrouting, Links { oif: Some(output), ..Links::default() }, i32::MIN..=i32::MAX, skb)?;
         if skb.prerouted {
-            self.ip_hook(
-                from.namespace,
-                Hook::Postrouting,
-                Links { iif: None, ..ip },
-                skb,
-            )?;
+            self.ip_hook(from.namespace, Hook::Postrouting, Links { iif: None, ..ip }, skb)?;
         }
         skb.prerouted = false;
         self.leave_bridge(bridge_place, switches, to, vlan, skb)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is asked, of whom, and where it is"
-    )]
-    fn leave_bridge(
-        &mut self,
-        bridge: Place,
-        switches: &Bridge,
-        to: u32,
-        vlan: Option<u16>,
-        skb: &mut Skb,
-    ) -> Result<Next, End> {
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
+    fn leave_bridge(&mut self, bridge: Place, switches: &Bridge, to: u32, vlan: Option<u16>, skb: &mut Skb) -> Result<Next, End> {
         let content = self.model.namespace(bridge.namespace);
         let Ok(tag) = vlan_out(content, switches.vlan_filtering, to, vlan) else {
             return Err(self.drop_at(bridge.namespace, "bridge", "the port is not in this vlan"));
@@ -495,79 +294,42 @@ impl<'m> Walker<'m> {
     }
 
     /// `should_deliver`.
-    fn deliverable(
-        &mut self,
-        bridge: Place,
-        from: Option<&Link>,
-        to: &Link,
-        vlan: Option<u16>,
-    ) -> Result<(), End> {
+    fn deliverable(&mut self, bridge: Place, from: Option<&Link>, to: &Link, vlan: Option<u16>) -> Result<(), End> {
         let content = self.model.namespace(bridge.namespace);
         let Some((_, switches)) = bridge_of(content, bridge.link) else {
             return Err(self.lost(bridge));
         };
         let Some(port) = &to.port else {
-            return Err(self.lost(Place {
-                link: to.index,
-                ..bridge
-            }));
+            return Err(self.lost(Place { link: to.index, ..bridge }));
         };
         let isolated = |port: &BridgePort| port.isolated;
         let why = if !port.forwarding || !to.up {
             Some(format!("port {} does not forward", to.name))
         } else if from.is_some_and(|from| from.index == to.index) && !port.hairpin {
-            Some(format!(
-                "port {} does not send frames back (no hairpin mode)",
-                to.name
-            ))
-        } else if port.isolated
-            && from
-                .and_then(|from| from.port.as_ref())
-                .is_some_and(isolated)
-        {
+            Some(format!("port {} does not send frames back (no hairpin mode)", to.name))
+        } else if port.isolated && from.and_then(|from| from.port.as_ref()).is_some_and(isolated) {
             Some("both ports are isolated".to_owned())
         } else if vlan_out(content, switches.vlan_filtering, to.index, vlan).is_err() {
             Some(format!("port {} is not in this vlan", to.name))
         } else {
             None
         };
-        why.map_or(Ok(()), |why| {
-            Err(self.drop_at(bridge.namespace, "bridge", why))
-        })
+        why.map_or(Ok(()), |why| Err(self.drop_at(bridge.namespace, "bridge", why)))
     }
 
     /// The port behind which a hardware address is. `br_fdb_find_rcu`, with learning done.
-    fn port_for(
-        &mut self,
-        bridge: Place,
-        from: Option<Place>,
-        mac: Option<Mac>,
-        vlan: Option<u16>,
-    ) -> Result<u32, End> {
+    fn port_for(&mut self, bridge: Place, from: Option<Place>, mac: Option<Mac>, vlan: Option<u16>) -> Result<u32, End> {
         let content = self.model.namespace(bridge.namespace);
         if let Some(port) = mac.and_then(|mac| content.fixed_port(bridge.link, mac)) {
             return Ok(port);
         }
         let known = self.ports_of(bridge, vlan);
-        let elsewhere = |ports: &[u32]| {
-            ports
-                .iter()
-                .copied()
-                .filter(|port| from.is_none_or(|from| from.link != *port))
-                .collect::<Vec<u32>>()
-        };
-        let mut candidates = mac
-            .and_then(|mac| known.by_mac.get(&mac))
-            .cloned()
-            .unwrap_or_default();
+        let elsewhere = |ports: &[u32]| ports.iter().copied().filter(|port| from.is_none_or(|from| from.link != *port)).collect::<Vec<u32>>();
+        let mut candidates = mac.and_then(|mac| known.by_mac.get(&mac)).cloned().unwrap_or_default();
         let (exits, unknown) = (elsewhere(&known.exits), elsewhere(&known.unknown));
         if candidates.len() > 1 {
             let others = elsewhere(&candidates);
-            candidates = if others.is_empty() {
-                candidates
-            } else {
-                others
-            };
+            candidates = if others.is_empty() { candidates } else { others };
         }
         let ports = if !candidates.is_empty() {
             candidates
@@ -577,17 +339,9 @@ impl<'m> Walker<'m> {
             unknown
         };
         if ports.is_empty() {
-            return Err(self.drop_at(
-                bridge.namespace,
-                "bridge",
-                "nobody behind the bridge has this hardware address",
-            ));
+            return Err(self.drop_at(bridge.namespace, "bridge", "nobody behind the bridge has this hardware address"));
         }
-        let choice = if ports.len() > 1 {
-            self.choose(ports.len(), "behind which port a hardware address is")
-        } else {
-            0
-        };
+        let choice = if ports.len() > 1 { self.choose(ports.len(), "behind which port a hardware address is") } else { 0 };
         ports.get(choice).copied().ok_or_else(|| self.lost(bridge))
     }
 
@@ -597,25 +351,14 @@ impl<'m> Walker<'m> {
             return Rc::clone(known);
         }
         let content = self.model.namespace(bridge.namespace);
-        let filtering =
-            bridge_of(content, bridge.link).is_some_and(|(_, switches)| switches.vlan_filtering);
+        let filtering = bridge_of(content, bridge.link).is_some_and(|(_, switches)| switches.vlan_filtering);
         let mut ports = Ports::default();
         for port in content.ports_of(bridge.link) {
             let Ok(tag) = vlan_out(content, filtering, *port, vlan) else {
                 continue;
             };
-            let reach = self.reach(
-                Place {
-                    link: *port,
-                    ..bridge
-                },
-                tag,
-            );
-            for mac in reach
-                .receivers
-                .iter()
-                .filter_map(|place| self.model.link(*place)?.mac)
-            {
+            let reach = self.reach(Place { link: *port, ..bridge }, tag);
+            for mac in reach.receivers.iter().filter_map(|place| self.model.link(*place)?.mac) {
                 let known = ports.by_mac.entry(mac).or_default();
                 if known.last() != Some(port) {
                     known.push(*port);
@@ -633,18 +376,8 @@ impl<'m> Walker<'m> {
     }
 
     /// Neighbour resolution: the hardware address that answers for an address, none for a neighbour outside.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is asked, of whom, and where it is"
-    )]
-    pub(super) fn resolve(
-        &mut self,
-        place: Place,
-        link: &'m Link,
-        target: Number,
-        ipv4: bool,
-        skb: &mut Skb,
-    ) -> Result<Option<Mac>, End> {
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
+    pub(super) fn resolve(&mut self, place: Place, link: &'m Link, target: Number, ipv4: bool, skb: &mut Skb) -> Result<Option<Mac>, End> {
         let content = self.model.namespace(place.namespace);
         let address = address(target.value, ipv4);
         if let Some(mac) = content.fixed_neighbour(place.link, address) {
@@ -657,29 +390,19 @@ impl<'m> Walker<'m> {
             if *receiver == place {
                 continue;
             }
-            let answers_here = if ipv4 {
-                self.answers_arp(place, *receiver, target, skb)?
-            } else {
-                self.answers_ndp(place, *receiver, target, skb)?
-            };
+            let answers_here = if ipv4 { self.answers_arp(place, *receiver, target, skb)? } else { self.answers_ndp(place, *receiver, target, skb)? };
             if answers_here {
                 answers.push(*receiver);
             }
         }
-        let mut macs: Vec<Mac> = answers
-            .iter()
-            .filter_map(|place| self.model.link(*place)?.mac)
-            .collect();
+        let mut macs: Vec<Mac> = answers.iter().filter_map(|place| self.model.link(*place)?.mac).collect();
         macs.sort_unstable();
         macs.dedup();
         match macs.as_slice() {
             [mac] => return Ok(Some(*mac)),
             [] => {}
             several => {
-                let choice = self.choose(
-                    several.len(),
-                    format!("which of several neighbours answers for {address}"),
-                );
+                let choice = self.choose(several.len(), format!("which of several neighbours answers for {address}"));
                 return Ok(several.get(choice).copied());
             }
         }
@@ -687,30 +410,14 @@ impl<'m> Walker<'m> {
             return Ok(None);
         }
         if !reach.unknown.is_empty() {
-            return Err(End::Unknown(format!(
-                "whether anybody answers for {address} behind {}",
-                link.name
-            )));
+            return Err(End::Unknown(format!("whether anybody answers for {address} behind {}", link.name)));
         }
-        Err(self.drop_at(
-            place.namespace,
-            "neighbour",
-            format!("no neighbour on {} answers for {address}", link.name),
-        ))
+        Err(self.drop_at(place.namespace, "neighbour", format!("no neighbour on {} answers for {address}", link.name)))
     }
 
     /// `arp_process`.
-    fn answers_arp(
-        &mut self,
-        asker: Place,
-        receiver: Place,
-        target: Number,
-        skb: &mut Skb,
-    ) -> Result<bool, End> {
-        let (content, asking) = (
-            self.model.namespace(receiver.namespace),
-            self.model.namespace(asker.namespace),
-        );
+    fn answers_arp(&mut self, asker: Place, receiver: Place, target: Number, skb: &mut Skb) -> Result<bool, End> {
+        let (content, asking) = (self.model.namespace(receiver.namespace), self.model.namespace(asker.namespace));
         let Some(link) = content.links.get(&receiver.link) else {
             return Ok(false);
         };
@@ -731,19 +438,14 @@ impl<'m> Walker<'m> {
         match self.route_input(receiver, &mut probe) {
             Ok(Routed::Local) => {
                 self.steps.pop();
-                let ignore = link
-                    .ipv4
-                    .map_or(0, |conf| conf.arp_ignore)
-                    .max(content.ipv4_all.arp_ignore);
+                let ignore = link.ipv4.map_or(0, |conf| conf.arp_ignore).max(content.ipv4_all.arp_ignore);
                 Ok(match ignore {
                     0 => true,
                     1 | 2 => {
-                        let on_link = Ranges::union_of(
-                            content.addresses_of(receiver.link).iter().map(|own| {
-                                let own = number(own.address.addr());
-                                (own, own)
-                            }),
-                        );
+                        let on_link = Ranges::union_of(content.addresses_of(receiver.link).iter().map(|own| {
+                            let own = number(own.address.addr());
+                            (own, own)
+                        }));
                         self.test(target, &on_link)
                     }
                     8 => false,
@@ -752,79 +454,41 @@ impl<'m> Walker<'m> {
             }
             Ok(Routed::Forward(way)) => {
                 self.steps.pop();
-                let proxy =
-                    content.ipv4_either(link, |conf| conf.proxy_arp) && way.link != receiver.link;
-                let pvlan = content.ipv4_either(link, |conf| conf.proxy_arp_pvlan)
-                    && way.link == receiver.link;
+                let proxy = content.ipv4_either(link, |conf| conf.proxy_arp) && way.link != receiver.link;
+                let pvlan = content.ipv4_either(link, |conf| conf.proxy_arp_pvlan) && way.link == receiver.link;
                 let entry = content.proxies(receiver.link, address(target.value, true));
                 Ok(proxy || pvlan || entry)
             }
             Err(End::Unknown(why)) => Err(End::Unknown(why)),
             // It does not answer, but whoever it has asked itself knows it all the same.
-            Err(_) => Ok(self.test(target, own)
-                && self.perhaps("whether a neighbour that does not answer is known from earlier")),
+            Err(_) => Ok(self.test(target, own) && self.perhaps("whether a neighbour that does not answer is known from earlier")),
         }
     }
 
     /// `arp_solicit`: whom the question comes from.
-    fn arp_source(
-        &mut self,
-        asker: Place,
-        asking: &Namespace,
-        target: Number,
-        skb: &Skb,
-    ) -> Result<Number, End> {
-        let announce = asking
-            .links
-            .get(&asker.link)
-            .and_then(|link| link.ipv4)
-            .map_or(0, |conf| conf.arp_announce)
-            .max(asking.ipv4_all.arp_announce);
+    fn arp_source(&mut self, asker: Place, asking: &Namespace, target: Number, skb: &Skb) -> Result<Number, End> {
+        let announce = asking.links.get(&asker.link).and_then(|link| link.ipv4).map_or(0, |conf| conf.arp_announce).max(asking.ipv4_all.arp_announce);
         if announce == 0 && skb.header.ipv4 && self.test(skb.header.source, asking.own4()) {
             return Ok(skb.header.source);
         }
         let own = asking.addresses_of(asker.link);
         let target = address(target.value, true);
-        let near = own
-            .iter()
-            .find(|own| own.address.contains(&target) && !own.secondary);
+        let near = own.iter().find(|own| own.address.contains(&target) && !own.secondary);
         let any = near.or_else(|| own.iter().find(|own| own.address.addr().is_ipv4()));
-        let elsewhere = any.or_else(|| {
-            asking
-                .addresses()
-                .find(|own| own.address.addr().is_ipv4() && own.scope == 0)
-        });
-        Ok(Number::fixed(
-            elsewhere.map_or(0, |own| number(own.address.addr())),
-        ))
+        let elsewhere = any.or_else(|| asking.addresses().find(|own| own.address.addr().is_ipv4() && own.scope == 0));
+        Ok(Number::fixed(elsewhere.map_or(0, |own| number(own.address.addr()))))
     }
 
     /// `ndisc_recv_ns`, and whether the question and its answer pass the rules on their way.
-    fn answers_ndp(
-        &mut self,
-        asker: Place,
-        receiver: Place,
-        target: Number,
-        skb: &mut Skb,
-    ) -> Result<bool, End> {
+    fn answers_ndp(&mut self, asker: Place, receiver: Place, target: Number, skb: &mut Skb) -> Result<bool, End> {
         let content = self.model.namespace(receiver.namespace);
-        let Some(link) = content
-            .links
-            .get(&receiver.link)
-            .filter(|link| link.ipv6.is_some_and(|conf| !conf.disable_ipv6))
-        else {
+        let Some(link) = content.links.get(&receiver.link).filter(|link| link.ipv6.is_some_and(|conf| !conf.disable_ipv6)) else {
             return Ok(false);
         };
-        let own = content
-            .addresses_of(receiver.link)
-            .iter()
-            .filter(|own| !own.address.addr().is_ipv4() && !own.unusable);
-        let own = Ranges::union_of(
-            own.map(|own| (number(own.address.addr()), number(own.address.addr()))),
-        );
+        let own = content.addresses_of(receiver.link).iter().filter(|own| !own.address.addr().is_ipv4() && !own.unusable);
+        let own = Ranges::union_of(own.map(|own| (number(own.address.addr()), number(own.address.addr()))));
         let holds = self.test(target, &own);
-        let proxied = link.ipv6.is_some_and(|conf| conf.proxy_ndp)
-            && content.proxies(receiver.link, address(target.value, false));
+        let proxied = link.ipv6.is_some_and(|conf| conf.proxy_ndp) && content.proxies(receiver.link, address(target.value, false));
         if !holds && !proxied {
             return Ok(false);
         }
@@ -832,14 +496,7 @@ impl<'m> Walker<'m> {
     }
 
     /// Walks the solicitation to the neighbour and the advertisement back.
-    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
-    fn solicitation_passes(
-        &mut self,
-        asker: Place,
-        receiver: Place,
-        target: Number,
-        skb: &Skb,
-    ) -> Result<bool, End> {
+    fn solicitation_passes(&mut self, asker: Place, receiver: Place, target: Number, skb: &Skb) -> Result<bool, End> {
         const MOST_NESTED: u32 = 1;
         if self.nested >= MOST_NESTED {
             return Ok(true);
@@ -848,57 +505,22 @@ impl<'m> Walker<'m> {
             return Ok(false);
         };
         let local = |place: Place| {
-            let own = self
-                .model
-                .namespace(place.namespace)
-                .addresses_of(place.link);
-            own.iter()
-                .map(|own| own.address.addr())
-                .find(|own| matches!(own, IpAddr::V6(v6) if v6.is_unicast_link_local()))
+            let own = self.model.namespace(place.namespace).addresses_of(place.link);
+            own.iter().map(|own| own.address.addr()).find(|own| matches!(own, IpAddr::V6(v6) if v6.is_unicast_link_local()))
         };
-        let locals = self
-            .model
-            .namespace(asker.namespace)
-            .addresses_of(asker.link)
-            .iter()
-            .any(|own| number(own.address.addr()) == skb.header.source.value);
-        let sender = if !skb.header.ipv4 && locals {
-            address(skb.header.source.value, false)
-        } else {
-            local(asker).unwrap_or(address(0, false))
-        };
+        let locals =
+            self.model.namespace(asker.namespace).addresses_of(asker.link).iter().any(|own| number(own.address.addr()) == skb.header.source.value);
+        let sender = if !skb.header.ipv4 && locals { address(skb.header.source.value, false) } else { local(asker).unwrap_or(address(0, false)) };
         let group = (0xff02_u128 << 112) | (1 << 32) | 0xff00_0000 | (target.value & 0x00ff_ffff);
         let target = address(target.value, false);
-        let question = Packet::new(
-            sender,
-            address(group, false),
-            Transport::Icmpv6 {
-                kind: 135,
-                code: 0,
-                id: 0,
-            },
-        );
-        let answer = Packet::new(
-            target,
-            sender,
-            Transport::Icmpv6 {
-                kind: 136,
-                code: 0,
-                id: 0,
-            },
-        );
+        let question = Packet::new(sender, address(group, false), Transport::Icmpv6 { kind: 135, code: 0, id: 0 });
+        let answer = Packet::new(target, sender, Transport::Icmpv6 { kind: 136, code: 0, id: 0 });
         let steps = self.steps.len();
         let (exits, last) = (self.exits.clone(), self.last_receiver);
         self.nested += 1;
         let passes = self
             .carry(asker, from, receiver, to.mac, &question)
-            .and_then(|there| {
-                if there {
-                    self.carry(receiver, to, asker, from.mac, &answer)
-                } else {
-                    Ok(false)
-                }
-            });
+            .and_then(|there| if there { self.carry(receiver, to, asker, from.mac, &answer) } else { Ok(false) });
         self.nested -= 1;
         self.steps.truncate(steps);
         self.exits = exits;
@@ -907,41 +529,19 @@ impl<'m> Walker<'m> {
     }
 
     /// Whether a packet of the kernel's own reaches a neighbour's INPUT.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is asked, of whom, and where it is"
-    )]
-    fn carry(
-        &mut self,
-        from: Place,
-        link: &'m Link,
-        to: Place,
-        mac: Option<Mac>,
-        packet: &Packet,
-    ) -> Result<bool, End> {
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
+    fn carry(&mut self, from: Place, link: &'m Link, to: Place, mac: Option<Mac>, packet: &Packet) -> Result<bool, End> {
         let mut skb = Skb::new(packet);
-        for number in [
-            &mut skb.header.source,
-            &mut skb.header.destination,
-            &mut skb.header.tos,
-            &mut skb.header.length,
-        ] {
+        for number in [&mut skb.header.source, &mut skb.header.destination, &mut skb.header.tos, &mut skb.header.length] {
             number.field = None;
         }
-        let links = Links {
-            oif: Some(link),
-            ..Links::default()
-        };
+        let links = Links { oif: Some(link), ..Links::default() };
         let sent = self
             .ip_hook(from.namespace, Hook::Output, links, &mut skb)
             .and_then(|()| self.ip_hook(from.namespace, Hook::Postrouting, links, &mut skb));
         let end = match sent {
             Ok(()) => {
-                skb.frame = Some(Frame {
-                    source: link.mac,
-                    destination: mac,
-                    vlan: None,
-                });
+                skb.frame = Some(Frame { source: link.mac, destination: mac, vlan: None });
                 self.carry_on(from, &mut skb)
             }
             Err(end) => end,
@@ -962,9 +562,7 @@ impl<'m> Walker<'m> {
                 Next::Input(place) => match self.input(place, skb) {
                     Ok(Some(next)) => Ok(next),
                     Ok(None) => {
-                        return End::Delivered {
-                            namespace: place.namespace,
-                        };
+                        return End::Delivered { namespace: place.namespace };
                     }
                     Err(end) => Err(end),
                 },
@@ -978,10 +576,7 @@ impl<'m> Walker<'m> {
     }
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "whatever else there is goes the same way"
-)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
 fn bridge_of(content: &Namespace, index: u32) -> Option<(&Link, &Bridge)> {
     let link = content.links.get(&index)?;
     match &link.kind {
@@ -992,9 +587,5 @@ fn bridge_of(content: &Namespace, index: u32) -> Option<(&Link, &Bridge)> {
 
 /// Whether br_netfilter takes a frame: the sysctl or the bridge's own flag.
 const fn calls_netfilter(content: &Namespace, switches: &Bridge, ipv4: bool) -> bool {
-    if ipv4 {
-        content.bridge_calls_iptables || switches.nf_call_iptables
-    } else {
-        content.bridge_calls_ip6tables || switches.nf_call_ip6tables
-    }
+    if ipv4 { content.bridge_calls_iptables || switches.nf_call_iptables } else { content.bridge_calls_ip6tables || switches.nf_call_ip6tables }
 }

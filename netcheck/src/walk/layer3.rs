@@ -36,7 +36,6 @@ const RTN_MULTICAST: u8 = 5;
 
 impl<'m> Walker<'m> {
     /// `ip_rcv`, `ipv6_rcv`: none when it was delivered here.
-    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     pub(super) fn input(&mut self, place: Place, skb: &mut Skb) -> Result<Option<Next>, End> {
         let content = self.model.namespace(place.namespace);
         if let Some(gap) = content.opaque.first() {
@@ -51,35 +50,15 @@ impl<'m> Walker<'m> {
             self.check_ipv6(place, link, skb)?;
         }
         if !skb.prerouted {
-            self.ip_hook(
-                place.namespace,
-                Hook::Prerouting,
-                Links {
-                    iif: Some(link),
-                    ..Links::default()
-                },
-                skb,
-            )?;
+            self.ip_hook(place.namespace, Hook::Prerouting, Links { iif: Some(link), ..Links::default() }, skb)?;
         }
         skb.prerouted = false;
         let looped = std::mem::take(&mut skb.looped);
-        let routed = if looped {
-            Routed::Local
-        } else {
-            self.route_input(place, skb)?
-        };
+        let routed = if looped { Routed::Local } else { self.route_input(place, skb)? };
         match routed {
             Routed::Local => {
                 self.last_receiver = Some(place);
-                self.ip_hook(
-                    place.namespace,
-                    Hook::Input,
-                    Links {
-                        iif: Some(link),
-                        ..Links::default()
-                    },
-                    skb,
-                )?;
+                self.ip_hook(place.namespace, Hook::Input, Links { iif: Some(link), ..Links::default() }, skb)?;
                 self.note(place.namespace, What::Delivered { link: place.link });
                 Ok(None)
             }
@@ -88,46 +67,24 @@ impl<'m> Walker<'m> {
                     self.check_forward_ipv6(place, link, skb)?;
                 }
                 let Some(out) = content.links.get(&way.link) else {
-                    return Err(self.lost(Place {
-                        link: way.link,
-                        ..place
-                    }));
+                    return Err(self.lost(Place { link: way.link, ..place }));
                 };
-                let links = Links {
-                    iif: Some(link),
-                    oif: Some(out),
-                    ..Links::default()
-                };
+                let links = Links { iif: Some(link), oif: Some(out), ..Links::default() };
                 self.ip_hook(place.namespace, Hook::Forward, links, skb)?;
                 skb.physical_in = None;
                 self.ip_hook(place.namespace, Hook::Postrouting, links, skb)?;
-                self.out(
-                    Place {
-                        link: way.link,
-                        ..place
-                    },
-                    way.gateway,
-                    skb,
-                )
-                .map(Some)
+                self.out(Place { link: way.link, ..place }, way.gateway, skb).map(Some)
             }
         }
     }
 
     fn check_ipv6(&mut self, place: Place, link: &Link, skb: &Skb) -> Result<(), End> {
         if link.ipv6.is_none_or(|conf| conf.disable_ipv6) {
-            return Err(self.drop_at(
-                place.namespace,
-                "link",
-                format!("IPv6 is off on {}", link.name),
-            ));
+            return Err(self.drop_at(place.namespace, "link", format!("IPv6 is off on {}", link.name)));
         }
         let loopback = Ranges::one(1);
         let is_lo = link.kind == LinkKind::Loopback;
-        if !is_lo
-            && (self.test(skb.header.source, &loopback)
-                || self.test(skb.header.destination, &loopback))
-        {
+        if !is_lo && (self.test(skb.header.source, &loopback) || self.test(skb.header.destination, &loopback)) {
             return Err(self.drop_at(place.namespace, "route", "loopback address from outside"));
         }
         if self.test(skb.header.source, &Ranges::between(0xff << 120, u128::MAX)) {
@@ -141,17 +98,9 @@ impl<'m> Walker<'m> {
         if !content.ipv6_all.forwarding && !link.ipv6.is_some_and(|conf| conf.force_forwarding) {
             return Err(self.drop_at(place.namespace, "route", "IPv6 forwarding is off"));
         }
-        let unroutable = Ranges::union_of([
-            (0, 1),
-            (0xfe80 << 112, (0xfec0 << 112) - 1),
-            (0xff << 120, u128::MAX),
-        ]);
+        let unroutable = Ranges::union_of([(0, 1), (0xfe80 << 112, (0xfec0 << 112) - 1), (0xff << 120, u128::MAX)]);
         if self.test(skb.header.source, &unroutable) {
-            return Err(self.drop_at(
-                place.namespace,
-                "route",
-                "this source address is not forwarded",
-            ));
+            return Err(self.drop_at(place.namespace, "route", "this source address is not forwarded"));
         }
         Ok(())
     }
@@ -162,27 +111,16 @@ impl<'m> Walker<'m> {
         let Some(link) = content.links.get(&place.link) else {
             return Err(self.lost(place));
         };
-        if skb.header.ipv4 {
-            self.route_input4(place, link, skb)
-        } else {
-            self.route_input6(place, link, skb)
-        }
+        if skb.header.ipv4 { self.route_input4(place, link, skb) } else { self.route_input6(place, link, skb) }
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "whatever else there is goes the same way"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
     fn route_input4(&mut self, place: Place, link: &'m Link, skb: &mut Skb) -> Result<Routed, End> {
         let content = self.model.namespace(place.namespace);
         let header = skb.header;
         self.martian(place, link, skb)?;
         if link.ipv4.is_none() {
-            return Err(self.drop_at(
-                place.namespace,
-                "link",
-                format!("IPv4 is off on {}", link.name),
-            ));
+            return Err(self.drop_at(place.namespace, "link", format!("IPv4 is off on {}", link.name)));
         }
         let mark = self.mark_value(skb)?;
         let key = Key {
@@ -191,22 +129,12 @@ impl<'m> Walker<'m> {
             iif: &link.name,
             mark,
             tos: header.tos.byte() & 0xfc,
-            transport: Some((
-                header.protocol,
-                header.source_port.port(),
-                header.destination_port.port(),
-            )),
+            transport: Some((header.protocol, header.source_port.port(), header.destination_port.port())),
             vrf_table: self.vrf_table(place),
             ..Key::default()
         };
         let forwarding = link.ipv4.is_some_and(|conf| conf.forwarding);
-        let not_forwarding = |walker: &Self| {
-            walker.drop_at(
-                place.namespace,
-                "route",
-                format!("{} does not forward", link.name),
-            )
-        };
+        let not_forwarding = |walker: &Self| walker.drop_at(place.namespace, "route", format!("{} does not forward", link.name));
         match self.fib(&content.fib4, &key, header.destination, header.source, skb) {
             Found::Route { route, next_hops } => match route.kind {
                 RouteKind::Local => {
@@ -221,17 +149,11 @@ impl<'m> Walker<'m> {
                     self.validate_source(place, link, Some(way.link), skb)?;
                     Ok(Routed::Forward(way))
                 }
-                other => Err(self.drop_at(
-                    place.namespace,
-                    "route",
-                    format!("{} is {other:?}", route.destination),
-                )),
+                other => Err(self.drop_at(place.namespace, "route", format!("{} is {other:?}", route.destination))),
             },
             Found::Unknown(why) => Err(End::Unknown(why)),
             Found::Refused(_) | Found::Nothing if !forwarding => Err(not_forwarding(self)),
-            Found::Refused(kind) => {
-                Err(self.drop_at(place.namespace, "route", format!("the route says {kind:?}")))
-            }
+            Found::Refused(kind) => Err(self.drop_at(place.namespace, "route", format!("the route says {kind:?}"))),
             Found::Nothing => Err(self.no_route(place.namespace, skb)),
         }
     }
@@ -244,55 +166,27 @@ impl<'m> Walker<'m> {
         let broadcast = Ranges::one(0xffff_ffff);
         let zero = Ranges::between(0, 0x00ff_ffff);
         let loopback = Ranges::between(0x7f00_0000, 0x7fff_ffff);
-        if self.test(header.source, &multicast)
-            || self.test(header.source, &broadcast)
-            || self.test(header.source, &zero)
-        {
+        if self.test(header.source, &multicast) || self.test(header.source, &broadcast) || self.test(header.source, &zero) {
             return Err(self.drop_at(place.namespace, "route", "martian source"));
         }
-        if self.test(header.destination, &broadcast)
-            || self.test(header.destination, &zero)
-            || self.test(header.destination, &multicast)
-        {
+        if self.test(header.destination, &broadcast) || self.test(header.destination, &zero) || self.test(header.destination, &multicast) {
             return Err(self.drop_at(place.namespace, "route", "not a unicast destination"));
         }
-        if content.ipv4_either(link, |conf| conf.route_localnet) || link.kind == LinkKind::Loopback
-        {
+        if content.ipv4_either(link, |conf| conf.route_localnet) || link.kind == LinkKind::Loopback {
             return Ok(());
         }
         if self.test(header.destination, &loopback) {
-            return Err(self.drop_at(
-                place.namespace,
-                "route",
-                format!(
-                    "martian destination: route_localnet is off on {}",
-                    link.name
-                ),
-            ));
+            return Err(self.drop_at(place.namespace, "route", format!("martian destination: route_localnet is off on {}", link.name)));
         }
         if self.test(header.source, &loopback) {
-            return Err(self.drop_at(
-                place.namespace,
-                "route",
-                format!("martian source: route_localnet is off on {}", link.name),
-            ));
+            return Err(self.drop_at(place.namespace, "route", format!("martian source: route_localnet is off on {}", link.name)));
         }
         Ok(())
     }
 
     /// `fib_validate_source`.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "whatever else there is goes the same way"
-    )]
-    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
-    fn validate_source(
-        &mut self,
-        place: Place,
-        link: &'m Link,
-        oif: Option<u32>,
-        skb: &mut Skb,
-    ) -> Result<(), End> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
+    fn validate_source(&mut self, place: Place, link: &'m Link, oif: Option<u32>, skb: &mut Skb) -> Result<(), End> {
         let content = self.model.namespace(place.namespace);
         let filter = content.rp_filter(link);
         let redirects = content.ipv4_either(link, |conf| conf.send_redirects);
@@ -303,24 +197,14 @@ impl<'m> Walker<'m> {
             }
             if !content.fib4.has_custom_rules() {
                 return if self.test(skb.header.source, content.own4()) {
-                    Err(self.drop_at(
-                        place.namespace,
-                        "route",
-                        "the source is this namespace's own address",
-                    ))
+                    Err(self.drop_at(place.namespace, "route", "the source is this namespace's own address"))
                 } else {
                     Ok(())
                 };
             }
         }
-        let out_name = oif
-            .and_then(|index| content.links.get(&index))
-            .map_or("lo", |link| &link.name);
-        let mark = if content.ipv4_either(link, |conf| conf.src_valid_mark) {
-            self.mark_value(skb)?
-        } else {
-            0
-        };
+        let out_name = oif.and_then(|index| content.links.get(&index)).map_or("lo", |link| &link.name);
+        let mark = if content.ipv4_either(link, |conf| conf.src_valid_mark) { self.mark_value(skb)? } else { 0 };
         let header = skb.header;
         let key = Key {
             destination: header.source.value,
@@ -328,11 +212,7 @@ impl<'m> Walker<'m> {
             iif: out_name,
             mark,
             tos: header.tos.byte() & 0xfc,
-            transport: Some((
-                header.protocol,
-                header.destination_port.port(),
-                header.source_port.port(),
-            )),
+            transport: Some((header.protocol, header.destination_port.port(), header.source_port.port())),
             ..Key::default()
         };
         let strict_fails = || format!("rp_filter: the way back is not through {}", link.name);
@@ -342,11 +222,7 @@ impl<'m> Walker<'m> {
                     RouteKind::Unicast => {}
                     RouteKind::Local if accept_local => {}
                     _ => {
-                        return Err(self.drop_at(
-                            place.namespace,
-                            "route",
-                            "the source is not a unicast address",
-                        ));
+                        return Err(self.drop_at(place.namespace, "route", "the source is not a unicast address"));
                     }
                 }
                 let through = next_hops.iter().any(|hop| hop.oif == Some(link.index));
@@ -356,23 +232,12 @@ impl<'m> Walker<'m> {
             }
             Found::Unknown(why) => return Err(End::Unknown(why)),
             Found::Refused(_) | Found::Nothing => {
-                return if filter == 0 {
-                    Ok(())
-                } else {
-                    Err(self.drop_at(place.namespace, "route", "rp_filter: no way back"))
-                };
+                return if filter == 0 { Ok(()) } else { Err(self.drop_at(place.namespace, "route", "rp_filter: no way back")) };
             }
         }
-        let has_address = content
-            .addresses_of(link.index)
-            .iter()
-            .any(|own| own.address.addr().is_ipv4());
+        let has_address = content.addresses_of(link.index).iter().any(|own| own.address.addr().is_ipv4());
         if !has_address {
-            return if filter == 0 {
-                Ok(())
-            } else {
-                Err(self.drop_at(place.namespace, "route", strict_fails()))
-            };
+            return if filter == 0 { Ok(()) } else { Err(self.drop_at(place.namespace, "route", strict_fails())) };
         }
         if filter == 1 {
             return Err(self.drop_at(place.namespace, "route", strict_fails()));
@@ -381,10 +246,7 @@ impl<'m> Walker<'m> {
         Ok(())
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "whatever else there is goes the same way"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
     fn route_input6(&mut self, place: Place, link: &'m Link, skb: &mut Skb) -> Result<Routed, End> {
         let content = self.model.namespace(place.namespace);
         let header = skb.header;
@@ -392,20 +254,14 @@ impl<'m> Walker<'m> {
         if self.test(header.destination, &Ranges::between(0xff << 120, u128::MAX)) {
             return Ok(Routed::Local);
         }
-        let strict = self
-            .test(header.destination, &link_local())
-            .then_some(link.index);
+        let strict = self.test(header.destination, &link_local()).then_some(link.index);
         let key = Key {
             destination: header.destination.value,
             source: header.source.value,
             iif: &link.name,
             mark,
             tos: header.tos.byte(),
-            transport: Some((
-                header.protocol,
-                header.source_port.port(),
-                header.destination_port.port(),
-            )),
+            transport: Some((header.protocol, header.source_port.port(), header.destination_port.port())),
             vrf_table: self.vrf_table(place),
             strict,
             oif: None,
@@ -421,27 +277,16 @@ impl<'m> Walker<'m> {
                     self.route_note(place.namespace, route, Some(way));
                     Ok(Routed::Forward(way))
                 }
-                other => Err(self.drop_at(
-                    place.namespace,
-                    "route",
-                    format!("{} is {other:?}", route.destination),
-                )),
+                other => Err(self.drop_at(place.namespace, "route", format!("{} is {other:?}", route.destination))),
             },
             Found::Unknown(why) => Err(End::Unknown(why)),
-            Found::Refused(kind) => {
-                Err(self.drop_at(place.namespace, "route", format!("the route says {kind:?}")))
-            }
+            Found::Refused(kind) => Err(self.drop_at(place.namespace, "route", format!("the route says {kind:?}"))),
             Found::Nothing => Err(self.no_route(place.namespace, skb)),
         }
     }
 
     /// Sends a program's packet: `__ip_local_out`, `ip6_local_out`.
-    pub(super) fn send(
-        &mut self,
-        namespace: usize,
-        link: Option<u32>,
-        skb: &mut Skb,
-    ) -> Result<Next, End> {
+    pub(super) fn send(&mut self, namespace: usize, link: Option<u32>, skb: &mut Skb) -> Result<Next, End> {
         let content = self.model.namespace(namespace);
         if let Some(gap) = content.opaque.first() {
             self.undecided = true;
@@ -450,60 +295,23 @@ impl<'m> Walker<'m> {
         self.note(namespace, What::Sent { link });
         let way = self.route_output(namespace, link, skb)?;
         let Some(out) = content.links.get(&way.link) else {
-            return Err(self.lost(Place {
-                namespace,
-                link: way.link,
-            }));
+            return Err(self.lost(Place { namespace, link: way.link }));
         };
         self.rerouted = None;
-        self.ip_hook(
-            namespace,
-            Hook::Output,
-            Links {
-                oif: Some(out),
-                ..Links::default()
-            },
-            skb,
-        )?;
+        self.ip_hook(namespace, Hook::Output, Links { oif: Some(out), ..Links::default() }, skb)?;
         let way = self.rerouted.take().unwrap_or(way);
         let Some(out) = content.links.get(&way.link) else {
-            return Err(self.lost(Place {
-                namespace,
-                link: way.link,
-            }));
+            return Err(self.lost(Place { namespace, link: way.link }));
         };
-        self.ip_hook(
-            namespace,
-            Hook::Postrouting,
-            Links {
-                oif: Some(out),
-                ..Links::default()
-            },
-            skb,
-        )?;
-        self.out(
-            Place {
-                namespace,
-                link: way.link,
-            },
-            way.gateway,
-            skb,
-        )
+        self.ip_hook(namespace, Hook::Postrouting, Links { oif: Some(out), ..Links::default() }, skb)?;
+        self.out(Place { namespace, link: way.link }, way.gateway, skb)
     }
 
     /// The source address that a program's packet to this destination gets.
     pub(crate) fn source_for(&mut self, namespace: usize, destination: IpAddr) -> Option<IpAddr> {
         let content = self.model.namespace(namespace);
-        let fib = if destination.is_ipv4() {
-            &content.fib4
-        } else {
-            &content.fib6
-        };
-        let key = Key {
-            destination: number(destination),
-            iif: "lo",
-            ..Key::default()
-        };
+        let fib = if destination.is_ipv4() { &content.fib4 } else { &content.fib6 };
+        let key = Key { destination: number(destination), iif: "lo", ..Key::default() };
         let Found::Route { route, next_hops } = fib.lookup(&key, &mut Vec::new()) else {
             return None;
         };
@@ -514,29 +322,13 @@ impl<'m> Walker<'m> {
             return Some(source);
         }
         let hop = next_hops.first()?;
-        let own = || {
-            content
-                .addresses_of(hop.oif?)
-                .iter()
-                .map(Some)
-                .collect::<Option<Vec<_>>>()
-        };
+        let own = || content.addresses_of(hop.oif?).iter().map(Some).collect::<Option<Vec<_>>>();
         let same = |address: &IpAddr| address.is_ipv4() == destination.is_ipv4();
         let near = hop.gateway.unwrap_or(destination);
         let own = own()?;
-        let on_link = own
-            .iter()
-            .find(|own| own.address.contains(&near) && !own.unusable);
-        let any = on_link.or_else(|| {
-            own.iter()
-                .find(|own| same(&own.address.addr()) && own.scope == 0 && !own.unusable)
-        });
-        any.map(|own| own.address.addr()).or_else(|| {
-            content
-                .addresses()
-                .map(|own| own.address.addr())
-                .find(|own| same(own) && !own.is_loopback())
-        })
+        let on_link = own.iter().find(|own| own.address.contains(&near) && !own.unusable);
+        let any = on_link.or_else(|| own.iter().find(|own| same(&own.address.addr()) && own.scope == 0 && !own.unusable));
+        any.map(|own| own.address.addr()).or_else(|| content.addresses().map(|own| own.address.addr()).find(|own| same(own) && !own.is_loopback()))
     }
 
     /// `ip_route_me_harder`.
@@ -546,19 +338,12 @@ impl<'m> Walker<'m> {
     }
 
     /// `ip_route_output_key`, `ip6_route_output`.
-    pub(super) fn route_output(
-        &mut self,
-        namespace: usize,
-        link: Option<u32>,
-        skb: &mut Skb,
-    ) -> Result<Way, End> {
+    pub(super) fn route_output(&mut self, namespace: usize, link: Option<u32>, skb: &mut Skb) -> Result<Way, End> {
         let content = self.model.namespace(namespace);
         let header = skb.header;
         let mark = self.mark_value(skb)?;
         let strict = if header.ipv4 { None } else { link };
-        let oif = link
-            .and_then(|index| content.links.get(&index))
-            .map(|link| (link.index, link.name.as_str()));
+        let oif = link.and_then(|index| content.links.get(&index)).map(|link| (link.index, link.name.as_str()));
         let key = Key {
             destination: header.destination.value,
             source: header.source.value,
@@ -566,30 +351,17 @@ impl<'m> Walker<'m> {
             oif: if header.ipv4 { oif } else { None },
             mark,
             tos: header.tos.byte() & 0xfc,
-            transport: Some((
-                header.protocol,
-                header.source_port.port(),
-                header.destination_port.port(),
-            )),
+            transport: Some((header.protocol, header.source_port.port(), header.destination_port.port())),
             vrf_table: None,
             strict,
         };
-        let fib = if header.ipv4 {
-            &content.fib4
-        } else {
-            &content.fib6
-        };
+        let fib = if header.ipv4 { &content.fib4 } else { &content.fib6 };
         let lo = content.link_named("lo").map_or(1, |link| link.index);
         match self.fib(fib, &key, header.destination, header.source, skb) {
-            Found::Route { route, .. }
-                if matches!(route.kind, RouteKind::Local | RouteKind::Anycast) =>
-            {
+            Found::Route { route, .. } if matches!(route.kind, RouteKind::Local | RouteKind::Anycast) => {
                 self.route_note(namespace, route, None);
                 skb.looped = true;
-                Ok(Way {
-                    link: lo,
-                    gateway: None,
-                })
+                Ok(Way { link: lo, gateway: None })
             }
             Found::Route { route, next_hops } if route.kind == RouteKind::Unicast => {
                 let way = self.pick(&next_hops, Place { namespace, link: 0 })?;
@@ -598,15 +370,9 @@ impl<'m> Walker<'m> {
                 skb.looped = false;
                 Ok(way)
             }
-            Found::Route { route, .. } => Err(self.drop_at(
-                namespace,
-                "route",
-                format!("{} is {:?}", route.destination, route.kind),
-            )),
+            Found::Route { route, .. } => Err(self.drop_at(namespace, "route", format!("{} is {:?}", route.destination, route.kind))),
             Found::Unknown(why) => Err(End::Unknown(why)),
-            Found::Refused(kind) => {
-                Err(self.drop_at(namespace, "route", format!("the route says {kind:?}")))
-            }
+            Found::Refused(kind) => Err(self.drop_at(namespace, "route", format!("the route says {kind:?}"))),
             Found::Nothing => Err(self.no_route(namespace, skb)),
         }
     }
@@ -618,9 +384,7 @@ impl<'m> Walker<'m> {
             return Ok(());
         };
         let loopback = Ranges::between(0x7f00_0000, 0x7fff_ffff);
-        let guarded = skb.header.ipv4
-            && out.kind != LinkKind::Loopback
-            && !content.ipv4_either(out, |conf| conf.route_localnet);
+        let guarded = skb.header.ipv4 && out.kind != LinkKind::Loopback && !content.ipv4_either(out, |conf| conf.route_localnet);
         if guarded && self.test(skb.header.source, &loopback) {
             return Err(self.drop_at(namespace, "route", "loopback source on a wire"));
         }
@@ -628,12 +392,7 @@ impl<'m> Walker<'m> {
     }
 
     /// `neigh_output`: finds the hardware address and hands the packet to the link.
-    pub(super) fn out(
-        &mut self,
-        place: Place,
-        gateway: Option<IpAddr>,
-        skb: &mut Skb,
-    ) -> Result<Next, End> {
+    pub(super) fn out(&mut self, place: Place, gateway: Option<IpAddr>, skb: &mut Skb) -> Result<Next, End> {
         let content = self.model.namespace(place.namespace);
         let Some(link) = content.links.get(&place.link) else {
             return Err(self.lost(place));
@@ -645,56 +404,27 @@ impl<'m> Walker<'m> {
         if matches!(link.kind, LinkKind::Vrf { .. }) {
             return Err(End::Unknown(format!("{} is a VRF", link.name)));
         }
-        let target = gateway.map_or(skb.header.destination, |gateway| {
-            Number::fixed(number(gateway))
-        });
+        let target = gateway.map_or(skb.header.destination, |gateway| Number::fixed(number(gateway)));
         let ipv4 = gateway.map_or(skb.header.ipv4, |gateway| gateway.is_ipv4());
-        let destination = if link.noarp {
-            None
-        } else {
-            self.resolve(place, link, target, ipv4, skb)?
-        };
-        skb.frame = Some(Frame {
-            source: link.mac,
-            destination,
-            vlan: None,
-        });
+        let destination = if link.noarp { None } else { self.resolve(place, link, target, ipv4, skb)? };
+        skb.frame = Some(Frame { source: link.mac, destination, vlan: None });
         skb.prerouted = false;
         Ok(Next::Transmit(place))
     }
 
     /// One of several next hops.
     fn pick(&mut self, hops: &[&NextHop], place: Place) -> Result<Way, End> {
-        let choice = if hops.len() > 1 {
-            self.choose(hops.len(), "which way of a multipath route")
-        } else {
-            0
-        };
+        let choice = if hops.len() > 1 { self.choose(hops.len(), "which way of a multipath route") } else { 0 };
         let hop = hops.get(choice).or(hops.first());
-        match hop.and_then(|hop| {
-            hop.oif.map(|link| Way {
-                link,
-                gateway: hop.gateway,
-            })
-        }) {
+        match hop.and_then(|hop| hop.oif.map(|link| Way { link, gateway: hop.gateway })) {
             Some(way) => Ok(way),
             None => Err(self.drop_at(place.namespace, "route", "the route has no link")),
         }
     }
 
     /// A lookup that keeps to packets for which it has the same answer.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is asked, of whom, and where it is"
-    )]
-    pub(super) fn fib<'f>(
-        &mut self,
-        fib: &'f Fib,
-        key: &Key<'_>,
-        destination: Number,
-        source: Number,
-        skb: &Skb,
-    ) -> Found<'f> {
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
+    pub(super) fn fib<'f>(&mut self, fib: &'f Fib, key: &Key<'_>, destination: Number, source: Number, skb: &Skb) -> Found<'f> {
         let mut seen = Vec::new();
         let found = fib.lookup(key, &mut seen);
         for (field, ranges) in seen {
@@ -713,37 +443,20 @@ impl<'m> Walker<'m> {
     }
 
     /// The type of an address as rules see it. `inet_dev_addr_type`, `nft_fib6_eval_type`.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "whatever else there is goes the same way"
-    )]
-    pub(super) fn address_type(
-        &mut self,
-        namespace: usize,
-        skb: &Skb,
-        number: Number,
-        device: Option<&Link>,
-    ) -> Result<u8, End> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
+    pub(super) fn address_type(&mut self, namespace: usize, skb: &Skb, number: Number, device: Option<&Link>) -> Result<u8, End> {
         let content = self.model.namespace(namespace);
         if !number.known {
-            return Err(End::Unknown(
-                "the type of an address that is not known".to_owned(),
-            ));
+            return Err(End::Unknown("the type of an address that is not known".to_owned()));
         }
         if skb.header.ipv4 {
-            if self.test(
-                number,
-                &Ranges::union_of([(0, 0x00ff_ffff), (0xffff_ffff, 0xffff_ffff)]),
-            ) {
+            if self.test(number, &Ranges::union_of([(0, 0x00ff_ffff), (0xffff_ffff, 0xffff_ffff)])) {
                 return Ok(RTN_BROADCAST);
             }
             if self.test(number, &Ranges::between(0xe000_0000, 0xefff_ffff)) {
                 return Ok(RTN_MULTICAST);
             }
-            let key = Key {
-                destination: number.value,
-                ..Key::default()
-            };
+            let key = Key { destination: number.value, ..Key::default() };
             let mut seen = Vec::new();
             let found = content.fib4.lookup_table(LOCAL, &key, &mut seen);
             for (_, ranges) in seen {
@@ -752,11 +465,7 @@ impl<'m> Walker<'m> {
                 }
             }
             return Ok(match found {
-                Found::Route { route, next_hops }
-                    if device.is_none_or(|link| {
-                        next_hops.iter().any(|hop| hop.oif == Some(link.index))
-                    }) =>
-                {
+                Found::Route { route, next_hops } if device.is_none_or(|link| next_hops.iter().any(|hop| hop.oif == Some(link.index))) => {
                     route_type(route.kind)
                 }
                 _ => RTN_UNICAST,
@@ -765,15 +474,10 @@ impl<'m> Walker<'m> {
         if self.test(number, &Ranges::between(0xff << 120, u128::MAX)) {
             return Ok(RTN_MULTICAST);
         }
-        let key = Key {
-            destination: number.value,
-            iif: "lo",
-            ..Key::default()
-        };
+        let key = Key { destination: number.value, iif: "lo", ..Key::default() };
         match self.fib(&content.fib6, &key, number, skb.header.source, skb) {
             Found::Route { route, next_hops } => {
-                let here = device
-                    .is_none_or(|link| next_hops.iter().any(|hop| hop.oif == Some(link.index)));
+                let here = device.is_none_or(|link| next_hops.iter().any(|hop| hop.oif == Some(link.index)));
                 Ok(match route.kind {
                     RouteKind::Local if !here => RTN_UNICAST,
                     kind => route_type(kind),
@@ -786,18 +490,10 @@ impl<'m> Walker<'m> {
     }
 
     /// The source address that masquerading uses. `inet_select_addr`, `ipv6_dev_get_saddr`.
-    pub(super) fn masquerade_source(
-        &mut self,
-        at: &At<'m>,
-        skb: &mut Skb,
-        oif: &Link,
-    ) -> Result<Option<IpAddr>, End> {
+    pub(super) fn masquerade_source(&mut self, at: &At<'m>, skb: &mut Skb, oif: &Link) -> Result<Option<IpAddr>, End> {
         let own = at.content.addresses_of(oif.index);
         if skb.header.ipv4 {
-            let primary = || {
-                own.iter()
-                    .filter(|own| own.address.addr().is_ipv4() && !own.secondary && own.scope == 0)
-            };
+            let primary = || own.iter().filter(|own| own.address.addr().is_ipv4() && !own.secondary && own.scope == 0);
             if primary().count() > 1 {
                 let next = self.next_hop_of(at, oif, skb)?;
                 if let Some(near) = primary().find(|own| own.address.contains(&next)) {
@@ -805,36 +501,19 @@ impl<'m> Walker<'m> {
                 }
             }
             // `inet_select_addr`: a link without a global address borrows one of another link, in their order.
-            let others = at
-                .content
-                .addresses()
-                .filter(|own| own.address.addr().is_ipv4() && !own.secondary && own.scope == 0);
+            let others = at.content.addresses().filter(|own| own.address.addr().is_ipv4() && !own.secondary && own.scope == 0);
             return Ok(primary().chain(others).next().map(|own| own.address.addr()));
         }
-        let global = |own: &&crate::snapshot::Address| {
-            !own.address.addr().is_ipv4() && !own.unusable && own.scope == 0
-        };
+        let global = |own: &&crate::snapshot::Address| !own.address.addr().is_ipv4() && !own.unusable && own.scope == 0;
         let own6 = |own: &&crate::snapshot::Address| !own.address.addr().is_ipv4() && !own.unusable;
-        let everywhere = Ranges::union_of(
-            at.content
-                .addresses()
-                .filter(own6)
-                .map(|own| (number(own.address.addr()), number(own.address.addr()))),
-        );
+        let everywhere = Ranges::union_of(at.content.addresses().filter(own6).map(|own| (number(own.address.addr()), number(own.address.addr()))));
         if self.test(skb.header.destination, &everywhere) {
             return Ok(Some(skb.header.address(skb.header.destination)));
         }
         let here: Vec<&crate::snapshot::Address> = own.iter().filter(global).collect();
-        let candidates = if here.is_empty() {
-            at.content.addresses().filter(global).collect()
-        } else {
-            here
-        };
+        let candidates = if here.is_empty() { at.content.addresses().filter(global).collect() } else { here };
         match candidates.as_slice() {
-            [] => Ok(own
-                .iter()
-                .find(|own| !own.address.addr().is_ipv4() && !own.unusable)
-                .map(|own| own.address.addr())),
+            [] => Ok(own.iter().find(|own| !own.address.addr().is_ipv4() && !own.unusable).map(|own| own.address.addr())),
             [one] => Ok(Some(one.address.addr())),
             [first, ..] => {
                 self.pin(skb.header.destination);
@@ -844,9 +523,7 @@ impl<'m> Walker<'m> {
                     ((own ^ destination).leading_zeros(), std::cmp::Reverse(own))
                 };
                 let best = candidates.iter().copied().max_by_key(near);
-                Ok(Some(
-                    best.map_or(first.address.addr(), |own| own.address.addr()),
-                ))
+                Ok(Some(best.map_or(first.address.addr(), |own| own.address.addr())))
             }
         }
     }
@@ -862,27 +539,15 @@ impl<'m> Walker<'m> {
             mark: self.mark_value(skb)?,
             ..Key::default()
         };
-        let found = self.fib(
-            &at.content.fib4,
-            &key,
-            header.destination,
-            header.source,
-            skb,
-        );
+        let found = self.fib(&at.content.fib4, &key, header.destination, header.source, skb);
         let gateway = match found {
-            Found::Route { next_hops, .. } => next_hops
-                .iter()
-                .find(|hop| hop.oif == Some(oif.index))
-                .and_then(|hop| hop.gateway),
+            Found::Route { next_hops, .. } => next_hops.iter().find(|hop| hop.oif == Some(oif.index)).and_then(|hop| hop.gateway),
             Found::Refused(_) | Found::Nothing | Found::Unknown(_) => None,
         };
         Ok(gateway.unwrap_or_else(|| address(header.destination.value, true)))
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "whatever else there is goes the same way"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
     fn vrf_table(&self, place: Place) -> Option<u32> {
         let content = self.model.namespace(place.namespace);
         let master = content.links.get(&place.link)?.master?;
@@ -894,28 +559,11 @@ impl<'m> Walker<'m> {
 
     fn route_note(&mut self, namespace: usize, route: &Route, way: Option<Way>) {
         let (destination, local) = (route.destination, route.kind == RouteKind::Local);
-        self.note(
-            namespace,
-            What::Route {
-                destination,
-                local,
-                link: way.map(|way| way.link),
-                gateway: way.and_then(|way| way.gateway),
-            },
-        );
+        self.note(namespace, What::Route { destination, local, link: way.map(|way| way.link), gateway: way.and_then(|way| way.gateway) });
     }
 
-    pub(super) fn drop_at(
-        &self,
-        namespace: usize,
-        kind: &'static str,
-        text: impl Into<String>,
-    ) -> End {
-        End::Dropped(Reason::at(
-            &self.model.namespace(namespace).label,
-            kind,
-            text,
-        ))
+    pub(super) fn drop_at(&self, namespace: usize, kind: &'static str, text: impl Into<String>) -> End {
+        End::Dropped(Reason::at(&self.model.namespace(namespace).label, kind, text))
     }
 
     fn no_route(&self, namespace: usize, skb: &Skb) -> End {
@@ -924,11 +572,7 @@ impl<'m> Walker<'m> {
     }
 
     pub(super) fn lost(&self, place: Place) -> End {
-        End::Unknown(format!(
-            "link {} of {} is not in the snapshot",
-            place.link,
-            self.model.namespace(place.namespace).label
-        ))
+        End::Unknown(format!("link {} of {} is not in the snapshot", place.link, self.model.namespace(place.namespace).label))
     }
 
     /// What a veth does to a packet. `skb_scrub_packet`.

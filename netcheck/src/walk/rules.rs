@@ -8,8 +8,8 @@ use crate::model::netfilter::{ChainAt, Layer, NfTable, SearchSet};
 use crate::model::shortcut::{Guard, IndexKey, Shortcuts};
 use crate::packet::Transport;
 use crate::snapshot::{
-    BitOperation, CmpOperation, CtKey, Data, Direction, Element, Expression, ExthdrKind, FibResult,
-    Hook, Link, MetaKey, NatKind, PayloadBase, RangeOperation, Register, Verdict,
+    BitOperation, CmpOperation, CtKey, Data, Direction, Element, Expression, ExthdrKind, FibResult, Hook, Link, MetaKey, NatKind, PayloadBase,
+    RangeOperation, Register, Verdict,
 };
 use crate::space::{Field, Ranges};
 
@@ -71,12 +71,7 @@ impl Registers {
     }
 
     pub(super) fn read(&self, register: Register, len: usize) -> Vec<Cell> {
-        self.0
-            .iter()
-            .skip(usize::from(register.0) * 4)
-            .take(len)
-            .copied()
-            .collect()
+        self.0.iter().skip(usize::from(register.0) * 4).take(len).copied().collect()
     }
 
     /// Writes bytes and zeros to the end of the last word.
@@ -107,13 +102,7 @@ const IFNAMSIZ: usize = 16;
 
 impl<'m> Walker<'m> {
     /// `nft_do_chain`, from one chain on.
-    pub(super) fn chain(
-        &mut self,
-        at: &At<'m>,
-        chain: usize,
-        skb: &mut Skb,
-        depth: u32,
-    ) -> Result<Flow, End> {
+    pub(super) fn chain(&mut self, at: &At<'m>, chain: usize, skb: &mut Skb, depth: u32) -> Result<Flow, End> {
         let Some(table) = at.content.rules.table(at.chain.table) else {
             return Ok(Flow::Next);
         };
@@ -121,19 +110,13 @@ impl<'m> Walker<'m> {
             return Ok(Flow::Next);
         };
         if depth > DEEPEST {
-            return Err(End::Unknown(format!(
-                "chains call each other too deeply in table {}",
-                table.name
-            )));
+            return Err(End::Unknown(format!("chains call each other too deeply in table {}", table.name)));
         }
         let shortcuts = table.shortcuts(chain);
         let some = shortcuts.and_then(|shortcuts| self.candidates(shortcuts, skb));
         let count = some.as_ref().map_or(content.rules.len(), Vec::len);
         for place in 0..count {
-            let index = some
-                .as_ref()
-                .map_or(Some(place), |some| some.get(place).copied())
-                .unwrap_or(place);
+            let index = some.as_ref().map_or(Some(place), |some| some.get(place).copied()).unwrap_or(place);
             let Some(rule) = content.rules.get(index) else {
                 continue;
             };
@@ -141,13 +124,7 @@ impl<'m> Walker<'m> {
                 continue;
             }
             let ran = self.rule(at, table, &rule.expressions, skb)?;
-            let met = |did: Did| What::Rule {
-                hook: at.hook,
-                layer: at.layer,
-                chain: ChainAt { chain, ..at.chain },
-                rule: index,
-                did,
-            };
+            let met = |did: Did| What::Rule { hook: at.hook, layer: at.layer, chain: ChainAt { chain, ..at.chain }, rule: index, did };
             match ran {
                 Ran::Next => {}
                 Ran::Accept => {
@@ -179,9 +156,7 @@ impl<'m> Walker<'m> {
         let index = shortcuts.index()?;
         let number = match index.key {
             IndexKey::Destination { ipv4 } if ipv4 == skb.header.ipv4 => skb.header.destination,
-            IndexKey::DestinationPort if skb.header.transport.ports().is_some() => {
-                skb.header.destination_port
-            }
+            IndexKey::DestinationPort if skb.header.transport.ports().is_some() => skb.header.destination_port,
             IndexKey::Destination { .. } | IndexKey::DestinationPort => return None,
         };
         if !number.known {
@@ -209,29 +184,12 @@ impl<'m> Walker<'m> {
                     return true;
                 }
                 Guard::Iif { .. } | Guard::Oif { .. } | Guard::Protocol { .. } => continue,
-                Guard::Address {
-                    source,
-                    ipv4,
-                    value,
-                    is,
-                } if *ipv4 == skb.header.ipv4 => (
-                    if *source {
-                        skb.header.source
-                    } else {
-                        skb.header.destination
-                    },
-                    *value,
-                    *is,
-                ),
-                Guard::Port { source, port, is } if skb.header.transport.ports().is_some() => (
-                    if *source {
-                        skb.header.source_port
-                    } else {
-                        skb.header.destination_port
-                    },
-                    u128::from(*port),
-                    *is,
-                ),
+                Guard::Address { source, ipv4, value, is } if *ipv4 == skb.header.ipv4 => {
+                    (if *source { skb.header.source } else { skb.header.destination }, *value, *is)
+                }
+                Guard::Port { source, port, is } if skb.header.transport.ports().is_some() => {
+                    (if *source { skb.header.source_port } else { skb.header.destination_port }, u128::from(*port), *is)
+                }
                 Guard::Address { .. } | Guard::Port { .. } => continue,
             };
             if !number.known || (number.value == value) == is {
@@ -246,21 +204,14 @@ impl<'m> Walker<'m> {
             return false;
         };
         if is {
-            self.conditions
-                .push((field, Condition::NotBetween(value, value)));
+            self.conditions.push((field, Condition::NotBetween(value, value)));
         } else {
             self.narrow(field, &Ranges::one(value));
         }
         true
     }
 
-    fn rule(
-        &mut self,
-        at: &At<'m>,
-        table: &'m NfTable,
-        expressions: &'m [Expression],
-        skb: &mut Skb,
-    ) -> Result<Ran<'m>, End> {
+    fn rule(&mut self, at: &At<'m>, table: &'m NfTable, expressions: &'m [Expression], skb: &mut Skb) -> Result<Ran<'m>, End> {
         let mut registers = Registers::new();
         for expression in expressions {
             match self.expression(at, table, expression, &mut registers, skb)? {
@@ -289,14 +240,8 @@ impl<'m> Walker<'m> {
     }
 
     #[expect(clippy::too_many_lines, reason = "one arm an instruction")]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is asked, of whom, and where it is"
-    )]
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "whatever else there is goes the same way"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
     fn expression(
         &mut self,
         at: &At<'m>,
@@ -307,30 +252,16 @@ impl<'m> Walker<'m> {
     ) -> Result<Step<'m>, End> {
         let matched = |yes: bool| if yes { Step::Go } else { Step::Break };
         Ok(match expression {
-            Expression::Cmp {
-                source,
-                operation,
-                value,
-            } => {
+            Expression::Cmp { source, operation, value } => {
                 let cells = registers.read(*source, value.len());
                 matched(self.compare(skb, &cells, *operation, value.as_slice()))
             }
-            Expression::Range {
-                source,
-                operation,
-                from,
-                to,
-            } => {
+            Expression::Range { source, operation, from, to } => {
                 let cells = registers.read(*source, from.len());
                 let inside = self.within(skb, &cells, from.as_slice(), to.as_slice());
                 matched(inside == (*operation == RangeOperation::Eq))
             }
-            Expression::Payload {
-                into,
-                base,
-                offset,
-                len,
-            } => match self.payload(at, skb, *base, *offset, *len)? {
+            Expression::Payload { into, base, offset, len } => match self.payload(at, skb, *base, *offset, *len)? {
                 Some(cells) => {
                     registers.write(*into, cells);
                     Step::Go
@@ -344,49 +275,25 @@ impl<'m> Walker<'m> {
                 }
                 None => Step::Break,
             },
-            Expression::Ct {
-                key,
-                direction,
-                into,
-            } => match self.ct(at, skb, *key, *direction)? {
+            Expression::Ct { key, direction, into } => match self.ct(at, skb, *key, *direction)? {
                 Some(cells) => {
                     registers.write(*into, cells);
                     Step::Go
                 }
                 None => Step::Break,
             },
-            Expression::Immediate {
-                into: Some(into),
-                data: Data::Value(bytes),
-            } => {
+            Expression::Immediate { into: Some(into), data: Data::Value(bytes) } => {
                 registers.write_bytes(*into, bytes.as_slice());
                 Step::Go
             }
-            Expression::Immediate {
-                data: Data::Verdict(verdict),
-                ..
-            } => Step::Say(verdict),
-            Expression::Immediate {
-                into: None,
-                data: Data::Value(_),
-            } => Step::Go,
-            Expression::Bitwise {
-                source,
-                into,
-                len,
-                operation,
-            } => {
+            Expression::Immediate { data: Data::Verdict(verdict), .. } => Step::Say(verdict),
+            Expression::Immediate { into: None, data: Data::Value(_) } => Step::Go,
+            Expression::Bitwise { source, into, len, operation } => {
                 let cells = self.bitwise(skb, registers, *source, *len, operation);
                 registers.write(*into, cells);
                 Step::Go
             }
-            Expression::Byteorder {
-                source,
-                into,
-                len,
-                size,
-                ..
-            } => {
+            Expression::Byteorder { source, into, len, size, .. } => {
                 let mut cells = registers.read(*source, usize::try_from(*len).unwrap_or(0));
                 if self.model.little_endian {
                     let size = usize::try_from(*size).unwrap_or(2).max(1);
@@ -395,13 +302,7 @@ impl<'m> Walker<'m> {
                 registers.write(*into, cells);
                 Step::Go
             }
-            Expression::Lookup {
-                set,
-                source,
-                into,
-                invert,
-                verdict,
-            } => {
+            Expression::Lookup { set, source, into, invert, verdict } => {
                 let Some(search) = table.set(set) else {
                     return Err(End::Unknown(format!("set {set} is not in the snapshot")));
                 };
@@ -422,18 +323,12 @@ impl<'m> Walker<'m> {
             }
             Expression::Match(condition) => matched(self.compat_match(at, skb, condition)?),
             Expression::Target(target) => self.compat_target(at, skb, target)?,
-            Expression::Counter
-            | Expression::Last
-            | Expression::Log { .. }
-            | Expression::Dup
-            | Expression::FlowOffload { .. } => Step::Go,
+            Expression::Counter | Expression::Last | Expression::Log { .. } | Expression::Dup | Expression::FlowOffload { .. } => Step::Go,
             Expression::Reject { .. } => Step::Drop,
             Expression::Limit { .. } | Expression::Quota { .. } | Expression::Connlimit { .. } => {
                 matched(self.perhaps("a limit on rate, volume or connections"))
             }
-            Expression::Dynset { set, .. } => {
-                matched(self.perhaps(format!("whether an element can be added to set {set}")))
-            }
+            Expression::Dynset { set, .. } => matched(self.perhaps(format!("whether an element can be added to set {set}"))),
             Expression::MetaSet { key, source } => {
                 self.meta_set(skb, *key, &registers.read(*source, 4))?;
                 Step::Go
@@ -448,64 +343,33 @@ impl<'m> Walker<'m> {
                 }
                 Step::Go
             }
-            Expression::Nat {
-                kind,
-                addresses,
-                ports,
-                flags,
-                ..
-            } => {
+            Expression::Nat { kind, addresses, ports, flags, .. } => {
                 let to = NatTo {
-                    addresses: addresses.map(|(from, to)| {
-                        (
-                            address_in(registers, from, skb),
-                            address_in(registers, to, skb),
-                        )
-                    }),
-                    ports: ports
-                        .map(|(from, to)| (port_in(registers, from), port_in(registers, to))),
+                    addresses: addresses.map(|(from, to)| (address_in(registers, from, skb), address_in(registers, to, skb))),
+                    ports: ports.map(|(from, to)| (port_in(registers, from), port_in(registers, to))),
                     flags: *flags,
                 };
-                let manip = if *kind == NatKind::Dnat {
-                    NatKindAt::Destination
-                } else {
-                    NatKindAt::Source
-                };
+                let manip = if *kind == NatKind::Dnat { NatKindAt::Destination } else { NatKindAt::Source };
                 self.translate(at, skb, manip, &to)?
             }
             Expression::Masq { flags, ports } => {
-                let ports =
-                    ports.map(|(from, to)| (port_in(registers, from), port_in(registers, to)));
+                let ports = ports.map(|(from, to)| (port_in(registers, from), port_in(registers, to)));
                 self.masquerade(at, skb, ports, *flags)?
             }
             Expression::Redir { flags, ports } => {
-                let ports =
-                    ports.map(|(from, to)| (port_in(registers, from), port_in(registers, to)));
+                let ports = ports.map(|(from, to)| (port_in(registers, from), port_in(registers, to)));
                 self.redirect(at, skb, ports, *flags)?
             }
-            Expression::Fib {
-                into,
-                result,
-                flags,
-            } => match self.fib_expression(at, skb, *result, *flags)? {
+            Expression::Fib { into, result, flags } => match self.fib_expression(at, skb, *result, *flags)? {
                 Some(cells) => {
                     registers.write(*into, cells);
                     Step::Go
                 }
                 None => Step::Break,
             },
-            Expression::Exthdr {
-                into,
-                kind,
-                present,
-                len,
-                ..
-            } => match kind {
+            Expression::Exthdr { into, kind, present, len, .. } => match kind {
                 ExthdrKind::Tcp if matches!(skb.header.transport, Transport::Tcp { .. }) => {
-                    registers.write(
-                        *into,
-                        vec![Cell::unknown(); usize::try_from(*len).unwrap_or(1).max(1)],
-                    );
+                    registers.write(*into, vec![Cell::unknown(); usize::try_from(*len).unwrap_or(1).max(1)]);
                     Step::Go
                 }
                 _ if *present => {
@@ -514,10 +378,7 @@ impl<'m> Walker<'m> {
                 }
                 _ => Step::Break,
             },
-            Expression::Hash { into, .. }
-            | Expression::Numgen { into, .. }
-            | Expression::Rt { into, .. }
-            | Expression::Socket { into, .. } => {
+            Expression::Hash { into, .. } | Expression::Numgen { into, .. } | Expression::Rt { into, .. } | Expression::Socket { into, .. } => {
                 registers.write(*into, [Cell::unknown(); 4]);
                 Step::Go
             }
@@ -526,41 +387,26 @@ impl<'m> Walker<'m> {
                 2 | 4 | 5 => matched(self.perhaps(format!("limit {name}"))),
                 other => return Err(End::Unknown(format!("object {name} of kind {other}"))),
             },
-            Expression::PayloadSet {
-                source,
-                base,
-                offset,
-                len,
-            } => {
+            Expression::PayloadSet { source, base, offset, len } => {
                 let cells = registers.read(*source, usize::try_from(*len).unwrap_or(0));
                 self.payload_set(skb, *base, *offset, &cells)?;
                 Step::Go
             }
             Expression::Fwd { .. } => {
-                return Err(End::Unknown(
-                    "a rule forwards the frame to another link".to_owned(),
-                ));
+                return Err(End::Unknown("a rule forwards the frame to another link".to_owned()));
             }
             Expression::Queue => return Err(End::Unknown("a program decides (queue)".to_owned())),
             Expression::Tproxy { .. } => {
                 return Err(End::Unknown("a transparent proxy may take it".to_owned()));
             }
             Expression::Opaque { name, .. } => {
-                return Err(End::Unknown(format!(
-                    "instruction {name} is not understood"
-                )));
+                return Err(End::Unknown(format!("instruction {name} is not understood")));
             }
         })
     }
 
     /// Compares bytes with a constant.
-    fn compare(
-        &mut self,
-        skb: &Skb,
-        cells: &[Cell],
-        operation: CmpOperation,
-        value: &[u8],
-    ) -> bool {
+    fn compare(&mut self, skb: &Skb, cells: &[Cell], operation: CmpOperation, value: &[u8]) -> bool {
         match operation {
             CmpOperation::Eq => self.equal(skb, cells, value),
             CmpOperation::Neq => !self.equal(skb, cells, value),
@@ -586,13 +432,7 @@ impl<'m> Walker<'m> {
         let mut conditions: Vec<(Field, u128, u128)> = Vec::new();
         let mut differs = None;
         for (cell, want) in cells.iter().zip(value) {
-            let Origin::Of {
-                field,
-                byte,
-                mask,
-                xor,
-            } = cell.origin
-            else {
+            let Origin::Of { field, byte, mask, xor } = cell.origin else {
                 continue;
             };
             if cell.value != *want {
@@ -608,10 +448,7 @@ impl<'m> Walker<'m> {
                 None => conditions.push((field, mask, bits)),
             }
         }
-        if let Some((field, mask, wanted)) = conditions
-            .iter()
-            .find(|(field, ..)| Some(*field) == differs)
-        {
+        if let Some((field, mask, wanted)) = conditions.iter().find(|(field, ..)| Some(*field) == differs) {
             match masked(*field, *mask, *wanted, skb.header.bits()) {
                 Some(ranges) => self.exclude(*field, &ranges),
                 None => self.pin_field(*field, sent(skb, *field)),
@@ -631,22 +468,15 @@ impl<'m> Walker<'m> {
     }
 
     /// How bytes compare with a constant, as `memcmp`.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "whatever else there is goes the same way"
-    )]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
     fn order(&mut self, skb: &Skb, cells: &[Cell], value: &[u8]) -> Ordering {
         if let Some(field) = whole_field(cells, skb.header.bits()) {
             let (own, bound) = (value_of(cells), big_endian(value));
             let order = own.cmp(&bound);
             let same = match order {
-                Ordering::Less => bound
-                    .checked_sub(1)
-                    .map_or_else(Ranges::empty, |below| Ranges::between(0, below)),
+                Ordering::Less => bound.checked_sub(1).map_or_else(Ranges::empty, |below| Ranges::between(0, below)),
                 Ordering::Equal => Ranges::one(bound),
-                Ordering::Greater => bound
-                    .checked_add(1)
-                    .map_or_else(Ranges::empty, |above| Ranges::between(above, u128::MAX)),
+                Ordering::Greater => bound.checked_add(1).map_or_else(Ranges::empty, |above| Ranges::between(above, u128::MAX)),
             };
             self.narrow(field, &same);
             return order;
@@ -654,9 +484,7 @@ impl<'m> Walker<'m> {
         self.pin_cells(skb, cells);
         for (cell, want) in cells.iter().zip(value) {
             if matches!(cell.origin, Origin::Unknown { .. }) {
-                return match self
-                    .choose(3, "bytes that the sender chooses and that are not followed")
-                {
+                return match self.choose(3, "bytes that the sender chooses and that are not followed") {
                     0 => Ordering::Less,
                     1 => Ordering::Equal,
                     _ => Ordering::Greater,
@@ -685,8 +513,7 @@ impl<'m> Walker<'m> {
         if from == to {
             return self.equal(skb, cells, from);
         }
-        self.order(skb, cells, from) != Ordering::Less
-            && self.order(skb, cells, to) != Ordering::Greater
+        self.order(skb, cells, from) != Ordering::Less && self.order(skb, cells, to) != Ordering::Greater
     }
 
     pub(super) fn pin_cells(&mut self, skb: &Skb, cells: &[Cell]) {
@@ -697,18 +524,8 @@ impl<'m> Walker<'m> {
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is asked, of whom, and where it is"
-    )]
-    fn bitwise(
-        &mut self,
-        skb: &Skb,
-        registers: &Registers,
-        source: Register,
-        len: u32,
-        operation: &BitOperation,
-    ) -> Vec<Cell> {
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
+    fn bitwise(&mut self, skb: &Skb, registers: &Registers, source: Register, len: u32, operation: &BitOperation) -> Vec<Cell> {
         let len = usize::try_from(len).unwrap_or(0);
         let cells = registers.read(source, len);
         let both = |walker: &mut Self, other: Register, combine: fn(u8, u8) -> u8| {
@@ -717,65 +534,37 @@ impl<'m> Walker<'m> {
             walker.pin_cells(skb, &others);
             let unknown = |cell: &Cell| matches!(cell.origin, Origin::Unknown { .. });
             let one = |(left, right): (&Cell, &Cell)| {
-                if unknown(left) || unknown(right) {
-                    Cell::unknown()
-                } else {
-                    Cell::fixed(combine(left.value, right.value))
-                }
+                if unknown(left) || unknown(right) { Cell::unknown() } else { Cell::fixed(combine(left.value, right.value)) }
             };
             cells.iter().zip(&others).map(one).collect()
         };
         match operation {
             BitOperation::Mask { mask, xor } => {
                 let masks = mask.as_slice().iter().zip(xor.as_slice());
-                cells
-                    .iter()
-                    .zip(masks)
-                    .map(|(cell, (mask, xor))| cell.masked(*mask, *xor))
-                    .collect()
+                cells.iter().zip(masks).map(|(cell, (mask, xor))| cell.masked(*mask, *xor)).collect()
             }
             BitOperation::And(other) => both(self, *other, |left, right| left & right),
             BitOperation::Or(other) => both(self, *other, |left, right| left | right),
             BitOperation::Xor(other) => both(self, *other, |left, right| left ^ right),
             BitOperation::ShiftLeft(bits) | BitOperation::ShiftRight(bits) => {
                 self.pin_cells(skb, &cells);
-                if cells
-                    .iter()
-                    .any(|cell| matches!(cell.origin, Origin::Unknown { .. }))
-                {
+                if cells.iter().any(|cell| matches!(cell.origin, Origin::Unknown { .. })) {
                     return vec![Cell::unknown(); len];
                 }
                 let bytes: Vec<u8> = cells.iter().map(|cell| cell.value).collect();
                 let left = matches!(operation, BitOperation::ShiftLeft(_));
-                shift_words(&bytes, *bits, left, self.model.little_endian)
-                    .into_iter()
-                    .map(Cell::fixed)
-                    .collect()
+                shift_words(&bytes, *bits, left, self.model.little_endian).into_iter().map(Cell::fixed).collect()
             }
         }
     }
 
     /// Finds the element for a key. `nft_lookup_eval`.
-    fn lookup(
-        &mut self,
-        at: &At<'m>,
-        skb: &mut Skb,
-        search: &'m SearchSet,
-        key: &[Cell],
-    ) -> Result<Option<&'m Element>, End> {
+    fn lookup(&mut self, at: &At<'m>, skb: &mut Skb, search: &'m SearchSet, key: &[Cell]) -> Result<Option<&'m Element>, End> {
         let found = self.search(skb, search, key);
         let Some(element) = found else {
-            if search.changes()
-                && self.perhaps(format!(
-                    "set {} is filled by earlier packets",
-                    search.set.name
-                ))
-            {
+            if search.changes() && self.perhaps(format!("set {} is filled by earlier packets", search.set.name)) {
                 return if search.set.flags.map {
-                    Err(End::Unknown(format!(
-                        "map {} is filled by earlier packets",
-                        search.set.name
-                    )))
+                    Err(End::Unknown(format!("map {} is filled by earlier packets", search.set.name)))
                 } else {
                     Ok(None)
                 };
@@ -793,12 +582,7 @@ impl<'m> Walker<'m> {
             }
             return Ok(None);
         };
-        if element.expires_ms.is_some()
-            && !self.perhaps(format!(
-                "an element of set {} that expires",
-                search.set.name
-            ))
-        {
+        if element.expires_ms.is_some() && !self.perhaps(format!("an element of set {} that expires", search.set.name)) {
             return Ok(None);
         }
         let mut registers = Registers::new();
@@ -814,23 +598,13 @@ impl<'m> Walker<'m> {
     }
 
     fn search(&mut self, skb: &Skb, search: &'m SearchSet, key: &[Cell]) -> Option<&'m Element> {
-        let fields: Vec<u32> = if search.set.fields.is_empty() {
-            vec![search.set.key_len]
-        } else {
-            search.set.fields.clone()
-        };
+        let fields: Vec<u32> = if search.set.fields.is_empty() { vec![search.set.key_len] } else { search.set.fields.clone() };
         if let (Some(field), Some(keys)) = (whole_field(key, skb.header.bits()), &search.keys) {
             let value = value_of(key);
             let bytes: Vec<u8> = key.iter().map(|cell| cell.value).collect();
             if keys.contains(value) {
                 let element = element_for(&search.set.elements, &bytes)?;
-                self.narrow(
-                    field,
-                    &Ranges::between(
-                        big_endian(element.from.as_slice()),
-                        big_endian(element.to.as_slice()),
-                    ),
-                );
+                self.narrow(field, &Ranges::between(big_endian(element.from.as_slice()), big_endian(element.to.as_slice())));
                 return Some(element);
             }
             self.exclude(field, keys);
@@ -848,13 +622,7 @@ impl<'m> Walker<'m> {
         search.catch_all.as_ref()
     }
 
-    fn element_matches(
-        &mut self,
-        skb: &Skb,
-        fields: &[u32],
-        key: &[Cell],
-        element: &Element,
-    ) -> bool {
+    fn element_matches(&mut self, skb: &Skb, fields: &[u32], key: &[Cell], element: &Element) -> bool {
         let mut start = 0;
         let parts: Vec<(usize, usize)> = fields
             .iter()
@@ -865,25 +633,13 @@ impl<'m> Walker<'m> {
                 part
             })
             .collect();
-        let slice = |bytes: &[u8], (start, len): (usize, usize)| -> Vec<u8> {
-            bytes.iter().skip(start).take(len).copied().collect()
-        };
+        let slice = |bytes: &[u8], (start, len): (usize, usize)| -> Vec<u8> { bytes.iter().skip(start).take(len).copied().collect() };
         // First what needs no condition on the packet, so that a miss narrows as little as can be.
-        let fixed = |part: (usize, usize)| {
-            key.iter()
-                .skip(part.0)
-                .take(part.1)
-                .all(|cell| cell.origin == Origin::Fixed)
-        };
+        let fixed = |part: (usize, usize)| key.iter().skip(part.0).take(part.1).all(|cell| cell.origin == Origin::Fixed);
         let (sure, open): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| fixed(*part));
         for part in sure.into_iter().chain(open) {
             let cells: Vec<Cell> = key.iter().skip(part.0).take(part.1).copied().collect();
-            if !self.within(
-                skb,
-                &cells,
-                &slice(element.from.as_slice(), part),
-                &slice(element.to.as_slice(), part),
-            ) {
+            if !self.within(skb, &cells, &slice(element.from.as_slice(), part), &slice(element.to.as_slice(), part)) {
                 return false;
             }
         }
@@ -891,26 +647,10 @@ impl<'m> Walker<'m> {
     }
 
     /// Bytes of a header; none: the expression breaks. `nft_payload_eval`.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what is asked, of whom, and where it is"
-    )]
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "whatever else there is goes the same way"
-    )]
-    fn payload(
-        &mut self,
-        at: &At<'m>,
-        skb: &Skb,
-        base: PayloadBase,
-        offset: u32,
-        len: u32,
-    ) -> Result<Option<Vec<Cell>>, End> {
-        let (offset, len) = (
-            usize::try_from(offset).unwrap_or(0),
-            usize::try_from(len).unwrap_or(0),
-        );
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
+    fn payload(&mut self, at: &At<'m>, skb: &Skb, base: PayloadBase, offset: u32, len: u32) -> Result<Option<Vec<Cell>>, End> {
+        let (offset, len) = (usize::try_from(offset).unwrap_or(0), usize::try_from(len).unwrap_or(0));
         let bytes: Vec<Cell> = match base {
             PayloadBase::Network if at.layer == Layer::Arp => return Ok(None),
             PayloadBase::Network => {
@@ -940,14 +680,7 @@ impl<'m> Walker<'m> {
             return Ok(None);
         }
         let rest = std::iter::repeat(Cell::unknown());
-        Ok(Some(
-            bytes
-                .into_iter()
-                .chain(rest)
-                .skip(offset)
-                .take(len)
-                .collect(),
-        ))
+        Ok(Some(bytes.into_iter().chain(rest).skip(offset).take(len).collect()))
     }
 
     fn network_header(&mut self, skb: &Skb, from: usize) -> Vec<Cell> {
@@ -959,19 +692,8 @@ impl<'m> Walker<'m> {
             bytes.extend(Cell::of_number(header.length, 2));
             bytes.extend([Cell::unknown(), Cell::unknown()]);
             // Don't-fragment is the sender's choice; the rest says that this is a whole packet.
-            bytes.extend([
-                Cell {
-                    value: 0,
-                    origin: Origin::Unknown { mask: 0x40 },
-                },
-                Cell::fixed(0),
-            ]);
-            bytes.extend([
-                Cell::unknown(),
-                Cell::fixed(header.protocol),
-                Cell::unknown(),
-                Cell::unknown(),
-            ]);
+            bytes.extend([Cell { value: 0, origin: Origin::Unknown { mask: 0x40 } }, Cell::fixed(0)]);
+            bytes.extend([Cell::unknown(), Cell::fixed(header.protocol), Cell::unknown(), Cell::unknown()]);
             bytes.extend(Cell::of_number(header.source, 4));
             bytes.extend(Cell::of_number(header.destination, 4));
         } else {
@@ -981,10 +703,7 @@ impl<'m> Walker<'m> {
             }
             let tos = header.tos.byte();
             bytes.push(Cell::fixed(0x60 | tos >> 4));
-            bytes.push(Cell {
-                value: tos << 4,
-                origin: Origin::Unknown { mask: 0x0f },
-            });
+            bytes.push(Cell { value: tos << 4, origin: Origin::Unknown { mask: 0x0f } });
             bytes.extend([Cell::unknown(); 4]);
             bytes.push(Cell::fixed(header.protocol));
             bytes.push(Cell::unknown());
@@ -994,43 +713,24 @@ impl<'m> Walker<'m> {
         bytes
     }
 
-    fn payload_set(
-        &mut self,
-        skb: &mut Skb,
-        base: PayloadBase,
-        offset: u32,
-        cells: &[Cell],
-    ) -> Result<(), End> {
-        let (source, destination, size) = if skb.header.ipv4 {
-            (12, 16, 4)
-        } else {
-            (8, 24, 16)
-        };
+    fn payload_set(&mut self, skb: &mut Skb, base: PayloadBase, offset: u32, cells: &[Cell]) -> Result<(), End> {
+        let (source, destination, size) = if skb.header.ipv4 { (12, 16, 4) } else { (8, 24, 16) };
         let len = u32::try_from(cells.len()).unwrap_or(0);
         let whole = |start: u32, size: u32| offset == start && len == size;
         let touches = |start: u32, size: u32| offset < start + size && start < offset + len;
         let fixed = cells.iter().all(|cell| cell.origin == Origin::Fixed);
-        let value = Number::fixed(big_endian(
-            &cells.iter().map(|cell| cell.value).collect::<Vec<u8>>(),
-        ));
+        let value = Number::fixed(big_endian(&cells.iter().map(|cell| cell.value).collect::<Vec<u8>>()));
         match base {
             PayloadBase::Network if fixed && whole(source, size) => skb.header.source = value,
-            PayloadBase::Network if fixed && whole(destination, size) => {
-                skb.header.destination = value
-            }
+            PayloadBase::Network if fixed && whole(destination, size) => skb.header.destination = value,
             PayloadBase::Transport if fixed && whole(0, 2) => skb.header.source_port = value,
             PayloadBase::Transport if fixed && whole(2, 2) => skb.header.destination_port = value,
-            PayloadBase::Network
-                if touches(source, size) || touches(destination, size) || touches(0, 8) =>
-            {
+            PayloadBase::Network if touches(source, size) || touches(destination, size) || touches(0, 8) => {
                 return Err(End::Unknown("a rule rewrites the IP header".to_owned()));
             }
             PayloadBase::Network | PayloadBase::Inner => {}
             PayloadBase::Transport if offset >= 16 => {}
-            PayloadBase::Link
-            | PayloadBase::Transport
-            | PayloadBase::Tunnel
-            | PayloadBase::Other(_) => {
+            PayloadBase::Link | PayloadBase::Transport | PayloadBase::Tunnel | PayloadBase::Other(_) => {
                 return Err(End::Unknown("a rule rewrites the packet".to_owned()));
             }
         }
@@ -1038,7 +738,6 @@ impl<'m> Walker<'m> {
     }
 
     /// `nft_meta_get_eval`; none: the expression breaks.
-    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     fn meta(&mut self, at: &At<'m>, skb: &Skb, key: MetaKey) -> Result<Option<Vec<Cell>>, End> {
         let little = self.model.little_endian;
         let word = |value: u32| Some(host_order(value, little));
@@ -1072,51 +771,26 @@ impl<'m> Walker<'m> {
             MetaKey::PktType => byte(0),
             MetaKey::NfTrace => byte(0),
             MetaKey::SecPath => byte(0),
-            MetaKey::BriIifName => name(
-                at.iif
-                    .and_then(|link| link.master)
-                    .and_then(|master| at.content.links.get(&master)),
-            ),
-            MetaKey::BriOifName => name(
-                at.oif
-                    .and_then(|link| link.master)
-                    .and_then(|master| at.content.links.get(&master)),
-            ),
+            MetaKey::BriIifName => name(at.iif.and_then(|link| link.master).and_then(|master| at.content.links.get(&master))),
+            MetaKey::BriOifName => name(at.oif.and_then(|link| link.master).and_then(|master| at.content.links.get(&master))),
             MetaKey::RtClassId => word(0),
-            MetaKey::SkUid | MetaKey::SkGid | MetaKey::Cgroup
-                if matches!(at.hook, Hook::Output | Hook::Postrouting) && at.iif.is_none() =>
-            {
+            MetaKey::SkUid | MetaKey::SkGid | MetaKey::Cgroup if matches!(at.hook, Hook::Output | Hook::Postrouting) && at.iif.is_none() => {
                 Some(vec![Cell::unknown(); 4])
             }
             MetaKey::SkUid | MetaKey::SkGid => None,
-            MetaKey::Cgroup
-            | MetaKey::Priority
-            | MetaKey::SecMark
-            | MetaKey::Cpu
-            | MetaKey::PRandom
-            | MetaKey::TimeHour => Some(vec![Cell::unknown(); 4]),
+            MetaKey::Cgroup | MetaKey::Priority | MetaKey::SecMark | MetaKey::Cpu | MetaKey::PRandom | MetaKey::TimeHour => {
+                Some(vec![Cell::unknown(); 4])
+            }
             MetaKey::TimeNs => Some(vec![Cell::unknown(); 8]),
             MetaKey::TimeDay => Some(vec![Cell::unknown()]),
-            MetaKey::BriIifPvid
-            | MetaKey::BriIifVproto
-            | MetaKey::BriBroute
-            | MetaKey::BriIifHwAddr
-            | MetaKey::Other(_) => {
+            MetaKey::BriIifPvid | MetaKey::BriIifVproto | MetaKey::BriBroute | MetaKey::BriIifHwAddr | MetaKey::Other(_) => {
                 return Err(End::Unknown(format!("meta key {key:?}")));
             }
         })
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "whatever else there is goes the same way"
-    )]
-    pub(super) fn meta_set(
-        &mut self,
-        skb: &mut Skb,
-        key: MetaKey,
-        cells: &[Cell],
-    ) -> Result<(), End> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
+    pub(super) fn meta_set(&mut self, skb: &mut Skb, key: MetaKey, cells: &[Cell]) -> Result<(), End> {
         match key {
             MetaKey::Mark => {
                 for (slot, cell) in skb.mark.iter_mut().zip(cells) {
@@ -1130,25 +804,14 @@ impl<'m> Walker<'m> {
     }
 
     /// `nft_fib*_eval`.
-    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
-    fn fib_expression(
-        &mut self,
-        at: &At<'m>,
-        skb: &mut Skb,
-        result: FibResult,
-        flags: u32,
-    ) -> Result<Option<Vec<Cell>>, End> {
+    fn fib_expression(&mut self, at: &At<'m>, skb: &mut Skb, result: FibResult, flags: u32) -> Result<Option<Vec<Cell>>, End> {
         const SADDR: u32 = 1;
         const DADDR: u32 = 2;
         const MARK: u32 = 4;
         const IIF: u32 = 8;
         const OIF: u32 = 16;
         const PRESENT: u32 = 32;
-        let number = if flags & SADDR != 0 {
-            skb.header.source
-        } else {
-            skb.header.destination
-        };
+        let number = if flags & SADDR != 0 { skb.header.source } else { skb.header.destination };
         let device = if flags & IIF != 0 {
             at.iif
         } else if flags & OIF != 0 {
@@ -1165,44 +828,20 @@ impl<'m> Walker<'m> {
             return Ok(Some(host_order(u32::from(kind), little)));
         }
         // For the reverse path, source and destination are exchanged; the link is only a hint to compare with.
-        let mark = if flags & MARK != 0 {
-            self.mark_value(skb)?
-        } else {
-            0
-        };
+        let mark = if flags & MARK != 0 { self.mark_value(skb)? } else { 0 };
         let ipv4 = skb.header.ipv4;
-        let fib = if ipv4 {
-            &at.content.fib4
-        } else {
-            &at.content.fib6
-        };
-        let other = if flags & SADDR != 0 {
-            skb.header.destination
-        } else {
-            skb.header.source
-        };
-        let key = Key {
-            destination: number.value,
-            source: other.value,
-            iif: "lo",
-            oif: None,
-            mark,
-            ..Key::default()
-        };
+        let fib = if ipv4 { &at.content.fib4 } else { &at.content.fib6 };
+        let other = if flags & SADDR != 0 { skb.header.destination } else { skb.header.source };
+        let key = Key { destination: number.value, source: other.value, iif: "lo", oif: None, mark, ..Key::default() };
         let found = self.fib(fib, &key, number, other, skb);
-        let looped = matches!(at.hook, Hook::Prerouting | Hook::Input | Hook::Ingress)
-            && at.iif.is_some_and(|link| link.name == "lo");
+        let looped = matches!(at.hook, Hook::Prerouting | Hook::Input | Hook::Ingress) && at.iif.is_some_and(|link| link.name == "lo");
         let oif = match found {
             // `nft_fib_can_skip`: what came by loopback is always found there.
             _ if looped => at.iif.map(|link| link.index),
-            Found::Route { route, next_hops }
-                if route.kind == crate::snapshot::RouteKind::Unicast =>
-            {
+            Found::Route { route, next_hops } if route.kind == crate::snapshot::RouteKind::Unicast => {
                 let wanted = device.map(|link| link.index);
                 match wanted {
-                    Some(index) if next_hops.iter().any(|hop| hop.oif == Some(index)) => {
-                        Some(index)
-                    }
+                    Some(index) if next_hops.iter().any(|hop| hop.oif == Some(index)) => Some(index),
                     Some(_) => None,
                     None => next_hops.first().and_then(|hop| hop.oif),
                 }
@@ -1214,10 +853,7 @@ impl<'m> Walker<'m> {
             return Ok(Some(vec![Cell::fixed(u8::from(oif.is_some()))]));
         }
         Ok(Some(match result {
-            FibResult::OifName => padded_name(
-                oif.and_then(|index| at.content.links.get(&index))
-                    .map_or("", |link| &link.name),
-            ),
+            FibResult::OifName => padded_name(oif.and_then(|index| at.content.links.get(&index)).map_or("", |link| &link.name)),
             FibResult::Oif | FibResult::AddressType => host_order(oif.unwrap_or(0), little),
         }))
     }
@@ -1225,37 +861,19 @@ impl<'m> Walker<'m> {
     pub(super) fn mark_value(&mut self, skb: &Skb) -> Result<u32, End> {
         let mark = skb.mark;
         self.pin_cells(skb, &mark);
-        if mark
-            .iter()
-            .any(|cell| matches!(cell.origin, Origin::Unknown { .. }))
-        {
+        if mark.iter().any(|cell| matches!(cell.origin, Origin::Unknown { .. })) {
             return Err(End::Unknown("a mark that is not known".to_owned()));
         }
         let bytes = mark.map(|cell| cell.value);
-        Ok(if self.model.little_endian {
-            u32::from_le_bytes(bytes)
-        } else {
-            u32::from_be_bytes(bytes)
-        })
+        Ok(if self.model.little_endian { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) })
     }
 
     pub(super) fn mark_cells(&self, mark: u32) -> [Cell; 4] {
-        (if self.model.little_endian {
-            mark.to_le_bytes()
-        } else {
-            mark.to_be_bytes()
-        })
-        .map(Cell::fixed)
+        (if self.model.little_endian { mark.to_le_bytes() } else { mark.to_be_bytes() }).map(Cell::fixed)
     }
 
     /// `nft_ct_get_eval`; none: the expression breaks.
-    fn ct(
-        &mut self,
-        at: &At<'m>,
-        skb: &Skb,
-        key: CtKey,
-        direction: Option<Direction>,
-    ) -> Result<Option<Vec<Cell>>, End> {
+    fn ct(&mut self, at: &At<'m>, skb: &Skb, key: CtKey, direction: Option<Direction>) -> Result<Option<Vec<Cell>>, End> {
         let little = self.model.little_endian;
         let word = |value: u32| Some(host_order(value, little));
         if key == CtKey::State {
@@ -1268,11 +886,7 @@ impl<'m> Walker<'m> {
             Some(Direction::Original) | None => false,
             Some(Direction::Reply) => true,
         };
-        let tuple = if reply_direction {
-            connection.reply
-        } else {
-            connection.original
-        };
+        let tuple = if reply_direction { connection.reply } else { connection.original };
         let address = if skb.header.ipv4 { 4 } else { 16 };
         Ok(match key {
             CtKey::State => None,
@@ -1281,24 +895,16 @@ impl<'m> Walker<'m> {
             CtKey::Mark => Some(connection.mark.to_vec()),
             CtKey::L3Protocol => Some(vec![Cell::fixed(if skb.header.ipv4 { 2 } else { 10 })]),
             CtKey::Protocol => Some(vec![Cell::fixed(skb.header.protocol)]),
-            CtKey::Src | CtKey::SrcIp | CtKey::SrcIp6 => {
-                Some(Cell::of_number(tuple.source, address).collect())
-            }
-            CtKey::Dst | CtKey::DstIp | CtKey::DstIp6 => {
-                Some(Cell::of_number(tuple.destination, address).collect())
-            }
+            CtKey::Src | CtKey::SrcIp | CtKey::SrcIp6 => Some(Cell::of_number(tuple.source, address).collect()),
+            CtKey::Dst | CtKey::DstIp | CtKey::DstIp6 => Some(Cell::of_number(tuple.destination, address).collect()),
             CtKey::ProtoSrc => Some(Cell::of_number(tuple.source_port, 2).collect()),
             CtKey::ProtoDst => Some(Cell::of_number(tuple.destination_port, 2).collect()),
             CtKey::Helper => None,
             CtKey::Labels => Some(vec![Cell::fixed(0); IFNAMSIZ]),
             CtKey::Zone => Some(host_order_short(0, little)),
-            CtKey::SecMark
-            | CtKey::Expiration
-            | CtKey::Pkts
-            | CtKey::Bytes
-            | CtKey::AvgPkt
-            | CtKey::EventMask
-            | CtKey::Id => Some(vec![Cell::unknown(); 8]),
+            CtKey::SecMark | CtKey::Expiration | CtKey::Pkts | CtKey::Bytes | CtKey::AvgPkt | CtKey::EventMask | CtKey::Id => {
+                Some(vec![Cell::unknown(); 8])
+            }
             CtKey::Other(number) => return Err(End::Unknown(format!("ct key {number}"))),
         })
     }
@@ -1310,9 +916,7 @@ fn sent(skb: &Skb, field: Field) -> u128 {
 }
 
 fn value_of(cells: &[Cell]) -> u128 {
-    cells
-        .iter()
-        .fold(0, |sum, cell| sum << 8 | u128::from(cell.value))
+    cells.iter().fold(0, |sum, cell| sum << 8 | u128::from(cell.value))
 }
 
 /// The field that these bytes are all of, in order and unchanged.
@@ -1325,9 +929,10 @@ fn whole_field(cells: &[Cell], bits: u32) -> Option<Field> {
         Field::SourcePort | Field::DestinationPort | Field::Length => 2,
         Field::Tos | Field::Ttl => 1,
     };
-    let in_order = cells.iter().zip((0..bytes).rev()).all(|(cell, want)| {
-        matches!(cell.origin, Origin::Of { field: own, byte, mask: 0xff, xor: 0 } if own == field && u32::from(byte) == want)
-    });
+    let in_order = cells
+        .iter()
+        .zip((0..bytes).rev())
+        .all(|(cell, want)| matches!(cell.origin, Origin::Of { field: own, byte, mask: 0xff, xor: 0 } if own == field && u32::from(byte) == want));
     (in_order && u32::try_from(cells.len()) == Ok(bytes)).then_some(field)
 }
 
@@ -1338,40 +943,24 @@ fn masked(field: Field, mask: u128, wanted: u128, bits: u32) -> Option<Ranges> {
         Field::SourcePort | Field::DestinationPort | Field::Length => 16,
         Field::Tos | Field::Ttl => 8,
     };
-    let full = if width == 128 {
-        u128::MAX
-    } else {
-        (1 << width) - 1
-    };
+    let full = if width == 128 { u128::MAX } else { (1 << width) - 1 };
     let free = full & !mask;
     // A prefix: the free bits are the lowest.
     (free & free.wrapping_add(1) == 0).then(|| Ranges::between(wanted, wanted | free))
 }
 
 pub(super) fn big_endian(bytes: &[u8]) -> u128 {
-    bytes
-        .iter()
-        .fold(0, |sum, byte| sum << 8 | u128::from(*byte))
+    bytes.iter().fold(0, |sum, byte| sum << 8 | u128::from(*byte))
 }
 
 fn element_for<'a>(elements: &'a [Element], key: &[u8]) -> Option<&'a Element> {
     let after = elements.partition_point(|element| element.from.as_slice() <= key);
-    elements
-        .get(after.checked_sub(1)?)
-        .filter(|element| key <= element.to.as_slice())
+    elements.get(after.checked_sub(1)?).filter(|element| key <= element.to.as_slice())
 }
 
 fn shift_words(bytes: &[u8], bits: u32, left: bool, little: bool) -> Vec<u8> {
     // Words are in host order; the carry runs from the last word to the first (left), or the other way.
-    let read = |word: &[u8]| {
-        word.try_into().map_or(0, |word: [u8; 4]| {
-            if little {
-                u32::from_le_bytes(word)
-            } else {
-                u32::from_be_bytes(word)
-            }
-        })
-    };
+    let read = |word: &[u8]| word.try_into().map_or(0, |word: [u8; 4]| if little { u32::from_le_bytes(word) } else { u32::from_be_bytes(word) });
     let mut words: Vec<u32> = bytes.chunks(4).map(read).collect();
     let mut carry = 0;
     if left {
@@ -1387,43 +976,22 @@ fn shift_words(bytes: &[u8], bits: u32, left: bool, little: bool) -> Vec<u8> {
             carry = next;
         }
     }
-    words
-        .into_iter()
-        .flat_map(|word| {
-            if little {
-                word.to_le_bytes()
-            } else {
-                word.to_be_bytes()
-            }
-        })
-        .collect()
+    words.into_iter().flat_map(|word| if little { word.to_le_bytes() } else { word.to_be_bytes() }).collect()
 }
 
 fn address_in(registers: &Registers, register: Register, skb: &Skb) -> u128 {
     let len = if skb.header.ipv4 { 4 } else { 16 };
-    big_endian(
-        &registers
-            .read(register, len)
-            .iter()
-            .map(|cell| cell.value)
-            .collect::<Vec<u8>>(),
-    )
+    big_endian(&registers.read(register, len).iter().map(|cell| cell.value).collect::<Vec<u8>>())
 }
 
 fn port_in(registers: &Registers, register: Register) -> u16 {
-    let bytes: Vec<u8> = registers
-        .read(register, 2)
-        .iter()
-        .map(|cell| cell.value)
-        .collect();
+    let bytes: Vec<u8> = registers.read(register, 2).iter().map(|cell| cell.value).collect();
     u16::try_from(big_endian(&bytes)).unwrap_or(0)
 }
 
 fn transport_header(skb: &Skb) -> Vec<Cell> {
     let header = &skb.header;
-    let ports = || {
-        Cell::of_number(header.source_port, 2).chain(Cell::of_number(header.destination_port, 2))
-    };
+    let ports = || Cell::of_number(header.source_port, 2).chain(Cell::of_number(header.destination_port, 2));
     match header.transport {
         Transport::Tcp { flags, .. } => {
             let mut bytes: Vec<Cell> = ports().collect();
@@ -1433,16 +1001,8 @@ fn transport_header(skb: &Skb) -> Vec<Cell> {
         }
         Transport::Udp { .. } => ports().collect(),
         Transport::Icmp { kind, code, id } | Transport::Icmpv6 { kind, code, id } => {
-            let mut bytes = vec![
-                Cell::fixed(kind),
-                Cell::fixed(code),
-                Cell::unknown(),
-                Cell::unknown(),
-            ];
-            bytes.extend(id.to_be_bytes().map(|byte| Cell {
-                value: byte,
-                origin: Origin::Unknown { mask: 0xff },
-            }));
+            let mut bytes = vec![Cell::fixed(kind), Cell::fixed(code), Cell::unknown(), Cell::unknown()];
+            bytes.extend(id.to_be_bytes().map(|byte| Cell { value: byte, origin: Origin::Unknown { mask: 0xff } }));
             bytes
         }
     }
@@ -1465,38 +1025,19 @@ const fn ether_type(ipv4: bool) -> [u8; 2] {
 }
 
 pub(super) fn host_order(value: u32, little: bool) -> Vec<Cell> {
-    (if little {
-        value.to_le_bytes()
-    } else {
-        value.to_be_bytes()
-    })
-    .map(Cell::fixed)
-    .to_vec()
+    (if little { value.to_le_bytes() } else { value.to_be_bytes() }).map(Cell::fixed).to_vec()
 }
 
 fn host_order_short(value: u16, little: bool) -> Vec<Cell> {
-    (if little {
-        value.to_le_bytes()
-    } else {
-        value.to_be_bytes()
-    })
-    .map(Cell::fixed)
-    .to_vec()
+    (if little { value.to_le_bytes() } else { value.to_be_bytes() }).map(Cell::fixed).to_vec()
 }
 
 fn padded_name(name: &str) -> Vec<Cell> {
     let zeros = std::iter::repeat(0);
-    name.bytes()
-        .chain(zeros)
-        .take(IFNAMSIZ)
-        .map(Cell::fixed)
-        .collect()
+    name.bytes().chain(zeros).take(IFNAMSIZ).map(Cell::fixed).collect()
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "whatever else there is goes the same way"
-)]
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
 const fn arphrd(link: &Link) -> u16 {
     match link.kind {
         crate::snapshot::LinkKind::Loopback => 772,

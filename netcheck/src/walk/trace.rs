@@ -20,54 +20,18 @@ pub(crate) struct Step {
 /// What it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum What {
-    Arrived {
-        link: u32,
-    },
-    Bridged {
-        bridge: u32,
-        from: Option<u32>,
-        to: u32,
-    },
-    Delivered {
-        link: u32,
-    },
-    Left {
-        link: u32,
-    },
+    Arrived { link: u32 },
+    Bridged { bridge: u32, from: Option<u32>, to: u32 },
+    Delivered { link: u32 },
+    Left { link: u32 },
     MasqueradedElsewhere,
-    Nat {
-        kind: NatKindAt,
-        address: IpAddr,
-        port: u16,
-    },
-    Policy {
-        hook: Hook,
-        layer: Layer,
-        chain: ChainAt,
-    },
-    Received {
-        link: u32,
-    },
-    Route {
-        destination: ipnet::IpNet,
-        local: bool,
-        link: Option<u32>,
-        gateway: Option<IpAddr>,
-    },
-    Rule {
-        hook: Hook,
-        layer: Layer,
-        chain: ChainAt,
-        rule: usize,
-        did: Did,
-    },
-    Sent {
-        link: Option<u32>,
-    },
-    Wrote {
-        link: u32,
-        to: Mac,
-    },
+    Nat { kind: NatKindAt, address: IpAddr, port: u16 },
+    Policy { hook: Hook, layer: Layer, chain: ChainAt },
+    Received { link: u32 },
+    Route { destination: ipnet::IpNet, local: bool, link: Option<u32>, gateway: Option<IpAddr> },
+    Rule { hook: Hook, layer: Layer, chain: ChainAt, rule: usize, did: Did },
+    Sent { link: Option<u32> },
+    Wrote { link: u32, to: Mac },
 }
 
 /// What a rule did.
@@ -115,20 +79,11 @@ impl Reason {
     }
 
     pub(crate) fn text(text: impl Into<String>) -> Self {
-        Self::hop(Hop {
-            kind: "path",
-            text: text.into(),
-            ..Hop::default()
-        })
+        Self::hop(Hop { kind: "path", text: text.into(), ..Hop::default() })
     }
 
     pub(crate) fn at(namespace: &str, kind: &'static str, text: impl Into<String>) -> Self {
-        Self::hop(Hop {
-            at: namespace.to_owned(),
-            kind,
-            text: text.into(),
-            ..Hop::default()
-        })
+        Self::hop(Hop { at: namespace.to_owned(), kind, text: text.into(), ..Hop::default() })
     }
 
     /// Where and what it was.
@@ -140,77 +95,33 @@ impl Reason {
 
 impl Default for Hop {
     fn default() -> Self {
-        Self {
-            at: String::new(),
-            kind: "path",
-            text: String::new(),
-            hook: None,
-            table: None,
-            chain: None,
-            handle: None,
-            comment: None,
-        }
+        Self { at: String::new(), kind: "path", text: String::new(), hook: None, table: None, chain: None, handle: None, comment: None }
     }
 }
 
 impl Step {
-    #[expect(clippy::too_many_lines, reason = "one arm a kind")]
     pub(crate) fn hop(&self, model: &Model) -> Hop {
         let namespace = model.namespace(self.namespace);
-        let link = |index: u32| {
-            namespace
-                .links
-                .get(&index)
-                .map_or_else(|| format!("link {index}"), |link| link.name.clone())
-        };
-        let hop = |kind: &'static str, text: String| Hop {
-            at: namespace.label.clone(),
-            kind,
-            text,
-            ..Hop::default()
-        };
+        let link = |index: u32| namespace.links.get(&index).map_or_else(|| format!("link {index}"), |link| link.name.clone());
+        let hop = |kind: &'static str, text: String| Hop { at: namespace.label.clone(), kind, text, ..Hop::default() };
         match &self.what {
             What::Arrived { link: index } => hop("link", format!("arrives on {}", link(*index))),
             What::Received { link: index } => hop("link", format!("received by {}", link(*index))),
-            What::Wrote { link: index, to } => {
-                hop("sent", format!("written to {} for {to}", link(*index)))
-            }
-            What::MasqueradedElsewhere => hop(
-                "nat",
-                "drops: the connection is masqueraded with the address of another link".to_owned(),
-            ),
+            What::Wrote { link: index, to } => hop("sent", format!("written to {} for {to}", link(*index))),
+            What::MasqueradedElsewhere => hop("nat", "drops: the connection is masqueraded with the address of another link".to_owned()),
             What::Sent { link: None } => hop("sent", "sent".to_owned()),
             What::Sent { link: Some(index) } => hop("sent", format!("sent by {}", link(*index))),
-            What::Delivered { link: index } => hop(
-                "delivered",
-                format!("passes INPUT, came by {}", link(*index)),
-            ),
+            What::Delivered { link: index } => hop("delivered", format!("passes INPUT, came by {}", link(*index))),
             What::Left { link: index } => hop("left", format!("leaves by {}", link(*index))),
             What::Bridged { bridge, from, to } => {
                 let from = from.map_or_else(|| "itself".to_owned(), link);
-                hop(
-                    "bridge",
-                    format!("bridge {} from {from} to {}", link(*bridge), link(*to)),
-                )
+                hop("bridge", format!("bridge {} from {from} to {}", link(*bridge), link(*to)))
             }
-            What::Nat {
-                kind,
-                address,
-                port,
-            } => {
-                let which = if *kind == NatKindAt::Destination {
-                    "destination"
-                } else {
-                    "source"
-                };
+            What::Nat { kind, address, port } => {
+                let which = if *kind == NatKindAt::Destination { "destination" } else { "source" };
                 hop("nat", format!("{which} becomes {} port {port}", address))
             }
-            What::Route {
-                destination,
-                local,
-                link: out,
-                gateway,
-            } => {
+            What::Route { destination, local, link: out, gateway } => {
                 let local = if *local { "local " } else { "" };
                 let via = gateway.map_or_else(String::new, |gateway| format!(" via {gateway}"));
                 let out = out.map_or_else(String::new, |index| format!(" dev {}", link(index)));
@@ -226,17 +137,8 @@ impl Step {
                     ..hop_of(namespace, "policy")
                 }
             }
-            What::Rule {
-                hook,
-                chain,
-                rule,
-                did,
-                ..
-            } => {
-                let found = namespace
-                    .rules
-                    .chain(*chain)
-                    .and_then(|chain| chain.rules.get(*rule));
+            What::Rule { hook, chain, rule, did, .. } => {
+                let found = namespace.rules.chain(*chain).and_then(|chain| chain.rules.get(*rule));
                 let (table, chain) = names(namespace, *chain);
                 let handle = found.map(|rule| rule.handle);
                 let comment = found.and_then(|rule| rule.comment.clone());
@@ -245,44 +147,22 @@ impl Step {
                     Did::Drop => "drops",
                     Did::Jump => "jumps",
                 };
-                let said = comment
-                    .as_ref()
-                    .map_or_else(String::new, |comment| format!(" ({comment})"));
+                let said = comment.as_ref().map_or_else(String::new, |comment| format!(" ({comment})"));
                 let text = format!("{table} {chain} rule {}{said} {did}", handle.unwrap_or(0));
-                Hop {
-                    text,
-                    hook: Some(hook_name(*hook)),
-                    table: Some(table),
-                    chain: Some(chain),
-                    handle,
-                    comment,
-                    ..hop_of(namespace, "rule")
-                }
+                Hop { text, hook: Some(hook_name(*hook)), table: Some(table), chain: Some(chain), handle, comment, ..hop_of(namespace, "rule") }
             }
         }
     }
 }
 
 fn hop_of(namespace: &crate::model::Namespace, kind: &'static str) -> Hop {
-    Hop {
-        at: namespace.label.clone(),
-        kind,
-        ..Hop::default()
-    }
+    Hop { at: namespace.label.clone(), kind, ..Hop::default() }
 }
 
 fn names(namespace: &crate::model::Namespace, at: ChainAt) -> (String, String) {
     let table = namespace.rules.table(at.table);
-    let chain = namespace
-        .rules
-        .chain(at)
-        .map_or_else(String::new, |chain| chain.name.clone());
-    (
-        table.map_or_else(String::new, |table| {
-            format!("{} {}", family_name(table.family), table.name)
-        }),
-        chain,
-    )
+    let chain = namespace.rules.chain(at).map_or_else(String::new, |chain| chain.name.clone());
+    (table.map_or_else(String::new, |table| format!("{} {}", family_name(table.family), table.name)), chain)
 }
 
 const fn family_name(family: Family) -> &'static str {

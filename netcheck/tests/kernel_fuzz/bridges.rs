@@ -53,7 +53,10 @@ fn build() -> Lab {
         lab.add(name);
         lab.sysctl(name, "net.ipv6.conf.default.accept_dad=0\nnet.ipv6.conf.default.dad_transmits=0\nnet.ipv4.conf.all.accept_redirects=0\n");
     }
-    lab.sysctl("h", "net.ipv4.ip_forward=1\nnet.ipv6.conf.all.forwarding=1\nnet.bridge.bridge-nf-call-iptables=1\nnet.bridge.bridge-nf-call-ip6tables=1\n");
+    lab.sysctl(
+        "h",
+        "net.ipv4.ip_forward=1\nnet.ipv6.conf.all.forwarding=1\nnet.bridge.bridge-nf-call-iptables=1\nnet.bridge.bridge-nf-call-ip6tables=1\n",
+    );
     for bridge in 0..2 {
         lab.ip("h", &format!("link add br{bridge} type bridge forward_delay 0\naddr add 10.30.{bridge}.1/24 dev br{bridge}\naddr add fd30:0:0:{bridge}::1/64 dev br{bridge} nodad\nlink set br{bridge} up\n"));
     }
@@ -71,13 +74,9 @@ fn build() -> Lab {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn two_bridges_are_as_the_kernel_has_them() {
     let lab = build();
-    let sockets: Vec<(&str, Sockets)> = MEMBERS
-        .iter()
-        .map(|(name, ..)| (*name, lab.sockets(name)))
-        .collect();
+    let sockets: Vec<(&str, Sockets)> = MEMBERS.iter().map(|(name, ..)| (*name, lab.sockets(name))).collect();
     let model = Model::new(&Snapshot::from_json(&lab.snapshot("h")).unwrap());
     let mut wrong = Vec::new();
     let mut open = 0;
@@ -85,51 +84,20 @@ fn two_bridges_are_as_the_kernel_has_them() {
     for (from, source4, source6) in MEMBERS {
         for (to, target4, target6) in MEMBERS.iter().filter(|(to, ..)| *to != from) {
             for (source, target) in [(source4, *target4), (source6, *target6)] {
-                for (protocol, port) in [
-                    (Protocol::Tcp, 80),
-                    (Protocol::Tcp, 8080),
-                    (Protocol::Udp, 53),
-                ] {
+                for (protocol, port) in [(Protocol::Tcp, 80), (Protocol::Tcp, 8080), (Protocol::Udp, 53)] {
                     id += 1;
                     // Programs let the kernel choose the source; the lab must, too.
-                    let source = if from == "h" && target.starts_with("10.30.1.") {
-                        "10.30.1.1"
-                    } else {
-                        source
-                    };
-                    let source = if from == "h" && target.starts_with("fd30:0:0:1:") {
-                        "fd30:0:0:1::1"
-                    } else {
-                        source
-                    };
-                    let mut packet = Packet::new(
-                        source.parse().unwrap(),
-                        target.parse::<IpAddr>().unwrap(),
-                        protocol.first(20_000 + id, port),
-                    );
+                    let source = if from == "h" && target.starts_with("10.30.1.") { "10.30.1.1" } else { source };
+                    let source = if from == "h" && target.starts_with("fd30:0:0:1:") { "fd30:0:0:1::1" } else { source };
+                    let mut packet = Packet::new(source.parse().unwrap(), target.parse::<IpAddr>().unwrap(), protocol.first(20_000 + id, port));
                     packet.length = wire::length(&packet);
                     let arrived = fire(&sockets, from, &packet, u32::from(id));
-                    let name = if from == "h" {
-                        "host".to_owned()
-                    } else {
-                        lab.full(from)
-                    };
-                    let question = Question {
-                        from: name,
-                        to: target.to_owned(),
-                        protocol,
-                        port: Some(port),
-                        attacker: Attacker::Process,
-                    };
+                    let name = if from == "h" { "host".to_owned() } else { lab.full(from) };
+                    let question = Question { from: name, to: target.to_owned(), protocol, port: Some(port), attacker: Attacker::Process };
                     let got = explain(&model, &question).unwrap();
                     open += usize::from(arrived.is_some());
-                    if (got.answer == Answer::Open) != arrived.is_some()
-                        || got.answer == Answer::Unknown
-                    {
-                        wrong.push(format!(
-                            "{packet} of {from} to {to}: kernel {arrived:?}, netcheck {:?}\n{:#?}",
-                            got.answer, got.closed_by
-                        ));
+                    if (got.answer == Answer::Open) != arrived.is_some() || got.answer == Answer::Unknown {
+                        wrong.push(format!("{packet} of {from} to {to}: kernel {arrived:?}, netcheck {:?}\n{:#?}", got.answer, got.closed_by));
                     }
                 }
             }
@@ -147,11 +115,7 @@ fn fire(sockets: &[(&str, Sockets)], from: &str, packet: &Packet, id: u32) -> Op
         std::thread::sleep(std::time::Duration::from_millis(1));
         let seen: BTreeSet<&str> = sockets
             .iter()
-            .filter(|(_, sockets)| {
-                sockets.drain().iter().any(|seen| {
-                    wire::identify(seen.protocol, &seen.bytes).is_some_and(|(got, _)| got == id)
-                })
-            })
+            .filter(|(_, sockets)| sockets.drain().iter().any(|seen| wire::identify(seen.protocol, &seen.bytes).is_some_and(|(got, _)| got == id)))
             .map(|(name, _)| *name)
             .collect();
         if let Some(name) = seen.first() {

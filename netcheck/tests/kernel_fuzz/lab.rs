@@ -6,9 +6,7 @@ use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 
-use rustix::net::{
-    AddressFamily, Protocol, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType,
-};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType};
 
 /// Namespaces with a common prefix; gone when this is dropped.
 pub(crate) struct Lab {
@@ -37,10 +35,7 @@ pub(crate) struct Seen {
 
 impl Lab {
     pub(crate) fn new(tag: &str) -> Self {
-        Self {
-            prefix: format!("nc{}{tag}", std::process::id()),
-            names: Vec::new(),
-        }
+        Self { prefix: format!("nc{}{tag}", std::process::id()), names: Vec::new() }
     }
 
     pub(crate) fn full(&self, name: &str) -> String {
@@ -60,19 +55,7 @@ impl Lab {
     }
 
     pub(crate) fn sysctl(&self, name: &str, settings: &str) {
-        run(
-            &[
-                "ip",
-                "netns",
-                "exec",
-                &self.full(name),
-                "sysctl",
-                "-q",
-                "-p",
-                "-",
-            ],
-            settings,
-        );
+        run(&["ip", "netns", "exec", &self.full(name), "sysctl", "-q", "-p", "-"], settings);
     }
 
     /// Loads rules, without the lines that nft does not take; the rules that it took.
@@ -82,16 +65,7 @@ impl Lab {
 
     /// Loads rules of iptables, without the lines that it does not take.
     pub(crate) fn iptables(&self, name: &str, ipv4: bool, rules: &str) -> Option<String> {
-        self.load(
-            name,
-            if ipv4 {
-                "iptables-restore"
-            } else {
-                "ip6tables-restore"
-            },
-            &[],
-            rules,
-        )
+        self.load(name, if ipv4 { "iptables-restore" } else { "ip6tables-restore" }, &[], rules)
     }
 
     fn load(&self, name: &str, tool: &str, arguments: &[&str], rules: &str) -> Option<String> {
@@ -106,12 +80,7 @@ impl Lab {
                 .spawn()
                 .unwrap();
             let text = lines.join("\n") + "\n";
-            child
-                .stdin
-                .take()
-                .unwrap()
-                .write_all(text.as_bytes())
-                .unwrap();
+            child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
             let output = child.wait_with_output().unwrap();
             if output.status.success() {
                 return Some(text);
@@ -122,9 +91,7 @@ impl Lab {
                 eprintln!("{said}");
             }
             // Only whole rules can be left out.
-            let is_rule = |line: &String| {
-                line.starts_with("    ") && !line.contains("hook") || line.starts_with("-A")
-            };
+            let is_rule = |line: &String| line.starts_with("    ") && !line.contains("hook") || line.starts_with("-A");
             let before = lines.len();
             let mut number = 0;
             lines.retain(|line| {
@@ -141,15 +108,7 @@ impl Lab {
     /// What the collector reads when it is started in a namespace.
     pub(crate) fn snapshot(&self, name: &str) -> Vec<u8> {
         let output = Command::new("ip")
-            .args([
-                "netns",
-                "exec",
-                &self.full(name),
-                env!("CARGO_BIN_EXE_netcheck"),
-                "snapshot",
-                "--engine",
-                "none",
-            ])
+            .args(["netns", "exec", &self.full(name), env!("CARGO_BIN_EXE_netcheck"), "snapshot", "--engine", "none"])
             .stderr(Stdio::inherit())
             .output()
             .unwrap();
@@ -176,51 +135,27 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         for name in &self.names {
-            let _ = Command::new("ip")
-                .args(["netns", "del", name])
-                .stderr(Stdio::null())
-                .status();
+            let _ = Command::new("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
         }
     }
 }
 
 fn raw(family: AddressFamily, protocol: u32) -> OwnedFd {
     let protocol = Protocol::from_raw(rustix::net::RawProtocol::new(protocol).unwrap());
-    rustix::net::socket_with(
-        family,
-        SocketType::RAW,
-        SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
-        Some(protocol),
-    )
-    .unwrap()
+    rustix::net::socket_with(family, SocketType::RAW, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, Some(protocol)).unwrap()
 }
 
 impl Sockets {
     fn open() -> Self {
         const RAW: u32 = 255;
         let mut receive = Vec::new();
-        for (protocol, ipv4) in [
-            (1, true),
-            (6, true),
-            (17, true),
-            (6, false),
-            (17, false),
-            (58, false),
-        ] {
-            let family = if ipv4 {
-                AddressFamily::INET
-            } else {
-                AddressFamily::INET6
-            };
+        for (protocol, ipv4) in [(1, true), (6, true), (17, true), (6, false), (17, false), (58, false)] {
+            let family = if ipv4 { AddressFamily::INET } else { AddressFamily::INET6 };
             let socket = raw(family, u32::from(protocol));
             let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 4 << 20);
             receive.push((protocol, ipv4, socket));
         }
-        Self {
-            send4: raw(AddressFamily::INET, RAW),
-            send6: raw(AddressFamily::INET6, RAW),
-            receive,
-        }
+        Self { send4: raw(AddressFamily::INET, RAW), send6: raw(AddressFamily::INET6, RAW), receive }
     }
 
     /// Sends a whole packet, IP header included. Errors are an outcome: no route, a rule in OUTPUT.
@@ -234,23 +169,11 @@ impl Sockets {
         }
     }
 
-    fn try_send(
-        &self,
-        packet: &[u8],
-        destination: IpAddr,
-        scope: u32,
-    ) -> rustix::io::Result<usize> {
+    fn try_send(&self, packet: &[u8], destination: IpAddr, scope: u32) -> rustix::io::Result<usize> {
         let flags = SendFlags::empty();
         match destination {
-            IpAddr::V4(v4) => {
-                rustix::net::sendto(&self.send4, packet, flags, &SocketAddrV4::new(v4, 0))
-            }
-            IpAddr::V6(v6) => rustix::net::sendto(
-                &self.send6,
-                packet,
-                flags,
-                &SocketAddrV6::new(v6, 0, 0, scope),
-            ),
+            IpAddr::V4(v4) => rustix::net::sendto(&self.send4, packet, flags, &SocketAddrV4::new(v4, 0)),
+            IpAddr::V6(v6) => rustix::net::sendto(&self.send6, packet, flags, &SocketAddrV6::new(v6, 0, 0, scope)),
         }
     }
 
@@ -259,9 +182,7 @@ impl Sockets {
         let mut seen = Vec::new();
         let mut buffer = [0_u8; 2048];
         for (protocol, ipv4, socket) in &self.receive {
-            while let Ok((_, length, from)) =
-                rustix::net::recvfrom(socket, &mut buffer[..], RecvFlags::DONTWAIT)
-            {
+            while let Ok((_, length, from)) = rustix::net::recvfrom(socket, &mut buffer[..], RecvFlags::DONTWAIT) {
                 let bytes = &buffer[..length];
                 let source = address(from);
                 if *ipv4 {
@@ -275,12 +196,7 @@ impl Sockets {
                         bytes: bytes[header..].to_vec(),
                     });
                 } else {
-                    seen.push(Seen {
-                        protocol: *protocol,
-                        source: source.unwrap(),
-                        destination: None,
-                        bytes: bytes.to_vec(),
-                    });
+                    seen.push(Seen { protocol: *protocol, source: source.unwrap(), destination: None, bytes: bytes.to_vec() });
                 }
             }
         }
@@ -293,16 +209,11 @@ fn address(from: Option<SocketAddrAny>) -> Option<IpAddr> {
     if let Ok(v4) = SocketAddrV4::try_from(from.clone()) {
         return Some(IpAddr::V4(*v4.ip()));
     }
-    SocketAddrV6::try_from(from)
-        .ok()
-        .map(|v6| IpAddr::V6(*v6.ip()))
+    SocketAddrV6::try_from(from).ok().map(|v6| IpAddr::V6(*v6.ip()))
 }
 
 pub(crate) fn run(arguments: &[&str], input: &str) {
-    assert!(
-        try_run(arguments, input),
-        "{arguments:?} failed on\n{input}"
-    );
+    assert!(try_run(arguments, input), "{arguments:?} failed on\n{input}");
 }
 
 fn try_run(arguments: &[&str], input: &str) -> bool {
@@ -311,32 +222,18 @@ fn try_run(arguments: &[&str], input: &str) -> bool {
         .args(&arguments[1..])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .stderr(if quiet {
-            Stdio::null()
-        } else {
-            Stdio::inherit()
-        })
+        .stderr(if quiet { Stdio::null() } else { Stdio::inherit() })
         .spawn()
         .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     child.wait().unwrap().success()
 }
 
 /// Line numbers in what nft (`/dev/stdin:7:1-2: Error`) or iptables-restore (`line 7 failed`) complains of.
 fn wrong_lines(said: &str) -> Vec<usize> {
-    let nft = said
-        .lines()
-        .filter(|line| line.contains("Error"))
-        .filter_map(|line| line.split(':').nth(1)?.parse().ok());
+    let nft = said.lines().filter(|line| line.contains("Error")).filter_map(|line| line.split(':').nth(1)?.parse().ok());
     let words: Vec<&str> = said.split_whitespace().collect();
-    let iptables = words
-        .windows(2)
-        .filter(|pair| pair[0].eq_ignore_ascii_case("line"))
-        .filter_map(|pair| pair[1].trim_end_matches([':', '.']).parse().ok());
+    let iptables =
+        words.windows(2).filter(|pair| pair[0].eq_ignore_ascii_case("line")).filter_map(|pair| pair[1].trim_end_matches([':', '.']).parse().ok());
     nft.chain(iptables).collect()
 }

@@ -3,12 +3,7 @@
 //! `NETCHECK_FUZZ_CASES` says how many rule sets (default: a short run), `NETCHECK_FUZZ_SEED` where to begin. A difference is printed
 //! with everything that is needed to see it again: seed, topology, rules, packet, and what the walker says it met. Needs root.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 mod bridges;
 mod lab;
@@ -55,9 +50,7 @@ struct Tally {
 }
 
 fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .map_or(default, |text| text.parse().unwrap())
+    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap())
 }
 
 fn is_root() -> bool {
@@ -66,10 +59,7 @@ fn is_root() -> bool {
 
 #[test]
 fn kernel_and_walker_agree() {
-    assert!(
-        is_root(),
-        "this test makes network namespaces: run it as root"
-    );
+    assert!(is_root(), "this test makes network namespaces: run it as root");
     let cases = usize::try_from(setting("NETCHECK_FUZZ_CASES", 240)).unwrap();
     let seed = setting("NETCHECK_FUZZ_SEED", 1);
     let most_mismatches = usize::try_from(setting("NETCHECK_FUZZ_STOP", 3)).unwrap();
@@ -94,24 +84,11 @@ fn kernel_and_walker_agree() {
         tally.mismatches.len(),
         start.elapsed().as_secs_f64()
     );
-    assert!(
-        tally.mismatches.is_empty(),
-        "{}",
-        tally.mismatches.join("\n\n")
-    );
-    assert!(
-        tally.killed * 100 >= tally.mutants * 99,
-        "{} of {} mutants went unnoticed",
-        tally.mutants - tally.killed,
-        tally.mutants
-    );
-    assert!(
-        tally.delivered * 20 > tally.probes,
-        "hardly anything is delivered: this proves nothing"
-    );
+    assert!(tally.mismatches.is_empty(), "{}", tally.mismatches.join("\n\n"));
+    assert!(tally.killed * 100 >= tally.mutants * 99, "{} of {} mutants went unnoticed", tally.mutants - tally.killed, tally.mutants);
+    assert!(tally.delivered * 20 > tally.probes, "hardly anything is delivered: this proves nothing");
 }
 
-#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn one_world(seed: u64, cases: usize, stop: usize, tally: &mut Tally) {
     let mut random = Random::new(seed);
     let world = World::new(seed, &mut random);
@@ -128,35 +105,17 @@ fn one_world(seed: u64, cases: usize, stop: usize, tally: &mut Tally) {
         let json = world.lab.snapshot("h");
         let snapshot = Snapshot::from_json(&json).unwrap();
         let model = Model::new(&snapshot);
-        let places: Vec<usize> = world
-            .members
-            .iter()
-            .map(|member| place(&model, &world.lab.full(&member.name)))
-            .collect();
-        let probes: Vec<Probe> = (0..PROBES_A_CASE)
-            .map(|_| probe(&world, &mut random, &mut next_id))
-            .collect();
+        let places: Vec<usize> = world.members.iter().map(|member| place(&model, &world.lab.full(&member.name))).collect();
+        let probes: Vec<Probe> = (0..PROBES_A_CASE).map(|_| probe(&world, &mut random, &mut next_id)).collect();
         let mut walker = Walker::new(&model);
-        let expected: Vec<Vec<Branch>> = probes
-            .iter()
-            .map(|probe| branches(&mut walker, probe, &places))
-            .collect();
+        let expected: Vec<Vec<Branch>> = probes.iter().map(|probe| branches(&mut walker, probe, &places)).collect();
         let observed = fire(&world, &probes, &expected);
         tally.cases += 1;
         let describe = |probe: &Probe| {
-            let loaded = if std::env::var_os("NETCHECK_FUZZ_BRIEF").is_some() {
-                ""
-            } else {
-                &loaded
-            };
+            let loaded = if std::env::var_os("NETCHECK_FUZZ_BRIEF").is_some() { "" } else { &loaded };
             format!(
                 "seed {seed} case {case}\n{}\n{loaded}\nsent by {}: {}",
-                world
-                    .text
-                    .lines()
-                    .filter(|line| !line.ends_with("=0"))
-                    .collect::<Vec<_>>()
-                    .join("; "),
+                world.text.lines().filter(|line| !line.ends_with("=0")).collect::<Vec<_>>().join("; "),
                 world.members[probe.from].name,
                 probe.packet
             )
@@ -165,26 +124,16 @@ fn one_world(seed: u64, cases: usize, stop: usize, tally: &mut Tally) {
         for (probe, branches) in probes.iter().zip(&expected) {
             tally.probes += 1;
             let seen = observed.get(&probe.id);
-            if branches
-                .iter()
-                .any(|branch| matches!(branch.end, End::Unknown(_)))
-            {
+            if branches.iter().any(|branch| matches!(branch.end, End::Unknown(_))) {
                 tally.unknown += 1;
                 continue;
             }
             tally.delivered += usize::from(seen.is_some());
             if !fits(&places, branches, seen) {
                 let ways: Vec<String> = branches.iter().map(|branch| way(&model, branch)).collect();
-                let seen = seen.map(|seen| {
-                    seen.iter()
-                        .map(|(member, seen)| format!("{}: {seen:?}", world.members[*member].name))
-                        .collect::<Vec<_>>()
-                });
-                tally.mismatches.push(format!(
-                    "{}\nobserved {seen:?}\nexpected {}",
-                    describe(probe),
-                    ways.join("\n or ")
-                ));
+                let seen =
+                    seen.map(|seen| seen.iter().map(|(member, seen)| format!("{}: {seen:?}", world.members[*member].name)).collect::<Vec<_>>());
+                tally.mismatches.push(format!("{}\nobserved {seen:?}\nexpected {}", describe(probe), ways.join("\n or ")));
                 if let Some(file) = std::env::var_os("NETCHECK_FUZZ_KEEP") {
                     std::fs::write(file, &json).unwrap();
                 }
@@ -193,13 +142,7 @@ fn one_world(seed: u64, cases: usize, stop: usize, tally: &mut Tally) {
             }
         }
         answer(&world, &mut walker, &places, &sound, (tally, &describe));
-        mutate(
-            &snapshot,
-            &mut random,
-            &probes,
-            (&expected, &observed, &places),
-            tally,
-        );
+        mutate(&snapshot, &mut random, &probes, (&expected, &observed, &places), tally);
     }
 }
 
@@ -219,11 +162,7 @@ fn load(world: &World, random: &mut Random) -> Option<String> {
             "r" => random.percent(40),
             _ => random.percent(15),
         };
-        let rules = if wanted {
-            rules::nft(random)
-        } else {
-            "flush ruleset\n".to_owned()
-        };
+        let rules = if wanted { rules::nft(random) } else { "flush ruleset\n".to_owned() };
         let Some(rules) = world.lab.nft(name, &rules) else {
             world.lab.nft(name, "flush ruleset\n");
             return None;
@@ -251,20 +190,11 @@ fn probe(world: &World, random: &mut Random, next_id: &mut u32) -> Probe {
     let ipv4 = random.percent(65);
     let mut destination = *random.one(&world.destinations(ipv4));
     let member = &world.members[from];
-    let own: Vec<IpAddr> = member
-        .addresses
-        .iter()
-        .copied()
-        .filter(|address| address.is_ipv4() == ipv4)
-        .collect();
+    let own: Vec<IpAddr> = member.addresses.iter().copied().filter(|address| address.is_ipv4() == ipv4).collect();
     let mut source = *random.one(&own);
     if random.percent(15) {
         // Spoofed: any address that somebody has or could have.
-        let others: Vec<IpAddr> = world
-            .destinations(ipv4)
-            .into_iter()
-            .filter(|address| !address.is_loopback())
-            .collect();
+        let others: Vec<IpAddr> = world.destinations(ipv4).into_iter().filter(|address| !address.is_loopback()).collect();
         source = *random.one(&others);
     }
     // A loopback destination from a routable source is only interesting at home.
@@ -274,11 +204,7 @@ fn probe(world: &World, random: &mut Random, next_id: &mut u32) -> Probe {
     let id = *next_id;
     *next_id += 1;
     let source_port = u16::try_from(1024 + id % 60_000).unwrap();
-    let port = if random.percent(90) {
-        *random.one(rules::ports())
-    } else {
-        1 + u16::try_from(random.below(65_000)).unwrap()
-    };
+    let port = if random.percent(90) { *random.one(rules::ports()) } else { 1 + u16::try_from(random.below(65_000)).unwrap() };
     let protocol = match random.below(10) {
         0..=4 => Protocol::Tcp,
         5..=7 => Protocol::Udp,
@@ -294,10 +220,7 @@ fn probe(world: &World, random: &mut Random, next_id: &mut u32) -> Probe {
 }
 
 fn branches(walker: &mut Walker<'_>, probe: &Probe, places: &[usize]) -> Vec<Branch> {
-    let start = Start::Process {
-        namespace: places[probe.from],
-        link: None,
-    };
+    let start = Start::Process { namespace: places[probe.from], link: None };
     walker.branches(probe.packet, start, &netcheck::walk::point(&probe.packet))
 }
 
@@ -309,23 +232,10 @@ fn fire(world: &World, probes: &[Probe], expected: &[Vec<Branch>]) -> Observed {
         member.sockets.drain();
     }
     for probe in probes {
-        world.members[probe.from].sockets.send(
-            &wire::bytes(&probe.packet, probe.id),
-            probe.packet.destination,
-            0,
-        );
+        world.members[probe.from].sockets.send(&wire::bytes(&probe.packet, probe.id), probe.packet.destination, 0);
     }
-    let surely = |branches: &Vec<Branch>| {
-        branches
-            .iter()
-            .all(|branch| matches!(branch.end, End::Delivered { .. }))
-    };
-    let awaited: BTreeSet<u32> = probes
-        .iter()
-        .zip(expected)
-        .filter(|(_, branches)| surely(branches))
-        .map(|(probe, _)| probe.id)
-        .collect();
+    let surely = |branches: &Vec<Branch>| branches.iter().all(|branch| matches!(branch.end, End::Delivered { .. }));
+    let awaited: BTreeSet<u32> = probes.iter().zip(expected).filter(|(_, branches)| surely(branches)).map(|(probe, _)| probe.id).collect();
     collect(world, &awaited)
 }
 
@@ -355,9 +265,7 @@ fn collect(world: &World, awaited: &BTreeSet<u32>) -> Observed {
 
 /// Whether what was seen is one of the ways that the walker allows.
 fn fits(places: &[usize], branches: &[Branch], seen: Option<&Vec<(usize, Seen)>>) -> bool {
-    let nothing = branches
-        .iter()
-        .any(|branch| !matches!(branch.end, End::Delivered { .. }));
+    let nothing = branches.iter().any(|branch| !matches!(branch.end, End::Delivered { .. }));
     let Some(seen) = seen else { return nothing };
     let [(member, seen)] = seen.as_slice() else {
         return false;
@@ -370,24 +278,17 @@ fn fits(places: &[usize], branches: &[Branch], seen: Option<&Vec<(usize, Seen)>>
         let port = |packet: &Packet| packet.transport.ports().map(|(_, destination)| destination);
         namespace == places[*member]
             && seen.source == branch.packet.source
-            && seen
-                .destination
-                .is_none_or(|destination| destination == branch.packet.destination)
+            && seen.destination.is_none_or(|destination| destination == branch.packet.destination)
             && ports.map(|(_, destination)| destination) == port(&branch.packet)
     })
 }
 
 fn way(model: &Model, branch: &Branch) -> String {
-    let hops: Vec<String> = branch
-        .trace(model)
-        .into_iter()
-        .map(|hop| format!("    {} {}: {}", hop.at, hop.kind, hop.text))
-        .collect();
+    let hops: Vec<String> = branch.trace(model).into_iter().map(|hop| format!("    {} {}: {}", hop.at, hop.kind, hop.text)).collect();
     format!("{:?} as {}\n{}", branch.end, branch.packet, hops.join("\n"))
 }
 
 /// Sends an answer to every datagram that arrived, and compares where it goes.
-#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn answer(
     world: &World,
     walker: &mut Walker<'_>,
@@ -407,63 +308,29 @@ fn answer(
         let member = places.iter().position(|place| *place == namespace).unwrap();
         // A random source port is only known to who has seen it. A raw socket gets a loopback source past a check that a real one
         // does not pass.
-        let loopback =
-            branch.packet.destination.is_loopback() && !branch.packet.source.is_loopback();
+        let loopback = branch.packet.destination.is_loopback() && !branch.packet.source.is_loopback();
         if branch.doubts.is_empty() && !loopback {
-            let mut packet = Packet::new(
-                branch.packet.destination,
-                branch.packet.source,
-                branch.packet.answer(),
-            );
+            let mut packet = Packet::new(branch.packet.destination, branch.packet.source, branch.packet.answer());
             packet.tos = branch.packet.tos;
             packet.length = wire::length(&packet);
             let answers = walker.answers(branch);
-            world.members[member].sockets.send(
-                &wire::bytes(&packet, probe.id | ANSWERS),
-                packet.destination,
-                0,
-            );
-            sent.push((
-                Probe {
-                    id: probe.id | ANSWERS,
-                    from: member,
-                    packet,
-                },
-                answers,
-            ));
+            world.members[member].sockets.send(&wire::bytes(&packet, probe.id | ANSWERS), packet.destination, 0);
+            sent.push((Probe { id: probe.id | ANSWERS, from: member, packet }, answers));
         }
     }
-    let surely = |branches: &Vec<Branch>| {
-        branches
-            .iter()
-            .all(|branch| matches!(branch.end, End::Delivered { .. }))
-    };
-    let awaited: BTreeSet<u32> = sent
-        .iter()
-        .filter(|(_, branches)| surely(branches))
-        .map(|(probe, _)| probe.id)
-        .collect();
+    let surely = |branches: &Vec<Branch>| branches.iter().all(|branch| matches!(branch.end, End::Delivered { .. }));
+    let awaited: BTreeSet<u32> = sent.iter().filter(|(_, branches)| surely(branches)).map(|(probe, _)| probe.id).collect();
     let observed = collect(world, &awaited);
     for (probe, branches) in &sent {
-        if branches
-            .iter()
-            .any(|branch| matches!(branch.end, End::Unknown(_)))
-        {
+        if branches.iter().any(|branch| matches!(branch.end, End::Unknown(_))) {
             tally.unknown += 1;
             continue;
         }
         tally.replies += 1;
         let seen = observed.get(&probe.id);
         if !fits(places, branches, seen) {
-            let ways: Vec<String> = branches
-                .iter()
-                .map(|branch| way(walker.model(), branch))
-                .collect();
-            tally.mismatches.push(format!(
-                "{} (an answer)\nobserved {seen:?}\nexpected {}",
-                describe(probe),
-                ways.join("\n or ")
-            ));
+            let ways: Vec<String> = branches.iter().map(|branch| way(walker.model(), branch)).collect();
+            tally.mismatches.push(format!("{} (an answer)\nobserved {seen:?}\nexpected {}", describe(probe), ways.join("\n or ")));
         }
     }
 }
@@ -504,17 +371,8 @@ fn mutate(
     let mut noticed = false;
     for (probe, before) in probes.iter().zip(expected) {
         let after = branches(&mut walker, probe, places);
-        let ends = |branches: &[Branch]| {
-            branches
-                .iter()
-                .map(|branch| (branch.end.clone(), branch.packet))
-                .collect::<Vec<_>>()
-        };
-        let delivered = |branches: &[Branch]| {
-            branches
-                .iter()
-                .any(|branch| matches!(branch.end, End::Delivered { .. }))
-        };
+        let ends = |branches: &[Branch]| branches.iter().map(|branch| (branch.end.clone(), branch.packet)).collect::<Vec<_>>();
+        let delivered = |branches: &[Branch]| branches.iter().any(|branch| matches!(branch.end, End::Delivered { .. }));
         differs |= ends(&after) != ends(before) && delivered(&after) != delivered(before);
         noticed |= !fits(places, &after, observed.get(&probe.id));
     }
@@ -525,19 +383,9 @@ fn mutate(
     }
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "whatever else there is goes the same way"
-)]
-fn flip(
-    snapshot: &mut Snapshot,
-    model: &Model,
-    (at, table, chain, handle): (&str, &str, &str, u64),
-) -> bool {
-    let Some((index, _)) = model
-        .namespaces()
-        .find(|(_, namespace)| namespace.label == at)
-    else {
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
+fn flip(snapshot: &mut Snapshot, model: &Model, (at, table, chain, handle): (&str, &str, &str, u64)) -> bool {
+    let Some((index, _)) = model.namespaces().find(|(_, namespace)| namespace.label == at) else {
         return false;
     };
     let Some(namespace) = snapshot.namespaces.get_mut(index) else {
@@ -547,29 +395,18 @@ fn flip(
         if !table.ends_with(&format!(" {}", found.name)) {
             continue;
         }
-        for rule in found
-            .chains
-            .iter_mut()
-            .filter(|found| found.name == chain)
-            .flat_map(|chain| &mut chain.rules)
-        {
+        for rule in found.chains.iter_mut().filter(|found| found.name == chain).flat_map(|chain| &mut chain.rules) {
             if rule.handle != handle {
                 continue;
             }
             for expression in &mut rule.expressions {
                 match expression {
-                    Expression::Immediate {
-                        data: Data::Verdict(verdict @ Verdict::Drop),
-                        ..
-                    } => {
+                    Expression::Immediate { data: Data::Verdict(verdict @ Verdict::Drop), .. } => {
                         *verdict = Verdict::Accept;
                         return true;
                     }
                     Expression::Reject { .. } => {
-                        *expression = Expression::Immediate {
-                            into: None,
-                            data: Data::Verdict(Verdict::Accept),
-                        };
+                        *expression = Expression::Immediate { into: None, data: Data::Verdict(Verdict::Accept) };
                         return true;
                     }
                     _ => {}
@@ -583,27 +420,9 @@ fn flip(
 /// What a walk of one packet says does not depend on the space it is a part of.
 #[test]
 fn a_segment_is_known_again() {
-    let packet = Packet::new(
-        "10.0.0.1".parse().unwrap(),
-        "10.0.0.2".parse().unwrap(),
-        Transport::Tcp {
-            source_port: 5,
-            destination_port: 80,
-            flags: SYN,
-        },
-    );
+    let packet =
+        Packet::new("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap(), Transport::Tcp { source_port: 5, destination_port: 80, flags: SYN });
     let bytes = wire::bytes(&packet, 77);
     assert_eq!(wire::identify(6, &bytes[20..]), Some((77, Some((5, 80)))));
-    assert!(
-        walk(
-            &Model::default(),
-            packet,
-            Start::Process {
-                namespace: 0,
-                link: None
-            }
-        )
-        .len()
-            == 1
-    );
+    assert!(walk(&Model::default(), packet, Start::Process { namespace: 0, link: None }).len() == 1);
 }

@@ -58,21 +58,9 @@ fn addresses(random: &mut Random, ipv4: bool) -> String {
         match random.below(6) {
             0 | 1 => address4(random),
             2 => format!("10.20.{}.0/24", random.below(3)),
-            3 => random
-                .pick(&[
-                    "10.20.0.0/16",
-                    "10.20.0.8/29",
-                    "192.168.77.0/24",
-                    "127.0.0.0/8",
-                    "0.0.0.0/0",
-                ])
-                .to_owned(),
+            3 => random.pick(&["10.20.0.0/16", "10.20.0.8/29", "192.168.77.0/24", "127.0.0.0/8", "0.0.0.0/0"]).to_owned(),
             4 => "10.20.0.11-10.20.1.13".to_owned(),
-            _ => format!(
-                "{{ {}, 10.20.{}.0/25, 192.168.77.2-192.168.77.9 }}",
-                address4_outside(random),
-                random.below(3)
-            ),
+            _ => format!("{{ {}, 10.20.{}.0/25, 192.168.77.2-192.168.77.9 }}", address4_outside(random), random.below(3)),
         }
     } else {
         match random.below(5) {
@@ -108,13 +96,7 @@ enum At {
     Post,
 }
 
-const HOOKS: [(At, &str); 5] = [
-    (At::Pre, "prerouting"),
-    (At::In, "input"),
-    (At::Forward, "forward"),
-    (At::Out, "output"),
-    (At::Post, "postrouting"),
-];
+const HOOKS: [(At, &str); 5] = [(At::Pre, "prerouting"), (At::In, "input"), (At::Forward, "forward"), (At::Out, "output"), (At::Post, "postrouting")];
 
 fn family(random: &mut Random) -> &'static str {
     random.pick(&["ip", "ip", "ip6", "inet", "inet"])
@@ -141,29 +123,12 @@ fn condition(random: &mut Random, family: &str, at: Option<At>) -> String {
         4 => "iifname { \"br0\", \"br2\" }".to_owned(),
         5 | 6 => format!("{ip} saddr {not}{}", addresses(random, ipv4)),
         7..=9 => format!("{ip} daddr {not}{}", addresses(random, ipv4)),
-        10 | 11 => format!(
-            "{} dport {}",
-            random
-                .pick(&["tcp", "udp", "tcp", "th"])
-                .replace("th", "meta l4proto { tcp, udp } th"),
-            port(random)
-        ),
-        12 => format!(
-            "tcp sport {}",
-            random.pick(&["1024-30000", "!= 40000", ">= 30000", "< 20000"])
-        ),
-        13 => format!(
-            "meta l4proto {}",
-            random.pick(&["tcp", "udp", "{ tcp, icmp }", "!= tcp"])
-        ),
-        14 => random
-            .pick(&[
-                "tcp flags syn / syn,ack",
-                "tcp flags & (syn|ack) == syn",
-                "icmp type echo-request",
-                "icmpv6 type echo-request",
-            ])
-            .to_owned(),
+        10 | 11 => format!("{} dport {}", random.pick(&["tcp", "udp", "tcp", "th"]).replace("th", "meta l4proto { tcp, udp } th"), port(random)),
+        12 => format!("tcp sport {}", random.pick(&["1024-30000", "!= 40000", ">= 30000", "< 20000"])),
+        13 => format!("meta l4proto {}", random.pick(&["tcp", "udp", "{ tcp, icmp }", "!= tcp"])),
+        14 => {
+            random.pick(&["tcp flags syn / syn,ack", "tcp flags & (syn|ack) == syn", "icmp type echo-request", "icmpv6 type echo-request"]).to_owned()
+        }
         15 | 16 => format!(
             "ct {}",
             random.pick(&[
@@ -178,10 +143,7 @@ fn condition(random: &mut Random, family: &str, at: Option<At>) -> String {
                 "state { new, invalid }"
             ])
         ),
-        17 => format!(
-            "meta mark {}",
-            random.pick(&["1", "2", "!= 0", "& 0x3 == 1", "0-1", "{ 1, 7 }"])
-        ),
+        17 => format!("meta mark {}", random.pick(&["1", "2", "!= 0", "& 0x3 == 1", "0-1", "{ 1, 7 }"])),
         18 => match at {
             Some(At::Pre | At::In) => random
                 .pick(&[
@@ -193,13 +155,7 @@ fn condition(random: &mut Random, family: &str, at: Option<At>) -> String {
                     "fib daddr . iif type local",
                 ])
                 .to_owned(),
-            _ => random
-                .pick(&[
-                    "fib daddr type local",
-                    "fib saddr type local",
-                    "fib daddr type { local, unicast }",
-                ])
-                .to_owned(),
+            _ => random.pick(&["fib daddr type local", "fib saddr type local", "fib daddr type { local, unicast }"]).to_owned(),
         },
         19 if ipv4 => format!(
             "ip {} . tcp dport {{ 10.20.1.13 . 80, {} . 1000-2000, 10.20.0.0/24 . 443 }}",
@@ -207,14 +163,7 @@ fn condition(random: &mut Random, family: &str, at: Option<At>) -> String {
             random.pick(&["10.20.2.15", "192.168.77.1", "10.20.1.30"])
         ),
         20 => random
-            .pick(&[
-                "meta nfproto ipv4",
-                "meta nfproto ipv6",
-                "meta pkttype host",
-                "meta length < 48",
-                "meta length 40-44",
-                "meta protocol ip",
-            ])
+            .pick(&["meta nfproto ipv4", "meta nfproto ipv6", "meta pkttype host", "meta length < 48", "meta length 40-44", "meta protocol ip"])
             .to_owned(),
         21 if ipv4 => random
             .pick(&[
@@ -229,13 +178,7 @@ fn condition(random: &mut Random, family: &str, at: Option<At>) -> String {
     }
 }
 
-fn statement(
-    random: &mut Random,
-    family: &str,
-    at: Option<At>,
-    jumps: &[String],
-    early: bool,
-) -> String {
+fn statement(random: &mut Random, family: &str, at: Option<At>, jumps: &[String], early: bool) -> String {
     let target = |random: &mut Random| (!jumps.is_empty()).then(|| random.one(jumps).clone());
     match random.below(16) {
         0..=3 => "accept".to_owned(),
@@ -253,50 +196,27 @@ fn statement(
                 "meta mark set meta mark and 0x1",
             ])
             .to_owned(),
-        12 if at.is_some_and(|at| matches!(at, At::In | At::Forward | At::Out)) => {
-            "reject".to_owned()
-        }
+        12 if at.is_some_and(|at| matches!(at, At::In | At::Forward | At::Out)) => "reject".to_owned(),
         12 if early => "notrack".to_owned(),
         13 => {
             let jump = target(random).map_or("drop".to_owned(), |name| format!("jump {name}"));
             match random.below(3) {
                 0 => format!("tcp dport vmap {{ 22 : accept, 80 : {jump}, 1000-2000 : drop }}"),
-                1 => format!(
-                    "iifname vmap {{ \"br0\" : {jump}, \"br1\" : accept, \"up0\" : continue }}"
-                ),
-                _ if family == "ip" => format!(
-                    "ip daddr . tcp dport vmap {{ 10.20.1.13 . 80 : accept, 10.20.0.10 . 443 : {jump} }}"
-                ),
+                1 => format!("iifname vmap {{ \"br0\" : {jump}, \"br1\" : accept, \"up0\" : continue }}"),
+                _ if family == "ip" => format!("ip daddr . tcp dport vmap {{ 10.20.1.13 . 80 : accept, 10.20.0.10 . 443 : {jump} }}"),
                 _ => format!("meta l4proto vmap {{ tcp : {jump}, udp : return }}"),
             }
         }
-        14 if family == "ip" => {
-            "meta mark set ip saddr map { 10.20.0.10 : 1, 10.20.0.11 : 2, 10.20.1.0/24 : 3 }"
-                .to_owned()
-        }
+        14 if family == "ip" => "meta mark set ip saddr map { 10.20.0.10 : 1, 10.20.0.11 : 2, 10.20.1.0/24 : 3 }".to_owned(),
         _ => "counter".to_owned(),
     }
 }
 
-fn rules(
-    random: &mut Random,
-    family: &str,
-    at: Option<At>,
-    jumps: &[String],
-    early: bool,
-) -> String {
+fn rules(random: &mut Random, family: &str, at: Option<At>, jumps: &[String], early: bool) -> String {
     let mut text = String::new();
     for _ in 0..random.below(6) {
-        let conditions: Vec<String> = (0..random.below(3))
-            .map(|_| condition(random, family, at))
-            .filter(|text| !text.is_empty())
-            .collect();
-        let _ = writeln!(
-            text,
-            "    {} counter {}",
-            conditions.join(" "),
-            statement(random, family, at, jumps, early)
-        );
+        let conditions: Vec<String> = (0..random.below(3)).map(|_| condition(random, family, at)).filter(|text| !text.is_empty()).collect();
+        let _ = writeln!(text, "    {} counter {}", conditions.join(" "), statement(random, family, at, jumps, early));
     }
     text
 }
@@ -317,44 +237,24 @@ fn filter_table(random: &mut Random, number: usize, next_priority: &mut i32) -> 
         // Never twice the same, and never that of conntrack, nat or iptables: the order of equals is another question.
         *next_priority += 7;
         let priority = (*next_priority * 37).rem_euclid(690) - 347;
-        let priority = if priority % 10 == 0 {
-            priority + 1
-        } else {
-            priority
-        };
+        let priority = if priority % 10 == 0 { priority + 1 } else { priority };
         let policy = if random.percent(20) { "drop" } else { "accept" };
-        let kind = if at == At::Out && random.percent(30) {
-            "route"
-        } else {
-            "filter"
-        };
+        let kind = if at == At::Out && random.percent(30) { "route" } else { "filter" };
         let early = priority < -200 && matches!(at, At::Pre | At::Out);
         let body = rules(random, family, Some(at), &jumps, early);
-        let _ = writeln!(
-            text,
-            "  chain b{base} {{\n    type {kind} hook {hook} priority {priority}; policy {policy};\n{body}  }}"
-        );
+        let _ = writeln!(text, "  chain b{base} {{\n    type {kind} hook {hook} priority {priority}; policy {policy};\n{body}  }}");
     }
     text.push_str("}\n");
     text
 }
 
-#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn nat_table(random: &mut Random) -> String {
     let ipv4 = random.percent(70);
     let family = if ipv4 { "ip" } else { "ip6" };
     let to = |random: &mut Random, port: bool| {
-        let address = if ipv4 {
-            address4(random)
-        } else {
-            address6(random)
-        };
+        let address = if ipv4 { address4(random) } else { address6(random) };
         let loopback = address == "127.0.0.1";
-        let address = if loopback {
-            "10.20.1.13".to_owned()
-        } else {
-            address
-        };
+        let address = if loopback { "10.20.1.13".to_owned() } else { address };
         match (port, ipv4) {
             (true, true) => format!("{address}:{}", random.one(&PORTS)),
             (true, false) => format!("[{address}]:{}", random.one(&PORTS)),
@@ -362,12 +262,7 @@ fn nat_table(random: &mut Random) -> String {
         }
     };
     let mut text = format!("table {family} nat{} {{\n", random.below(9));
-    for (hook, priority, source) in [
-        ("prerouting", -100, false),
-        ("output", -100, false),
-        ("postrouting", 100, true),
-        ("input", 100, true),
-    ] {
+    for (hook, priority, source) in [("prerouting", -100, false), ("output", -100, false), ("postrouting", 100, true), ("input", 100, true)] {
         if !random.percent(match hook {
             "prerouting" | "postrouting" => 75,
             "output" => 40,
@@ -375,10 +270,7 @@ fn nat_table(random: &mut Random) -> String {
         }) {
             continue;
         }
-        let _ = writeln!(
-            text,
-            "  chain {hook} {{\n    type nat hook {hook} priority {priority};"
-        );
+        let _ = writeln!(text, "  chain {hook} {{\n    type nat hook {hook} priority {priority};");
         for _ in 0..1 + random.below(4) {
             let at = match hook {
                 "prerouting" => At::Pre,
@@ -387,12 +279,7 @@ fn nat_table(random: &mut Random) -> String {
                 _ => At::Post,
             };
             let extra = condition(random, family, Some(at));
-            let l4 = random.pick(&[
-                "tcp dport 8080",
-                "tcp dport { 80, 443 }",
-                "udp dport 53",
-                "meta l4proto { tcp, udp } th dport 1000-2000",
-            ]);
+            let l4 = random.pick(&["tcp dport 8080", "tcp dport { 80, 443 }", "udp dport 53", "meta l4proto { tcp, udp } th dport 1000-2000"]);
             let action = if source {
                 match random.below(3) {
                     0 if hook == "postrouting" => "masquerade".to_owned(),
@@ -416,21 +303,14 @@ fn nat_table(random: &mut Random) -> String {
 
 fn bridge_table(random: &mut Random) -> String {
     let mut text = "table bridge l2 {\n".to_owned();
-    for (name, hook, priority) in [
-        ("c0", "prerouting", -300),
-        ("c1", "input", -200),
-        ("c2", "forward", -200),
-        ("c3", "output", 100),
-        ("c4", "postrouting", 300),
-    ] {
+    for (name, hook, priority) in
+        [("c0", "prerouting", -300), ("c1", "input", -200), ("c2", "forward", -200), ("c3", "output", 100), ("c4", "postrouting", 300)]
+    {
         if !random.percent(35) {
             continue;
         }
         let policy = if random.percent(10) { "drop" } else { "accept" };
-        let _ = writeln!(
-            text,
-            "  chain {name} {{\n    type filter hook {hook} priority {priority}; policy {policy};\n    meta protocol arp accept"
-        );
+        let _ = writeln!(text, "  chain {name} {{\n    type filter hook {hook} priority {priority}; policy {policy};\n    meta protocol arp accept");
         for _ in 0..random.below(4) {
             let what = random.pick(&[
                 "iifname \"vc0\"",
@@ -444,18 +324,8 @@ fn bridge_table(random: &mut Random) -> String {
                 "ether saddr 02:20:00:00:00:10",
                 "ether daddr 02:20:00:00:00:01",
             ]);
-            let what = if hook == "output" && what.starts_with("iif")
-                || hook == "prerouting" && what.starts_with("oif")
-            {
-                ""
-            } else {
-                what
-            };
-            let _ = writeln!(
-                text,
-                "    {what} counter {}",
-                random.pick(&["accept", "drop", "drop", "meta mark set 1"])
-            );
+            let what = if hook == "output" && what.starts_with("iif") || hook == "prerouting" && what.starts_with("oif") { "" } else { what };
+            let _ = writeln!(text, "    {what} counter {}", random.pick(&["accept", "drop", "drop", "meta mark set 1"]));
         }
         text.push_str("  }\n");
     }
@@ -484,10 +354,7 @@ pub(crate) fn iptables(random: &mut Random) -> String {
     let mut text = String::new();
     for (table, chains) in [
         ("raw", &["PREROUTING", "OUTPUT"][..]),
-        (
-            "mangle",
-            &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"][..],
-        ),
+        ("mangle", &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"][..]),
         ("nat", &["PREROUTING", "OUTPUT", "POSTROUTING"][..]),
         ("filter", &["INPUT", "FORWARD", "OUTPUT"][..]),
     ] {
@@ -496,11 +363,7 @@ pub(crate) fn iptables(random: &mut Random) -> String {
         }
         let _ = writeln!(text, "*{table}");
         for chain in chains {
-            let policy = if table == "filter" && random.percent(25) {
-                "DROP"
-            } else {
-                "ACCEPT"
-            };
+            let policy = if table == "filter" && random.percent(25) { "DROP" } else { "ACCEPT" };
             let _ = writeln!(text, ":{chain} {policy} [0:0]");
         }
         let _ = writeln!(text, ":USER - [0:0]");
@@ -526,16 +389,10 @@ fn iptables_rule(random: &mut Random, table: &str, chain: &str) -> String {
             0 => format!("{not}-s 10.20.{}.0/24", random.below(3)),
             1 => format!("{not}-d {}", address4(random)),
             2 if input => format!("{not}-i {}", random.pick(&LINKS)),
-            3 if output => format!(
-                "{not}-o {}",
-                random.pick(&["br0", "br1", "br2", "up0", "br+"])
-            ),
+            3 if output => format!("{not}-o {}", random.pick(&["br0", "br1", "br2", "up0", "br+"])),
             4 if !transport => {
                 transport = true;
-                format!(
-                    "-p tcp -m tcp {not}--dport {}",
-                    random.pick(&["80", "1000:2000", "443"])
-                )
+                format!("-p tcp -m tcp {not}--dport {}", random.pick(&["80", "1000:2000", "443"]))
             }
             5 if !transport => {
                 transport = true;
@@ -545,40 +402,17 @@ fn iptables_rule(random: &mut Random, table: &str, chain: &str) -> String {
                 transport = true;
                 format!("-p tcp -m multiport {not}--dports 22,80,1000:1001")
             }
-            7 => format!(
-                "-m addrtype {not}--dst-type {}",
-                random.pick(&["LOCAL", "UNICAST"])
-            ),
-            8 if table != "raw" => format!(
-                "-m conntrack {not}--ctstate {}",
-                random.pick(&[
-                    "NEW",
-                    "RELATED,ESTABLISHED",
-                    "INVALID",
-                    "DNAT",
-                    "NEW,UNTRACKED"
-                ])
-            ),
-            9 => format!(
-                "-m mark {not}--mark {}",
-                random.pick(&["0x1", "0x0/0x2", "0x2/0x3"])
-            ),
+            7 => format!("-m addrtype {not}--dst-type {}", random.pick(&["LOCAL", "UNICAST"])),
+            8 if table != "raw" => {
+                format!("-m conntrack {not}--ctstate {}", random.pick(&["NEW", "RELATED,ESTABLISHED", "INVALID", "DNAT", "NEW,UNTRACKED"]))
+            }
+            9 => format!("-m mark {not}--mark {}", random.pick(&["0x1", "0x0/0x2", "0x2/0x3"])),
             10 => format!("-m iprange {not}--src-range 10.20.0.11-10.20.1.14"),
-            11 if input && chain != "INPUT" => format!(
-                "-m physdev {not}--physdev-in {}",
-                random.pick(&["vc0", "vc1", "vc+"])
-            ),
+            11 if input && chain != "INPUT" => format!("-m physdev {not}--physdev-in {}", random.pick(&["vc0", "vc1", "vc+"])),
             _ => continue,
         };
-        let kind = part
-            .trim_start_matches("! ")
-            .split(' ')
-            .take(2)
-            .collect::<Vec<_>>()
-            .join(" ");
-        let kind = if part.starts_with("! -")
-            || part.starts_with('-') && !part.starts_with("-m") && !part.starts_with("-p")
-        {
+        let kind = part.trim_start_matches("! ").split(' ').take(2).collect::<Vec<_>>().join(" ");
+        let kind = if part.starts_with("! -") || part.starts_with('-') && !part.starts_with("-m") && !part.starts_with("-p") {
             kind.split(' ').next().unwrap().to_owned()
         } else {
             kind
@@ -592,15 +426,7 @@ fn iptables_rule(random: &mut Random, table: &str, chain: &str) -> String {
         ("nat", 0..=4) if matches!(chain, "PREROUTING" | "OUTPUT") => {
             parts.retain(|part| !part.starts_with("-p"));
             parts.push("-p tcp -m tcp --dport 8080".to_owned());
-            format!(
-                "-j DNAT --to-destination {}",
-                random.pick(&[
-                    "10.20.1.13:80",
-                    "10.20.0.10:443",
-                    "10.20.2.15",
-                    "192.168.77.2:80"
-                ])
-            )
+            format!("-j DNAT --to-destination {}", random.pick(&["10.20.1.13:80", "10.20.0.10:443", "10.20.2.15", "192.168.77.2:80"]))
         }
         ("nat", 5) if matches!(chain, "PREROUTING" | "OUTPUT") => {
             parts.retain(|part| !part.starts_with("-p"));
@@ -609,13 +435,8 @@ fn iptables_rule(random: &mut Random, table: &str, chain: &str) -> String {
         }
         ("nat", 0..=3) if chain == "POSTROUTING" => "-j MASQUERADE".to_owned(),
         ("nat", 4) if chain == "POSTROUTING" => "-j SNAT --to-source 192.168.77.1".to_owned(),
-        ("mangle", 0..=2) => format!(
-            "-j MARK --set-xmark {}",
-            random.pick(&["0x1/0xffffffff", "0x2/0x2", "0x0/0x1"])
-        ),
-        ("mangle", 3) => random
-            .pick(&["-j CONNMARK --save-mark", "-j CONNMARK --restore-mark"])
-            .to_owned(),
+        ("mangle", 0..=2) => format!("-j MARK --set-xmark {}", random.pick(&["0x1/0xffffffff", "0x2/0x2", "0x0/0x1"])),
+        ("mangle", 3) => random.pick(&["-j CONNMARK --save-mark", "-j CONNMARK --restore-mark"]).to_owned(),
         ("raw", 0) => "-j CT --notrack".to_owned(),
         ("filter", 0) if chain != "USER" => "-j REJECT".to_owned(),
         (_, 1..=3) => "-j ACCEPT".to_owned(),

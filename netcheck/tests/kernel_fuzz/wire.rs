@@ -7,27 +7,14 @@ use netcheck::packet::{Packet, Transport};
 /// The packet with its IP header; `id` is in the payload, or the sequence number of a segment.
 pub(crate) fn bytes(packet: &Packet, id: u32) -> Vec<u8> {
     let mut transport = match packet.transport {
-        Transport::Icmp {
-            kind,
-            code,
-            id: echo,
-        }
-        | Transport::Icmpv6 {
-            kind,
-            code,
-            id: echo,
-        } => {
+        Transport::Icmp { kind, code, id: echo } | Transport::Icmpv6 { kind, code, id: echo } => {
             let mut bytes = vec![kind, code, 0, 0];
             bytes.extend(echo.to_be_bytes());
             bytes.extend([0, 0]);
             bytes.extend(id.to_be_bytes());
             bytes
         }
-        Transport::Tcp {
-            source_port,
-            destination_port,
-            flags,
-        } => {
+        Transport::Tcp { source_port, destination_port, flags } => {
             let mut bytes = Vec::new();
             bytes.extend(source_port.to_be_bytes());
             bytes.extend(destination_port.to_be_bytes());
@@ -35,10 +22,7 @@ pub(crate) fn bytes(packet: &Packet, id: u32) -> Vec<u8> {
             bytes.extend([0, 0, 0, 0, 0x50, flags, 0x20, 0, 0, 0, 0, 0]);
             bytes
         }
-        Transport::Udp {
-            source_port,
-            destination_port,
-        } => {
+        Transport::Udp { source_port, destination_port } => {
             let mut bytes = Vec::new();
             bytes.extend(source_port.to_be_bytes());
             bytes.extend(destination_port.to_be_bytes());
@@ -70,16 +54,8 @@ pub(crate) fn length(packet: &Packet) -> u16 {
 
 /// The number in a transport header and its payload, and its ports, if it is one of ours.
 pub(crate) fn identify(protocol: u8, bytes: &[u8]) -> Option<(u32, Option<(u16, u16)>)> {
-    let word = |at: usize| {
-        bytes
-            .get(at..at + 4)
-            .map(|four| u32::from_be_bytes(four.try_into().unwrap()))
-    };
-    let port = |at: usize| {
-        bytes
-            .get(at..at + 2)
-            .map(|two| u16::from_be_bytes(two.try_into().unwrap()))
-    };
+    let word = |at: usize| bytes.get(at..at + 4).map(|four| u32::from_be_bytes(four.try_into().unwrap()));
+    let port = |at: usize| bytes.get(at..at + 2).map(|two| u16::from_be_bytes(two.try_into().unwrap()));
     match protocol {
         6 => Some((word(4)?, Some((port(0)?, port(2)?)))).filter(|_| bytes.get(13) == Some(&2)),
         17 => Some((word(8)?, Some((port(0)?, port(2)?)))).filter(|_| bytes.len() == 12),
