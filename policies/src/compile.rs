@@ -59,6 +59,9 @@ pub enum CompileError {
         /// Why not.
         why: String,
     },
+    /// There is no shipped policy of that name.
+    #[error("{0}")]
+    NoSuch(String),
     /// The file is not a policy. The text shows the line.
     #[error("{file}: {text}")]
     Syntax {
@@ -96,7 +99,7 @@ impl Policy {
     pub fn shipped(name: &str) -> Result<Self, CompileError> {
         match shipped::text(name) {
             Some(text) => Self::compile(name, text, &|include| Err(format!("a shipped policy includes no file `{include}`"))),
-            None => Err(CompileError::Include { file: "seawall".to_owned(), include: name.to_owned(), why: shipped::no_such(name) }),
+            None => Err(CompileError::NoSuch(shipped::no_such(name))),
         }
     }
 

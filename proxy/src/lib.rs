@@ -20,6 +20,7 @@ pub mod dial;
 pub mod forward;
 pub mod identity;
 pub mod listener;
+pub mod manual;
 pub mod receive;
 pub mod relay;
 pub mod resolve;

@@ -1,0 +1,21 @@
+//! How filters of the Docker API are got past, and what closes each way here. No code: a page of the book.
+//!
+//! | class | what closes it | where it is tried |
+//! |---|---|---|
+//! | keys in another case, folded (U+017F, U+212A), given twice; a string or positions for a list or object | bodies are decoded strictly and written anew | `engine/tests/bodies.rs` |
+//! | `%2F`, `/v1.041/`, `//`, absolute targets, methods in lower case | a path has one spelling | `engine::request::Route` |
+//! | two framings, bare line feeds, chunk extensions, trailers, folded headers | a head has one form; the connection ends with anything else | `receive::tests` |
+//! | form bodies that win over the query, a key given twice, `filters=` before ours | a query is read once, and each key is written once | `policies/tests/laws.rs` |
+//! | host files by another name: mounts, `DriverConfig`, volume options, devices, links in a granted directory | each is a demand of its own | the attack corpus |
+//! | the host's namespaces, another's network by `NetworkID`, `container:` of a name that comes later | names become ids; a start is judged again | `tests/tests/ownership.rs` |
+//! | `MaskedPaths: []`, `systempaths`, `seccomp={}`, a capability twice | what is weakened is a demand | the attack corpus |
+//! | somebody else's volume behind "201 Created", or made between look and use | volumes are made first, and looked at again after the create | `forward.rs` |
+//! | an owner label inherited from an image | the label counts beside the kind of object that it was set on | [`engine::KIND_LABEL`] |
+//! | a Dockerfile that one reader reads otherwise: split words, quotes in flags, other blanks, escape directives, triggers | refused where engines differ | `engine::dockerfile` tests |
+//! | an archive that one reader reads otherwise: sizes, prefixes, pax, links, compressed twins | the engine gets an archive that was written here | `engine::context` tests |
+//! | another tenant's step out of the build cache | builds run without it unless `shared-build-cache` is allowed | `policies/src/fill.rs` |
+//! | programs of a container run by the engine to unpack an upload (CVE-2026-41567) | what is sent is never compressed | `vet.rs` |
+//! | a tunnel before the engine's 101 | nothing of the client is sent before it | `tests/tests/streams.rs` |
+//! | names and ids in error texts, lists, events, an image's other names | what is not yours does not exist; lists are narrowed; 409 is told in our words | `tests/tests/ownership.rs` |
+//! | a resumed session around the revocation list | no sessions; trust is asked for at each request | `tls::tests` |
+//! | a request without a record | it is opened first, and refused when it cannot be | `audit::tests` |
