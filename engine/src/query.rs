@@ -32,6 +32,16 @@ pub enum Kind {
     Ulimits,
 }
 
+impl Kind {
+    /// Whether its values are JSON documents.
+    const fn is_json(self) -> bool {
+        match self {
+            Self::Filters | Self::List | Self::Pairs | Self::Ulimits => true,
+            Self::Flag | Self::Int | Self::Text | Self::Texts => false,
+        }
+    }
+}
+
 /// One key of an operation's query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Param {
@@ -160,8 +170,7 @@ impl<'a> Query<'a> {
 
     fn add(&mut self, param: &'static Param, text: Text<'a>) -> Result<(), DecodeError> {
         // An empty JSON value says nothing; kept, it would stand before the filters that narrow a list, and the engine takes the first.
-        let is_json = matches!(param.kind, Kind::Filters | Kind::Pairs | Kind::List | Kind::Ulimits);
-        if is_json && matches!(text.as_str(), "" | "null") && self.get(param.key).is_none() {
+        if param.kind.is_json() && matches!(text.as_str(), "" | "null") && self.get(param.key).is_none() {
             self.0.push((param.key, Value::Text(Text::default())));
             return Ok(());
         }
@@ -245,7 +254,7 @@ impl<'a> Query<'a> {
 }
 
 fn is_json_key(params: &[Param], key: &str) -> bool {
-    params.iter().any(|param| param.key == key && matches!(param.kind, Kind::Filters | Kind::Pairs | Kind::List | Kind::Ulimits))
+    params.iter().any(|param| param.key == key && param.kind.is_json())
 }
 
 fn unknown_key(key: &str, params: &[Param]) -> String {

@@ -191,8 +191,7 @@ impl Exchange<'_> {
     async fn upload<S: End>(&self, receiver: &mut Receiver<S>, head: &Head, open: &mut Open) -> Result<Option<Answered>, Refusal> {
         let encoded = self.permitted.encode(self.version());
         if head.expects_continue {
-            receiver.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(ReceiveError::Gone)?;
-            receiver.stream.flush().await.map_err(ReceiveError::Gone)?;
+            receiver.invite().await?;
         }
         open.upload_unfinished = true;
         let mut vet = Vet::of(self.permitted.request());

@@ -288,6 +288,18 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
         }
     }
 
+    /// Tells a client that waits with its body (`Expect: 100-continue`) to send it.
+    ///
+    /// # Errors
+    /// The client went away.
+    pub async fn invite(&mut self) -> Result<(), ReceiveError>
+    where
+        S: AsyncWrite,
+    {
+        self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(ReceiveError::Gone)?;
+        self.stream.flush().await.map_err(ReceiveError::Gone)
+    }
+
     /// Ends a connection on which the client may still be sending: our answer would be lost with the reset that closing sends (RFC 9112 §9.6).
     pub async fn linger(mut self)
     where

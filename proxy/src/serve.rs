@@ -189,8 +189,7 @@ async fn judge<'b, S: End>(
         BodyKind::Untyped => return Err(undecoded(operation, &known)),
         BodyKind::Json | BodyKind::None => {
             if head.expects_continue && head.framing != Framing::None {
-                receiver.stream.write_all(CONTINUE).await.map_err(ReceiveError::Gone)?;
-                receiver.stream.flush().await.map_err(ReceiveError::Gone)?;
+                receiver.invite().await?;
             }
             *body = receiver.body(head.framing).await?;
         }
@@ -231,8 +230,6 @@ async fn judge<'b, S: End>(
 
 /// Most engine objects that one request may name: each is looked up.
 const MOST_REFERENCES: usize = 256;
-
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 fn undecoded(operation: &'static engine::operation::Operation, known: &Known) -> Refusal {
     Refusal::Denied(Box::new(Denial { operation, policy: known.policy.name().to_owned(), uncovered: Vec::new() }))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use miette::miette;
-use netcheck::snapshot::{Container, Engine, Gap, GapKind, LinkKind, Namespace, NamespaceId, Snapshot, VERSION};
+use netcheck::snapshot::{Container, Engine, Gap, GapKind, Namespace, NamespaceId, Snapshot, VERSION};
 
 use super::discover::{Discovery, Subject, discover};
 use super::engine::{self, Address};
@@ -122,19 +122,7 @@ fn reached(host: NamespaceId, namespaces: &[Namespace], engine: Option<&Engine>)
     let mut neighbours: BTreeMap<NamespaceId, BTreeSet<NamespaceId>> = BTreeMap::new();
     for namespace in namespaces {
         for link in &namespace.links {
-            let lower = match &link.kind {
-                LinkKind::Macvlan { lower, .. } | LinkKind::Ipvlan { lower, .. } | LinkKind::Vlan { lower, .. } => *lower,
-                LinkKind::Bridge(_)
-                | LinkKind::Dummy
-                | LinkKind::Loopback
-                | LinkKind::Physical
-                | LinkKind::Tun
-                | LinkKind::Veth
-                | LinkKind::Vrf { .. }
-                | LinkKind::Vxlan { .. }
-                | LinkKind::Other(_) => None,
-            };
-            for other in [link.peer, lower].into_iter().flatten().filter_map(|peer| peer.namespace) {
+            for other in [link.peer, link.kind.stacked_on().flatten()].into_iter().flatten().filter_map(|peer| peer.namespace) {
                 neighbours.entry(namespace.id).or_default().insert(other);
                 neighbours.entry(other).or_default().insert(namespace.id);
             }

@@ -166,18 +166,7 @@ fn record_links(reading: &mut Reading, connection: &mut Connection, around: &Sur
 }
 
 fn other_end(kind: &LinkKind, peer: Option<Peer>) -> Option<Peer> {
-    match kind {
-        LinkKind::Macvlan { lower, .. } | LinkKind::Ipvlan { lower, .. } | LinkKind::Vlan { lower, .. } => *lower,
-        LinkKind::Bridge(_)
-        | LinkKind::Dummy
-        | LinkKind::Loopback
-        | LinkKind::Physical
-        | LinkKind::Tun
-        | LinkKind::Veth
-        | LinkKind::Vrf { .. }
-        | LinkKind::Vxlan { .. }
-        | LinkKind::Other(_) => peer,
-    }
+    kind.stacked_on().unwrap_or(peer)
 }
 
 /// Asks for the id of each namespace that is known, this host's first, until all that are wanted are found.

@@ -116,6 +116,25 @@ pub enum LinkKind {
     Other(String),
 }
 
+impl LinkKind {
+    /// The link that one of this kind is stacked on, as far as it is known; `None`: such a link stands by itself, or has a peer.
+    #[must_use]
+    pub fn stacked_on(&self) -> Option<Option<Lower>> {
+        match self {
+            Self::Macvlan { lower, .. } | Self::Ipvlan { lower, .. } | Self::Vlan { lower, .. } => Some(*lower),
+            Self::Bridge(_)
+            | Self::Dummy
+            | Self::Loopback
+            | Self::Physical
+            | Self::Tun
+            | Self::Veth
+            | Self::Vrf { .. }
+            | Self::Vxlan { .. }
+            | Self::Other(_) => None,
+        }
+    }
+}
+
 /// Switches of a bridge (`IFLA_BR_*`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
