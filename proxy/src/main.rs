@@ -7,6 +7,9 @@ use clap::{Parser, Subcommand};
 use proxy::commands::{cert, policy, serve};
 use proxy::config::{self, Config};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A filtered, per-client Docker engine: stands in front of docker.sock and forwards only what each client's policy grants.
 #[derive(Debug, Parser)]
 #[command(name = "seawall", version)]
