@@ -193,7 +193,7 @@ async fn download(target: &Shared, way: Way) -> anyhow::Result<()> {
     if length == EXPORT { Ok(()) } else { bail!("{length} bytes of {EXPORT}") }
 }
 
-/// Chunks of 32 KiB, as `docker cp` sends them, eight to a write. An archive of zeros is an empty one.
+/// Chunks of 32 KiB, as `docker cp` sends them, eight to a write: an archive with one file.
 async fn upload(target: &Shared, way: Way) -> anyhow::Result<()> {
     const CHUNK: usize = 32 << 10;
     let mut wire = target.connect(way, SMALL).await?;
@@ -202,14 +202,26 @@ async fn upload(target: &Shared, way: Way) -> anyhow::Result<()> {
         container_id()
     );
     wire.stream.write_all(head.as_bytes()).await?;
-    let mut chunk = format!("{CHUNK:x}\r\n").into_bytes();
-    chunk.resize(chunk.len() + CHUNK, 0);
-    chunk.extend_from_slice(b"\r\n");
-    let batch = chunk.repeat(8);
+    wire.stream.write_all(&chunk(&file_header(1 << 30))).await?;
+    let batch = chunk(&[b'.'; CHUNK]).repeat(8);
     for _ in 0..(1 << 30) / (8 * CHUNK) {
         wire.stream.write_all(&batch).await?;
     }
+    wire.stream.write_all(&chunk(&[0; 1024])).await?;
     expect(&mut wire, b"0\r\n\r\n", "200").await.map(drop)
+}
+
+fn chunk(bytes: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+/// A header of tar (POSIX.1-1988 ustar) for a file of so many bytes.
+fn file_header(size: u64) -> Vec<u8> {
+    let head = |sum: &str| format!("{:\0<100}0000644\00000000\00000000\0{size:011o}\000000000000\0{sum}0{:\0<100}ustar\000", "data", "");
+    let sum: u32 = head("        ").bytes().map(u32::from).sum();
+    let mut header = head(&format!("{sum:06o}\0 ")).into_bytes();
+    header.resize(512, 0);
+    header
 }
 
 /// The median of round trips through a hijacked connection.

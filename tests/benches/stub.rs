@@ -87,7 +87,7 @@ impl Answers {
         let id = container_id();
         let image = image_id();
         let row = format!(
-            r#"{{"Id":"{id}","Names":["/shop-web-1"],"Image":"alpine:3","ImageID":"{image}","Command":"httpd -f -p 80","Created":1700000000,"Ports":[{{"IP":"0.0.0.0","PrivatePort":80,"PublicPort":32768,"Type":"tcp"}}],"Labels":{{"com.docker.compose.project":"shop","com.docker.compose.service":"web","seawall.tenant":"{TENANT}"}},"State":"running","Status":"Up 3 hours","HostConfig":{{"NetworkMode":"bridge"}},"NetworkSettings":{{"Networks":{{"bridge":{{"NetworkID":"{id}","Gateway":"172.17.0.1","IPAddress":"172.17.0.2","IPPrefixLen":16}}}}}},"Mounts":[]}}"#
+            r#"{{"Id":"{id}","Names":["/shop-web-1"],"Image":"alpine:3","ImageID":"{image}","Command":"httpd -f -p 80","Created":1700000000,"Ports":[{{"IP":"0.0.0.0","PrivatePort":80,"PublicPort":32768,"Type":"tcp"}}],"Labels":{{"com.docker.compose.project":"shop","com.docker.compose.service":"web","seawall.tenant":"{TENANT}","seawall.kind":"container"}},"State":"running","Status":"Up 3 hours","HostConfig":{{"NetworkMode":"bridge"}},"NetworkSettings":{{"Networks":{{"bridge":{{"NetworkID":"{id}","Gateway":"172.17.0.1","IPAddress":"172.17.0.2","IPPrefixLen":16}}}}}},"Mounts":[]}}"#
         );
         let rows = vec![row.as_str(); LIST / (row.len() + 1)].join(",");
         let mut part = format!("{PART:x}\r\n").into_bytes();
@@ -98,7 +98,7 @@ impl Answers {
             container: json(
                 "200 OK",
                 &format!(
-                    r#"{{"Id":"{id}","Name":"/shop-web-1","Image":"{image}","State":{{"Status":"created"}},"Config":{{"Image":"alpine:3","Labels":{{"seawall.tenant":"{TENANT}"}}}},"HostConfig":{{"NetworkMode":"bridge"}},"Mounts":[]}}"#
+                    r#"{{"Id":"{id}","Name":"/shop-web-1","Image":"{image}","State":{{"Status":"created"}},"Config":{{"Image":"alpine:3","Labels":{{"seawall.tenant":"{TENANT}","seawall.kind":"container"}}}},"HostConfig":{{"NetworkMode":"bridge"}},"Mounts":[]}}"#
                 ),
             ),
             image: json("200 OK", &format!(r#"{{"Id":"{image}","RepoTags":["alpine:3"],"RepoDigests":[],"Config":{{"Labels":null}}}}"#)),
