@@ -4,7 +4,6 @@
 //! keep up, no request is forwarded: what is not recorded does not happen. Long ones (streams, tunnels) get a line when they begin, too.
 
 use std::cell::{Cell, RefCell};
-use std::fmt::Write as _;
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -12,7 +11,8 @@ use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 /// Where records go.
@@ -39,7 +39,7 @@ pub struct Audit {
     shared: Arc<Shared>,
     sequence: Cell<u64>,
     /// Lines of this turn of the loop.
-    lines: RefCell<String>,
+    lines: RefCell<Vec<u8>>,
     flushing: Cell<bool>,
     writer: RefCell<Option<std::thread::JoinHandle<()>>>,
 }
@@ -62,19 +62,20 @@ struct State {
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Record {
     /// When it began, RFC 3339, UTC.
-    pub time: String,
+    #[serde(serialize_with = "microseconds")]
+    pub time: Timestamp,
     /// Counts the requests of this process.
     pub sequence: u64,
     /// `open` for the first of two lines, `end` for the last or only one.
     pub phase: &'static str,
     /// Who asked: a certificate's URI, DNS name or pin, or a uid.
-    pub identity: String,
+    pub identity: Rc<str>,
     /// The entry of `clients` that they match.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub client: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub client: Rc<str>,
     /// The owner of what they make.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub tenant: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub tenant: Rc<str>,
     /// The operation; empty when it was not understood.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub operation: &'static str,
@@ -93,8 +94,8 @@ pub struct Record {
     #[serde(skip_serializing_if = "is_zero")]
     pub covered: u64,
     /// The policy, and its fingerprint.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub policy: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub policy: Rc<str>,
     /// The status of the answer; 0 when there was none.
     pub status: u16,
     /// Bytes of bodies and tunnels, from the client and to it.
@@ -106,6 +107,10 @@ pub struct Record {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+fn microseconds<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.6}"))
 }
 
 /// Most bytes of records that wait to be written.
@@ -132,7 +137,7 @@ impl Audit {
     ///
     /// # Errors
     /// [`NotRecorded`].
-    pub fn open(self: &Rc<Self>, identity: &str) -> Result<Open, NotRecorded> {
+    pub fn open(self: &Rc<Self>, identity: &Rc<str>) -> Result<Open, NotRecorded> {
         let state = self.shared.state.lock().map_err(|_| NotRecorded)?;
         if state.failed || state.waiting.len() + state.writing > MOST_WAITING {
             return Err(NotRecorded);
@@ -140,15 +145,17 @@ impl Audit {
         drop(state);
         let sequence = self.sequence.get();
         self.sequence.set(sequence + 1);
-        let record = Record { time: now(), sequence, phase: "end", identity: identity.to_owned(), decision: "failed", ..Record::default() };
+        let record =
+            Record { time: Timestamp::now(), sequence, phase: "end", identity: Rc::clone(identity), decision: "failed", ..Record::default() };
         Ok(Open { audit: Rc::clone(self), record, body_was_read: false, upload_unfinished: false, began: Instant::now() })
     }
 
     fn append(self: &Rc<Self>, record: &Record) {
         {
             let mut lines = self.lines.borrow_mut();
-            lines.push_str(&serde_json::to_string(record).unwrap_or_default());
-            lines.push('\n');
+            // Memory takes all that is written to it, and a record is text and numbers.
+            let _ = serde_json::to_writer(&mut *lines, record);
+            lines.push(b'\n');
         }
         if !self.flushing.replace(true) {
             let audit = Rc::clone(self);
@@ -164,7 +171,7 @@ impl Audit {
         self.flushing.set(false);
         let lines = std::mem::take(&mut *self.lines.borrow_mut());
         if let Ok(mut state) = self.shared.state.lock() {
-            state.waiting.extend_from_slice(lines.as_bytes());
+            state.waiting.extend_from_slice(&lines);
             self.shared.changed.notify_one();
         }
     }
@@ -286,13 +293,6 @@ fn write_or_undo(file: &mut std::fs::File, lines: &[u8]) -> std::io::Result<()> 
     })
 }
 
-/// RFC 3339 with microseconds, UTC.
-fn now() -> String {
-    let mut text = String::with_capacity(32);
-    let _ = write!(text, "{:.6}", jiff::Timestamp::now());
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,11 +303,11 @@ mod tests {
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, async {
             let audit = Audit::start(Sink::File(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap()));
-            drop(audit.open("uid:0").unwrap());
-            while audit.open("uid:0").is_ok() {
+            drop(audit.open(&"uid:0".into()).unwrap());
+            while audit.open(&"uid:0".into()).is_ok() {
                 tokio::time::sleep(GATHER).await;
             }
-            assert_eq!(audit.open("uid:0").err(), Some(NotRecorded));
+            assert_eq!(audit.open(&"uid:0".into()).err(), Some(NotRecorded));
         });
     }
 
@@ -318,7 +318,7 @@ mod tests {
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let audit = Audit::start(Sink::file(&path).unwrap());
             for n in 0..100_u16 {
-                let mut open = audit.open("uid:0").unwrap();
+                let mut open = audit.open(&"uid:0".into()).unwrap();
                 open.record.status = n;
             }
             audit.end();

@@ -1,6 +1,6 @@
 //! Who is who: identities to entries of the configuration, with their policies, which can be read anew while we serve.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -15,17 +15,23 @@ use crate::identity::{Identity, MatchError, match_client};
 pub struct Clients {
     entries: Vec<Client>,
     policies: RefCell<Vec<Rc<Policy>>>,
+    /// Counts how often the policies were read.
+    generation: Cell<u64>,
 }
 
 /// A client that the configuration knows.
 #[derive(Debug, Clone)]
 pub struct Known {
     /// The entry's name; empty when everyone is one client.
-    pub name: String,
+    pub name: Rc<str>,
     /// What it may have.
     pub policy: Rc<Policy>,
+    /// The policy's name and fingerprint, for the record.
+    pub policy_shown: Rc<str>,
     /// The owner of what it makes.
-    pub tenant: String,
+    pub tenant: Rc<str>,
+    /// Of the policies: see [`Clients::is_current`].
+    generation: u64,
 }
 
 /// A policy that cannot be had.
@@ -51,7 +57,7 @@ impl Clients {
     /// One of them cannot be used.
     pub fn load(entries: Vec<Client>) -> Result<Self, LoadError> {
         let policies = RefCell::new(load_all(&entries)?);
-        Ok(Self { entries, policies })
+        Ok(Self { entries, policies, generation: Cell::new(0) })
     }
 
     /// Reads the policies again. Requests under way keep the ones that they were judged by.
@@ -60,7 +66,14 @@ impl Clients {
     /// One of them cannot be used; then all of the former ones stay in use.
     pub fn reload(&self) -> Result<(), LoadError> {
         *self.policies.borrow_mut() = load_all(&self.entries)?;
+        self.generation.set(self.generation.get() + 1);
         Ok(())
+    }
+
+    /// Whether the policies are still those that a client was known by.
+    #[must_use]
+    pub fn is_current(&self, known: &Known) -> bool {
+        known.generation == self.generation.get()
     }
 
     /// The one client that an identity is.
@@ -71,12 +84,15 @@ impl Clients {
         let client = match_client(&self.entries, identity)?;
         let policies = self.policies.borrow();
         let policy = self.entries.iter().zip(policies.iter()).find(|(entry, _)| std::ptr::eq(*entry, client)).map(|(_, policy)| Rc::clone(policy));
+        // A policy that grants nothing stands for one that is not there.
+        let policy = policy.unwrap_or_default();
         let tenant = client.tenant.clone().unwrap_or_else(|| identity.tenant());
         Ok(Rc::new(Known {
-            name: client.name.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default(),
-            // A policy that grants nothing stands for one that is not there.
-            policy: policy.unwrap_or_default(),
-            tenant: tenant.as_str().to_owned(),
+            name: client.name.as_ref().map_or("", |name| name.as_str()).into(),
+            policy_shown: format!("{}@{}", policy.name(), policy.fingerprint()).into(),
+            policy,
+            tenant: tenant.as_str().into(),
+            generation: self.generation.get(),
         }))
     }
 }

@@ -61,7 +61,7 @@ impl Exchange<'_> {
         }
         let head_only = head.method == "HEAD";
         let uploads = operation.body == engine::operation::BodyKind::Tar;
-        let made = match self.prepare().await {
+        let made = match Box::pin(self.prepare()).await {
             Ok(made) => made,
             Err(refusal) => {
                 let good = refuse(&mut receiver, open, &refusal, head_only).await;
@@ -73,9 +73,9 @@ impl Exchange<'_> {
             }
         };
         if self.is_tunnel() {
-            return self.tunnel(receiver, head, open).await;
+            return Box::pin(self.tunnel(receiver, head, open)).await;
         }
-        let answered = if uploads { self.upload(&mut receiver, head, open).await } else { self.ask(&mut receiver).await };
+        let answered = if uploads { Box::pin(self.upload(&mut receiver, head, open)).await } else { Box::pin(self.ask(&mut receiver)).await };
         let answered = match answered {
             Ok(Some(answered)) => answered,
             Ok(None) => return Next::Over,
@@ -103,7 +103,7 @@ impl Exchange<'_> {
             return if good && !head.close { Next::Another(receiver) } else { Next::Over };
         }
         let result = if self.is_read(&answered) {
-            self.give_read(&mut receiver, answered, head, open).await
+            Box::pin(self.give_read(&mut receiver, answered, head, open)).await
         } else {
             self.give(&mut receiver, answered, head, open).await
         };
@@ -329,7 +329,7 @@ impl Exchange<'_> {
             }
             OperationId::VolumeCreate => {
                 // "201" is also the answer to the name of somebody else's volume.
-                if owner(body).as_deref() == Some(self.known.tenant.as_str()) {
+                if owner(body).as_deref() == Some(&*self.known.tenant) {
                     Ok(body.to_vec())
                 } else {
                     Err(Refusal::Raced("a volume of this name exists".to_owned()))

@@ -1,6 +1,6 @@
 //! One client's connection: a request is read, decoded, resolved, decided, forwarded, answered, recorded; then the next.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use crate::attached::Attached;
 use crate::audit::{Audit, Open};
 use crate::clients::{Clients, Known};
 use crate::forward::{Exchange, Next};
-use crate::identity::{Identity, UnixSeconds};
+use crate::identity::{Identity, MatchError, UnixSeconds};
 use crate::receive::{Bounds, Framing, Head, ReceiveError, Receiver};
 use crate::relay::End;
 use crate::resolve::{About, Resolver};
@@ -26,11 +26,31 @@ use crate::tls::Trust;
 #[derive(Debug)]
 pub struct Client {
     /// What its certificate or socket proves, for the record.
-    pub shown: String,
+    pub shown: Rc<str>,
     /// The same, to be matched.
     pub identity: Identity,
     /// Why that is believed; asked at each request.
     pub trust: Trust,
+    /// Which entry of the configuration that is, once it was asked for.
+    known: RefCell<Option<Rc<Known>>>,
+}
+
+impl Client {
+    /// Somebody who is believed.
+    #[must_use]
+    pub fn new(identity: Identity, trust: Trust) -> Self {
+        Self { shown: identity.to_string().into(), identity, trust, known: RefCell::default() }
+    }
+
+    /// The one client of the configuration that this is, with its policy as it is now.
+    fn know(&self, clients: &Clients) -> Result<Rc<Known>, MatchError> {
+        if let Some(known) = self.known.borrow().as_ref().filter(|known| clients.is_current(known)) {
+            return Ok(Rc::clone(known));
+        }
+        let known = clients.know(&self.identity)?;
+        *self.known.borrow_mut() = Some(Rc::clone(&known));
+        Ok(known)
+    }
 }
 
 /// What all connections of a thread share.
@@ -57,7 +77,7 @@ pub async fn connection<S: End>(shared: Rc<Shared>, client: Client, stream: S) {
     tokio::select! {
         () = requests(&shared, &client, stream) => {}
         // A stream that outlives its certificate is cut; its record closes with it.
-        why = client.trust.ended() => tracing::info!(identity = client.shown, %why, "cut"),
+        why = client.trust.ended() => tracing::info!(identity = %client.shown, %why, "cut"),
     }
 }
 
@@ -112,7 +132,7 @@ async fn ended(ending: &mut watch::Receiver<bool>) {
 /// Bytes that are no request: recorded, answered, and the connection ends.
 async fn unreadable<S: End>(shared: &Shared, client: &Client, mut receiver: Receiver<S>, error: ReceiveError) -> Option<Receiver<S>> {
     if let Ok(mut open) = shared.audit.open(&client.shown) {
-        if let Ok(known) = shared.clients.know(&client.identity) {
+        if let Ok(known) = client.know(&shared.clients) {
             describe(&mut open, &known);
         }
         refuse(&mut receiver, &mut open, &Refusal::Receive(error), false).await;
@@ -136,7 +156,8 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
     };
     let unread = head.framing != Framing::None;
     let mut body = Bytes::new();
-    let refusal = match judge(shared, client, &mut receiver, &head, &mut body, &mut open).await {
+    // Boxed: an open stream holds what its answer needs, not the room that the decision needed.
+    let refusal = match Box::pin(judge(shared, client, &mut receiver, &head, &mut body, &mut open)).await {
         Ok(judged) => {
             let exchange = Exchange { shared, known: &judged.known, permitted: &judged.permitted, about: &judged.about, image: judged.image };
             return match exchange.run(receiver, &head, &mut open).await {
@@ -146,6 +167,9 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
         }
         Err(refusal) => refusal,
     };
+    if open.record.operation.is_empty() {
+        open.record.request = format!("{} {}", head.method, head.target.chars().take(SHOWN).collect::<String>());
+    }
     let read = refuse(&mut receiver, &mut open, &refusal, head_only).await;
     // A body that was not read would be taken for the next request.
     let clean = !unread || open.body_was_read;
@@ -156,6 +180,9 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
     receiver.linger().await;
     None
 }
+
+/// Characters of a target that is no operation's, in its record.
+const SHOWN: usize = 200;
 
 /// A request that was permitted, and what its forwarding needs to know.
 struct Judged<'b> {
@@ -176,14 +203,12 @@ async fn judge<'b, S: End>(
     body: &'b mut Bytes,
     open: &mut Open,
 ) -> Result<Judged<'b>, Refusal> {
-    open.record.request = format!("{} {}", head.method, head.target.chars().take(200).collect::<String>());
     client.trust.still_trusted(UnixSeconds::now()).map_err(|error| Refusal::Certificate(error.to_string()))?;
-    let known = shared.clients.know(&client.identity).map_err(|error| Refusal::NoClient(error.to_string()))?;
+    let known = client.know(&shared.clients).map_err(|error| Refusal::NoClient(error.to_string()))?;
     describe(open, &known);
     let route = Route::parse(head.method, &head.target)?;
     let operation = route.operation;
     open.record.operation = operation.id.name();
-    open.record.request.clear();
     match operation.body {
         BodyKind::Tar => {}
         BodyKind::Untyped => return Err(undecoded(operation, &known)),
@@ -255,10 +280,9 @@ pub(crate) async fn recheck(shared: &Shared, known: &Known, id: &str, operation:
 }
 
 fn describe(open: &mut Open, known: &Known) {
-    let Known { name, policy, tenant } = known;
-    open.record.client.clone_from(name);
-    open.record.tenant.clone_from(tenant);
-    open.record.policy = format!("{}@{}", policy.name(), policy.fingerprint());
+    open.record.client = Rc::clone(&known.name);
+    open.record.tenant = Rc::clone(&known.tenant);
+    open.record.policy = Rc::clone(&known.policy_shown);
 }
 
 /// Answers with a refusal. Says whether the connection is still good.

@@ -99,7 +99,7 @@ async fn accept(mut listener: Listener, shared: Rc<Shared>, mut bell: watch::Rec
 
 fn admit(shared: &Rc<Shared>, accepted: Accepted) {
     let Accepted { stream, identity, trust, ticket, address: _ } = accepted;
-    let client = Client { shown: identity.to_string(), identity, trust };
+    let client = Client::new(identity, trust);
     let shared = Rc::clone(shared);
     tokio::task::spawn_local(async move {
         connection(shared, client, stream).await;
@@ -114,7 +114,7 @@ fn record(shared: &Shared, refusal: &Refusal) {
         (None, Some(address)) => address.to_string(),
         (None, None) => "unknown".to_owned(),
     };
-    if let Ok(mut open) = shared.audit.open(&who) {
+    if let Ok(mut open) = shared.audit.open(&who.into()) {
         open.record.decision = "denied";
         open.record.uncovered = vec![refusal.why.to_string()];
     }
