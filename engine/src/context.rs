@@ -3,6 +3,7 @@
 //! Formats that are read: POSIX ustar and pax (IEEE Std 1003.1-2017, pax), GNU long names. What is sent is written here, entry by entry, in one form
 //! (ustar, with a pax header where a name or number does not fit), so that there is nothing for a second reader of tar to read otherwise.
 //! Extended attributes, owners' names and everything else beside type, name, link, mode, owner, time and content is left out.
+//! A build's Dockerfile comes last, in the form in which it was judged.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,7 @@ pub struct Context {
     block: Vec<u8>,
     extended: Extended,
     links: BTreeSet<String>,
-    found: Option<Vec<u8>>,
+    found: Option<Found>,
     entries: u64,
     ended: bool,
 }
@@ -28,6 +29,16 @@ enum State {
     Header,
     /// In an entry's content; then padding.
     Content { left: u64, padding: u64, keep: Keep },
+}
+
+/// The Dockerfile of a build.
+#[derive(Debug)]
+struct Found {
+    path: String,
+    mode: u64,
+    owner: (u64, u64),
+    time: u64,
+    content: Vec<u8>,
 }
 
 /// What an entry's content is kept for.
@@ -104,7 +115,7 @@ impl Context {
     #[must_use]
     pub fn dockerfile(&self) -> Option<&[u8]> {
         let passing = matches!(self.state, State::Content { keep: Keep::Dockerfile, left: 1.., .. });
-        self.found.as_deref().filter(|_| !passing)
+        self.found.as_ref().filter(|_| !passing).map(|found| found.content.as_slice())
     }
 
     /// Whether there was an entry, or the end.
@@ -128,15 +139,21 @@ impl Context {
         Ok(())
     }
 
-    /// Ends the archive; adds what is to be sent.
+    /// Ends the archive; adds what is to be sent: the Dockerfile that was looked for, with the content that it is to have.
     ///
     /// # Errors
     /// It ends in the middle of an entry.
-    pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), ContextError> {
+    pub fn end(&mut self, dockerfile: &[u8], out: &mut Vec<u8>) -> Result<(), ContextError> {
         if !self.block.is_empty() || !matches!(self.state, State::Header) {
             return Err(ContextError("it is cut off".to_owned()));
         }
         self.ended = true;
+        if let Some(Found { path, mode, owner, time, content: _ }) = self.found.take() {
+            let size = u64::try_from(dockerfile.len()).unwrap_or_default();
+            Entry { kind: b'0', name: path.trim_start_matches('/'), link: "", size, mode, owner, time }.write(out)?;
+            out.extend_from_slice(dockerfile);
+            out.resize(out.len().next_multiple_of(BLOCK), 0);
+        }
         out.resize(out.len() + 2 * BLOCK, 0);
         Ok(())
     }
@@ -164,13 +181,10 @@ impl Context {
             *left -= length;
             match keep {
                 Keep::Nothing => out.extend_from_slice(content),
-                Keep::Dockerfile => {
-                    self.found.get_or_insert_default().extend_from_slice(content);
-                    out.extend_from_slice(content);
-                }
+                Keep::Dockerfile => self.found.iter_mut().for_each(|found| found.content.extend_from_slice(content)),
                 Keep::LongLink | Keep::LongName | Keep::Pax | Keep::PaxGlobal => self.block.extend_from_slice(content),
             }
-            if *left == 0 && matches!(keep, Keep::Dockerfile | Keep::Nothing) {
+            if *left == 0 && *keep == Keep::Nothing {
                 out.resize(out.len() + usize::try_from(*padding).unwrap_or_default(), 0);
             }
         } else {
@@ -241,23 +255,26 @@ impl Context {
             }
         };
         self.place(&path, kind, &link)?;
-        let is_wanted = kind == b'0' && self.wanted.contains(&path);
-        if is_wanted && self.found.replace(Vec::new()).is_some() {
-            return Err(ContextError(format!("`{shown}` is there twice, or in two spellings: engines would take the one or the other")));
-        }
         let loose = |from, length| number(field(from, length)).unwrap_or_default();
+        let (mode, owner, time) = (loose(100, 8) & 0o7777, (loose(108, 8), loose(116, 8)), loose(136, 12).min(MOST_SIZE));
+        self.entries += 1;
+        if kind == b'0' && self.wanted.contains(&path) {
+            if self.found.replace(Found { path, mode, owner, time, content: Vec::new() }).is_some() {
+                return Err(ContextError(format!("`{shown}` is there twice, or in two spellings: engines would take the one or the other")));
+            }
+            return self.enter(size, Keep::Dockerfile);
+        }
         let entry = Entry {
             kind,
             name: path.trim_start_matches('/'),
             link: &link,
             size,
-            mode: loose(100, 8) & 0o7777,
-            owner: (loose(108, 8), loose(116, 8)),
-            time: loose(136, 12).min(MOST_SIZE),
+            mode,
+            owner,
+            time,
         };
         entry.write(out)?;
-        self.entries += 1;
-        self.enter(size, if is_wanted { Keep::Dockerfile } else { Keep::Nothing })
+        self.enter(size, Keep::Nothing)
     }
 
     /// Whether an entry may be where it is: not behind a link, and not in the place of the Dockerfile or of a directory above it.
@@ -484,13 +501,13 @@ mod tests {
         for piece in bytes.chunks(77) {
             context.push(piece, &mut sent)?;
         }
-        context.end(&mut sent)?;
         let found = context.dockerfile().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        context.end(found.as_deref().unwrap_or_default().as_bytes(), &mut sent)?;
         // What is sent is read as it was judged, and written once more as it is.
         let (mut again, mut twice) = (Context::new(name), Vec::new());
         again.push(&sent, &mut twice)?;
-        again.end(&mut twice)?;
         assert_eq!(again.dockerfile().map(|bytes| String::from_utf8_lossy(bytes).into_owned()), found);
+        again.end(found.as_deref().unwrap_or_default().as_bytes(), &mut twice)?;
         assert_eq!(twice, sent);
         Ok(found)
     }
@@ -521,7 +538,7 @@ mod tests {
         let (mut context, mut sent) = (Context::new(""), Vec::new());
         let whole = entry("Dockerfile", b'0', "FROM evil");
         context.push(&whole[..BLOCK + 9], &mut sent).unwrap();
-        assert!(context.end(&mut sent).is_err());
+        assert!(context.end(b"", &mut sent).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use crate::facts::{Object, ObjectKind, Owner};
 use crate::operation::{Effect, Family, Operation};
@@ -52,7 +53,7 @@ pub struct Operate {
     /// The operation.
     pub operation: &'static Operation,
     /// Its object; `None` for lists and what has none.
-    pub object: Option<Object>,
+    pub object: Option<Rc<Object>>,
 }
 
 impl Operate {
@@ -142,7 +143,7 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UsedObject {
     /// It is there.
-    Known(Object),
+    Known(Rc<Object>),
     /// It is not there, and is made with the request, as its tenant's.
     New(ObjectKind, String),
     /// It is not there, and would be looked for later, when it may be somebody else's.

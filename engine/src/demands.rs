@@ -7,6 +7,7 @@ mod network;
 mod resources;
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use crate::OWNER_LABEL;
 use crate::demand::{Demand, Demands, Flag, ImageUse, Name, Operate, Role, UsedObject};
@@ -71,19 +72,11 @@ fn operation(request: &Request<'_>, facts: &Facts, demands: &mut Demands) {
 }
 
 /// What is not on the engine is nobody's; the engine says itself that it is not there.
-fn missing(kind: ObjectKind, name: &str) -> Object {
-    Object {
-        kind,
-        id: name.to_owned(),
-        name: name.to_owned(),
-        asked: name.to_owned(),
-        owner: Owner::Nobody,
-        labels: std::collections::BTreeMap::new(),
-        references: Vec::new(),
-    }
+fn missing(kind: ObjectKind, name: &str) -> Rc<Object> {
+    Rc::new(Object::named(kind, name, Owner::Nobody))
 }
 
-fn predefined_network(kind: ObjectKind, name: &str) -> Option<Object> {
+fn predefined_network(kind: ObjectKind, name: &str) -> Option<Rc<Object>> {
     (kind == ObjectKind::Network && PREDEFINED_NETWORKS.contains(&name)).then(|| missing(kind, name))
 }
 
@@ -140,9 +133,11 @@ fn new_name(at: &'static str, name: &str, demands: &mut Demands) {
 /// An image that becomes part of something: by a tag it may be another one tomorrow.
 pub(crate) fn image(at: impl Into<Cow<'static, str>>, written: &str, facts: &Facts, demands: &mut Demands) {
     let (at, demand) = (at.into(), image_use(written, facts));
-    if let Demand::Image(ImageUse { names, owner, .. }) = &demand {
-        let by_id = facts.object(ObjectKind::Image, written).is_some_and(|object| object.id == written);
-        let pinned = by_id || names.iter().all(|name| name.digest().is_some());
+    if let Demand::Image(ImageUse { written, owner, .. }) = &demand {
+        // By what was written, and not by what is there: whether there is an image of that name is not said.
+        let hex = written.strip_prefix("sha256:").unwrap_or(written);
+        let by_id = hex.len() == 64 && hex.bytes().all(is_hex);
+        let pinned = by_id || ImageReference::parse(written).is_ok_and(|name| name.digest().is_some());
         if !pinned && *owner != Owner::Own {
             demands.push(at.clone(), Demand::Flag(Flag::MutableTag));
         }
@@ -177,6 +172,10 @@ fn used_container(at: &'static str, role: Role, name: &str, facts: &Facts, deman
         Some(object) => UsedObject::Known(object.clone()),
         None => UsedObject::Missing(ObjectKind::Container, name.to_owned()),
     };
+    if let (Role::VolumesFrom, UsedObject::Known(donor)) = (role, &object) {
+        // What one client of a tenant may mount, another may not.
+        donor.binds.iter().for_each(|bind| demands.push(at, Demand::Bind(bind.clone())));
+    }
     demands.push(at, Demand::Use(role, object));
 }
 

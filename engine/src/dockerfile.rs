@@ -1,18 +1,55 @@
 //! What a Dockerfile asks for: images that it builds from or copies from, and what it makes the engine fetch.
 //!
 //! Read as the classic builder reads it (buildkit `frontend/dockerfile/parser` and moby `daemon/builder/dockerfile`). Where two versions of it read
-//! a line differently, or one of them knows a feature that another does not, the line is refused.
+//! a line differently, or one of them knows a feature that another does not, the line is refused. What the engine gets is written anew from what
+//! was read: without comments and directives, and with the ids of the images that were judged in the place of their names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::demand::{Demand, Demands, Name};
+use crate::demand::{Demand, Demands, Flag, Name};
 use crate::facts::{Facts, ObjectKind, Reference};
+use crate::types::strings::{clean_path, is_system_path};
 
 /// What a Dockerfile asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dockerfile {
-    images: Vec<(usize, String)>,
+    images: Vec<UsedImage>,
     fetches: Vec<(usize, String)>,
+    /// Working directories in `/proc`, `/sys` or `/dev`.
+    system_dirs: Vec<usize>,
+    /// The whole of it, as it is written anew.
+    parts: Vec<Part>,
+}
+
+/// An image that a build uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedImage {
+    /// The line, from 1.
+    pub line: usize,
+    /// As it is named, variables replaced.
+    pub name: String,
+    /// What is done with it.
+    pub usage: Usage,
+}
+
+/// What a build does with an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Usage {
+    /// A stage begins with it, and its triggers run.
+    Base {
+        /// The platform that is asked for; empty: none is.
+        platform: String,
+    },
+    /// Files are copied from it.
+    Copy,
+}
+
+/// A part of the Dockerfile that the engine gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    /// The name or id of an image, by its place among the images.
+    Image(usize),
+    Text(String),
 }
 
 /// A Dockerfile that is not understood.
@@ -25,10 +62,11 @@ pub struct DockerfileError {
     pub why: String,
 }
 
-/// One instruction, with its continuation lines joined.
+/// One instruction.
 struct Instruction {
     line: usize,
-    text: String,
+    /// Its lines, as they are joined: nothing comes between them.
+    pieces: Vec<String>,
 }
 
 impl Dockerfile {
@@ -38,42 +76,98 @@ impl Dockerfile {
     /// Something in it is not understood, or is understood differently by different engines.
     pub fn parse(bytes: &[u8], args: &BTreeMap<String, Option<String>>) -> Result<Self, DockerfileError> {
         let text = std::str::from_utf8(bytes).map_err(|_| DockerfileError { line: 1, why: "not UTF-8".to_owned() })?;
-        // moby cuts lines at spaces and tabs alone; any other blank is a character to it, and a blank to people.
-        if let Some(at) = text.find(|c: char| (c.is_whitespace() || c.is_control()) && !matches!(c, ' ' | '\t' | '\n' | '\r')) {
-            let line = text.get(..at).unwrap_or_default().matches('\n').count() + 1;
-            return Err(DockerfileError { line, why: "a control character, or a blank that is neither space nor tab".to_owned() });
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let escape = escape_character(text)?;
+        let mut reader = Reader::new(escape, args);
+        if escape != '\\' {
+            reader.write(format!("# escape={escape}\n"));
         }
-        let mut reader =
-            Reader { found: Self::default(), variables: BTreeMap::new(), stages: 0, names: BTreeSet::new(), current: String::new(), args };
-        for instruction in instructions(text.strip_prefix('\u{feff}').unwrap_or(text))? {
-            reader.instruction(instruction.line, &instruction.text, false)?;
+        for instruction in instructions(text, escape)? {
+            reader.instruction(&instruction)?;
         }
         Ok(reader.found)
+    }
+
+    /// The images that it uses.
+    #[must_use]
+    pub fn images(&self) -> &[UsedImage] {
+        &self.images
     }
 
     /// The images that it names.
     #[must_use]
     pub fn references(&self) -> Vec<Reference> {
-        self.images.iter().map(|(_, name)| Reference { kind: ObjectKind::Image, name: name.clone() }).collect()
+        let mut found: Vec<Reference> =
+            self.images.iter().map(|image| Reference { kind: ObjectKind::Image, name: image.name.clone() }).collect();
+        found.sort();
+        found.dedup();
+        found
     }
 
     /// What it demands.
     #[must_use]
     pub fn demands(&self, facts: &Facts) -> Demands {
         let mut demands = Demands::default();
-        for (line, name) in &self.images {
-            crate::demands::image(format!("Dockerfile:{line}"), name, facts, &mut demands);
+        for image in &self.images {
+            crate::demands::image(format!("Dockerfile:{}", image.line), &image.name, facts, &mut demands);
         }
         for (line, url) in &self.fetches {
             demands.push(format!("Dockerfile:{line}"), Demand::Named(Name::Fetch, url.clone()));
         }
+        for line in &self.system_dirs {
+            demands.push(format!("Dockerfile:{line}"), Demand::Flag(Flag::SystemWorkingDir));
+        }
         demands
+    }
+
+    /// What the triggers (`ONBUILD`) of the images that it builds from demand.
+    ///
+    /// # Errors
+    /// A trigger is not understood, or takes from another image: it would run as it is, whatever that name means by then.
+    pub fn trigger_demands(&self, facts: &Facts) -> Result<Demands, DockerfileError> {
+        let mut demands = Demands::default();
+        let no_args = BTreeMap::new();
+        let bases = self.images.iter().filter(|image| matches!(image.usage, Usage::Base { .. }));
+        for image in bases {
+            let triggers = facts.object(ObjectKind::Image, &image.name).map(|object| object.triggers.as_slice()).unwrap_or_default();
+            for trigger in triggers {
+                let error = |why: String| DockerfileError { line: image.line, why: format!("a trigger of {}: {why}", image.name) };
+                if trigger.contains('\n') {
+                    return Err(error("it has several lines".to_owned()));
+                }
+                let mut reader = Reader::new('\\', &no_args);
+                for instruction in instructions(trigger, '\\').map_err(|read| error(read.why))? {
+                    let text = instruction.pieces.concat();
+                    reader.judge(image.line, &text, true).map_err(|read| error(read.why))?;
+                }
+                for demanded in reader.found.demands(facts).iter() {
+                    demands.push(demanded.at.clone(), demanded.demand.clone());
+                }
+            }
+        }
+        Ok(demands)
+    }
+
+    /// The Dockerfile that the engine gets, with a name or id for every image.
+    #[must_use]
+    pub fn write(&self, name: impl Fn(&UsedImage) -> String) -> String {
+        let mut out = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Image(at) => out.extend(self.images.get(*at).map(&name)),
+                Part::Text(text) => out.push_str(text),
+            }
+        }
+        out
     }
 }
 
 struct Reader<'a> {
     found: Dockerfile,
+    escape: char,
     variables: BTreeMap<String, String>,
+    /// Bytes of their values.
+    variables_length: usize,
     /// How many stages have begun.
     stages: usize,
     /// Names of the stages before the current one.
@@ -83,91 +177,151 @@ struct Reader<'a> {
     args: &'a BTreeMap<String, Option<String>>,
 }
 
-impl Reader<'_> {
-    fn instruction(&mut self, line: usize, text: &str, trigger: bool) -> Result<(), DockerfileError> {
+/// What an instruction has written of itself.
+enum Written {
+    /// Nothing: it goes on as it was read.
+    Not,
+    /// All of it.
+    Whole,
+}
+
+impl<'a> Reader<'a> {
+    fn new(escape: char, args: &'a BTreeMap<String, Option<String>>) -> Self {
+        Self {
+            found: Dockerfile::default(),
+            escape,
+            variables: BTreeMap::new(),
+            variables_length: 0,
+            stages: 0,
+            names: BTreeSet::new(),
+            current: String::new(),
+            args,
+        }
+    }
+
+    fn write(&mut self, text: String) {
+        self.found.parts.push(Part::Text(text));
+    }
+
+    fn instruction(&mut self, instruction: &Instruction) -> Result<(), DockerfileError> {
+        let text = instruction.pieces.concat();
+        match self.judge(instruction.line, &text, false)? {
+            Written::Whole => {}
+            Written::Not => {
+                let join = format!("{}\n", self.escape);
+                self.write(instruction.pieces.join(&join));
+            }
+        }
+        self.write("\n".to_owned());
+        Ok(())
+    }
+
+    fn judge(&mut self, line: usize, text: &str, trigger: bool) -> Result<Written, DockerfileError> {
         let error = |why: String| DockerfileError { line, why };
         let (word, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
-        let word = word.to_ascii_uppercase();
         let rest = rest.trim_matches([' ', '\t']);
-        if !word.bytes().all(|b| b.is_ascii_uppercase()) {
+        if !word.bytes().all(|b| b.is_ascii_alphabetic()) {
             return Err(error(format!("`{}` is no instruction", word.escape_debug().take(40).collect::<String>())));
         }
+        let word = word.to_ascii_uppercase();
         if matches!(word.as_str(), "RUN" | "COPY" | "ADD") && has_heredoc(rest) {
             return Err(error("a here-document is BuildKit's: classic builders would read its lines as instructions".to_owned()));
         }
         match word.as_str() {
-            "ONBUILD" if trigger => Err(error("ONBUILD in ONBUILD".to_owned())),
-            "ONBUILD" => self.instruction(line, rest, true),
-            "FROM" if trigger => Err(error("ONBUILD FROM".to_owned())),
-            "FROM" => self.from(line, rest),
-            "ARG" if self.stages == 0 => self.arg(line, rest),
-            "COPY" | "ADD" => self.copy(line, &word, rest, trigger),
-            "RUN" => match flags(rest).map_err(error)?.0.first() {
-                Some(flag) => Err(DockerfileError { line, why: format!("`{flag}` is BuildKit's, and this is a classic build") }),
-                None => Ok(()),
-            },
-            // Of all stages but the last its labels would stand as they are written.
-            "LABEL" if names_reserved_label(rest) => {
-                Err(error("a label that begins with `seawall.`, or a label's name that is a variable".to_owned()))
+            "ONBUILD" if trigger => return Err(error("ONBUILD in ONBUILD".to_owned())),
+            "ONBUILD" => drop(self.judge(line, rest, true)?),
+            "FROM" if trigger => return Err(error("ONBUILD FROM".to_owned())),
+            "FROM" => return self.from(line, rest),
+            "ARG" if self.stages == 0 => self.arg(line, rest)?,
+            "COPY" | "ADD" => return self.copy(line, &word, rest, trigger),
+            "RUN" => {
+                if let Some(flag) = flags(rest).map_err(error)?.0.first() {
+                    return Err(DockerfileError { line, why: format!("`{flag}` is BuildKit's, and this is a classic build") });
+                }
             }
-            _ => Ok(()),
+            // Of all stages but the last its labels would stand as they are written.
+            "LABEL" if names_reserved_label(rest, self.escape) => {
+                return Err(error("a label that begins with `seawall.`, or a label's name that is a variable".to_owned()));
+            }
+            "WORKDIR" if clean_path(rest).is_some_and(|clean| clean != "/" && is_system_path(&clean)) => self.found.system_dirs.push(line),
+            _ => {}
         }
+        Ok(Written::Not)
     }
 
-    fn copy(&mut self, line: usize, word: &str, rest: &str, trigger: bool) -> Result<(), DockerfileError> {
+    fn copy(&mut self, line: usize, word: &str, rest: &str, trigger: bool) -> Result<Written, DockerfileError> {
         let error = |why: String| DockerfileError { line, why };
         let (flags, sources) = flags(rest).map_err(error)?;
-        let mut froms = flags.iter().filter_map(|flag| flag.strip_prefix("--from="));
-        if let Some(from) = froms.next() {
-            self.copy_from(line, from, trigger)?;
-        }
-        if froms.next().is_some() || flags.contains(&"--from") {
+        if flags.iter().filter(|flag| flag.starts_with("--from")).count() > 1 || flags.contains(&"--from") {
             return Err(error("`--from` takes one name, once".to_owned()));
         }
-        if word == "ADD" { self.add(line, sources) } else { Ok(()) }
+        if word == "ADD" {
+            self.add(line, sources)?;
+        }
+        let Some(from) = flags.iter().find_map(|flag| flag.strip_prefix("--from=")) else { return Ok(Written::Not) };
+        if trigger {
+            return Err(error("`--from` in ONBUILD: it would mean what that name means in another build".to_owned()));
+        }
+        if from.is_empty() || from.contains('$') {
+            return Err(error(format!("`--from={from}`: a name without variables is needed")));
+        }
+        let index = from.parse::<usize>().ok();
+        if self.names.contains(&from.to_ascii_lowercase()) || index.is_some_and(|index| index + 1 < self.stages) {
+            return Ok(Written::Not);
+        }
+        let flags: String = flags.iter().filter(|flag| !flag.starts_with("--from=")).map(|flag| format!("{flag} ")).collect();
+        self.write(format!("{word} {flags}--from="));
+        self.image(line, from, Usage::Copy)?;
+        self.write(format!(" {sources}"));
+        Ok(Written::Whole)
     }
 
-    fn from(&mut self, line: usize, rest: &str) -> Result<(), DockerfileError> {
+    fn image(&mut self, line: usize, name: &str, usage: Usage) -> Result<(), DockerfileError> {
+        if self.found.images.len() >= MOST_STAGES {
+            return Err(DockerfileError { line, why: format!("more than {MOST_STAGES} images") });
+        }
+        self.found.parts.push(Part::Image(self.found.images.len()));
+        self.found.images.push(UsedImage { line, name: name.to_owned(), usage });
+        Ok(())
+    }
+
+    fn from(&mut self, line: usize, rest: &str) -> Result<Written, DockerfileError> {
         let error = |why: String| DockerfileError { line, why };
-        let (_, rest) = flags(rest).map_err(error)?;
+        let (flags, rest) = flags(rest).map_err(error)?;
+        let platform = match flags.as_slice() {
+            [] => "",
+            [flag] => flag.strip_prefix("--platform=").ok_or_else(|| error(format!("`{flag}`: FROM takes `--platform=OS/ARCH`")))?,
+            [..] => return Err(error("FROM takes one flag, `--platform=OS/ARCH`".to_owned())),
+        };
+        let platform = self.expand(platform).map_err(error)?;
         let words: Vec<&str> = rest.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
         let (image, stage) = match words.as_slice() {
-            [image] => (*image, String::new()),
-            [image, word, stage] if word.eq_ignore_ascii_case("as") => (*image, stage.to_ascii_lowercase()),
+            [image] => (*image, ""),
+            [image, word, stage] if word.eq_ignore_ascii_case("as") => (*image, *stage),
             _ => return Err(error("FROM takes an image, and `AS` with a name".to_owned())),
         };
         let image = self.expand(image).map_err(error)?;
         if image.is_empty() {
             return Err(error("FROM names no image: a variable in it is empty".to_owned()));
         }
-        let before = std::mem::replace(&mut self.current, stage);
+        let before = std::mem::replace(&mut self.current, stage.to_ascii_lowercase());
         if !before.is_empty() {
             self.names.insert(before);
         }
-        if !self.names.contains(&image.to_ascii_lowercase()) && image != "scratch" {
-            self.found.images.push((line, image));
+        self.write(if platform.is_empty() { "FROM ".to_owned() } else { format!("FROM --platform={platform} ") });
+        if self.names.contains(&image.to_ascii_lowercase()) || image == "scratch" {
+            self.write(image);
+        } else {
+            self.image(line, &image, Usage::Base { platform })?;
+        }
+        if !stage.is_empty() {
+            self.write(format!(" AS {stage}"));
         }
         self.stages += 1;
-        if self.stages > MOST_STAGES || self.found.images.len() > MOST_STAGES {
-            return Err(error(format!("more than {MOST_STAGES} stages or images")));
+        if self.stages > MOST_STAGES {
+            return Err(error(format!("more than {MOST_STAGES} stages")));
         }
-        Ok(())
-    }
-
-    /// A stage that came before, or an image. The trigger of an image runs in another build, which has other stages.
-    fn copy_from(&mut self, line: usize, from: &str, trigger: bool) -> Result<(), DockerfileError> {
-        if from.is_empty() || from.contains('$') {
-            return Err(DockerfileError { line, why: format!("`--from={from}`: a name without variables is needed") });
-        }
-        let index = from.parse::<usize>().ok();
-        if trigger && index.is_some() {
-            return Err(DockerfileError { line, why: "a stage's number in ONBUILD".to_owned() });
-        }
-        let is_stage = !trigger && (self.names.contains(&from.to_ascii_lowercase()) || index.is_some_and(|index| index + 1 < self.stages));
-        if !is_stage {
-            self.found.images.push((line, from.to_owned()));
-        }
-        Ok(())
+        Ok(Written::Whole)
     }
 
     /// URLs and repositories among the sources of an ADD.
@@ -204,7 +358,12 @@ impl Reader<'_> {
                 Some(given) => given.clone().or(default),
                 None => default,
             };
-            self.variables.insert(name.to_owned(), value.unwrap_or_default());
+            let value = value.unwrap_or_default();
+            self.variables_length += value.len();
+            if value.len() > MOST_VALUE || self.variables_length > MOST_VALUES {
+                return Err(DockerfileError { line, why: format!("the value of `{name}` is too long") });
+            }
+            self.variables.insert(name.to_owned(), value);
         }
         Ok(())
     }
@@ -232,6 +391,9 @@ impl Reader<'_> {
                 (Some(":-"), Some(word)) if !word.contains('$') => out.push_str(if value.is_empty() { word } else { value }),
                 (Some(":+"), Some(word)) if !word.contains('$') => out.push_str(if value.is_empty() { "" } else { word }),
                 _ => return Err(format!("`{text}`: only $NAME, ${{NAME}}, ${{NAME:-word}} and ${{NAME:+word}} are understood")),
+            }
+            if out.len() > MOST_VALUE {
+                return Err(format!("`{}` becomes too long", text.chars().take(40).collect::<String>()));
             }
             rest = left;
         }
@@ -261,15 +423,41 @@ fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Whether a LABEL sets a label that says whose an image is, or may.
-fn names_reserved_label(rest: &str) -> bool {
+/// Whether a LABEL sets a label that says whose an image is, or may. `LABEL key=value …`, or `LABEL key value`.
+fn names_reserved_label(rest: &str, escape: char) -> bool {
     let plain: String = rest.to_ascii_lowercase().chars().filter(|c| !matches!(c, '"' | '\'' | '\\' | '`')).collect();
-    let keys = plain.split([' ', '\t']).map(|word| word.split('=').next().unwrap_or_default());
-    plain.contains("seawall.") || keys.into_iter().any(|key| key.contains('$'))
+    plain.contains("seawall.") || words(rest, escape).iter().any(|word| word.split('=').next().unwrap_or_default().contains('$'))
 }
 
-/// Most stages, and most images that they name.
+/// Words as the builder cuts them (`parseWords`): at blanks, but for those in quotes or behind the escape character.
+fn words(text: &str, escape: char) -> Vec<String> {
+    let (mut found, mut word, mut quote) = (Vec::new(), String::new(), None);
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        match (c, quote) {
+            (' ' | '\t', None) => found.push(std::mem::take(&mut word)),
+            _ if c == escape && quote != Some('\'') => word.extend([c].into_iter().chain(characters.next())),
+            ('"' | '\'', None) => {
+                quote = Some(c);
+                word.push(c);
+            }
+            _ => {
+                quote = quote.filter(|quote| *quote != c);
+                word.push(c);
+            }
+        }
+    }
+    found.push(word);
+    found.retain(|word| !word.is_empty());
+    found
+}
+
+/// Most stages, and most images that are used.
 const MOST_STAGES: usize = 256;
+/// Most bytes of a variable's value.
+const MOST_VALUE: usize = 4 << 10;
+/// Most bytes of all of them.
+const MOST_VALUES: usize = 1 << 20;
 
 /// `<<` with the name of an end behind it.
 fn has_heredoc(text: &str) -> bool {
@@ -279,46 +467,49 @@ fn has_heredoc(text: &str) -> bool {
     })
 }
 
-/// Joins continuation lines, and leaves out comments and empty lines.
-fn instructions(text: &str) -> Result<Vec<Instruction>, DockerfileError> {
-    let escape = escape_character(text)?;
+/// Finds continuation lines, and leaves out comments and empty lines.
+fn instructions(text: &str, escape: char) -> Result<Vec<Instruction>, DockerfileError> {
     let mut found: Vec<Instruction> = Vec::new();
     let mut open: Option<Instruction> = None;
     for (at, line) in text.split('\n').enumerate() {
-        let line_number = at + 1;
+        let error = |why: &str| DockerfileError { line: at + 1, why: why.to_owned() };
         let line = line.strip_suffix('\r').unwrap_or(line);
-        let trimmed = line.trim();
-        if trimmed.is_empty() || trimmed.starts_with('#') {
+        // moby cuts lines at spaces and tabs alone; any other blank is a character to it, and a blank to people.
+        if line.contains(|c: char| (c.is_whitespace() || c.is_control()) && !matches!(c, ' ' | '\t')) {
+            return Err(error("a control character, or a blank that is neither space nor tab"));
+        }
+        let line = line.trim_end_matches([' ', '\t']);
+        let blank = line.trim_start_matches([' ', '\t']);
+        if blank.is_empty() || blank.starts_with('#') {
             continue;
         }
-        if trimmed.contains(['\r', '\0']) {
-            return Err(DockerfileError { line: line_number, why: "a control character".to_owned() });
-        }
-        let body = trimmed.trim_end_matches(escape);
-        let escapes = trimmed.len() - body.len();
-        let error = |why: &str| DockerfileError { line: line_number, why: why.to_owned() };
+        // Blanks before an instruction mean nothing; those before a continuation are part of it.
+        let piece = if open.is_some() { line } else { blank };
+        let body = piece.trim_end_matches(escape);
+        let escapes = piece.chars().count() - body.chars().count();
         if escapes > 1 {
             return Err(error("a line that ends with two escape characters goes on for some engines and not for others"));
         }
-        // Lines are joined without a space: a word that goes on in the next line is another word than it seems.
-        let first = open.as_ref().map_or(body, |open: &Instruction| open.text.as_str());
-        let word = first.split([' ', '\t']).next().unwrap_or_default().to_ascii_uppercase();
-        let whole_words = body.is_empty() || body.ends_with([' ', '\t']);
-        let free = matches!(word.as_str(), "RUN" | "CMD" | "ENTRYPOINT" | "ENV" | "LABEL" | "EXPOSE" | "HEALTHCHECK" | "SHELL" | "VOLUME");
-        if escapes == 1 && !whole_words && !(free && first.contains([' ', '\t'])) {
-            return Err(error("a line that goes on in the middle of a word: put a space before the escape character"));
+        let mut instruction = open.take().unwrap_or(Instruction { line: at + 1, pieces: Vec::new() });
+        if !body.is_empty() {
+            instruction.pieces.push(body.to_owned());
         }
-        let mut instruction = open.take().unwrap_or(Instruction { line: line_number, text: String::new() });
-        instruction.text.push_str(body);
         if escapes == 1 {
-            // A space more or less changes no word that is looked at.
-            instruction.text.push(' ');
             open = Some(instruction);
         } else {
             found.push(instruction);
         }
     }
-    found.extend(open);
+    found.extend(open.filter(|instruction| !instruction.pieces.is_empty()));
+    for Instruction { line, pieces } in &mut found {
+        let last = pieces.last_mut().map(|last| {
+            last.truncate(last.trim_end_matches([' ', '\t']).len());
+            last.as_str()
+        });
+        if last.is_none_or(|last| last.is_empty() || last.ends_with(escape)) {
+            return Err(DockerfileError { line: *line, why: "an instruction that ends in a continuation".to_owned() });
+        }
+    }
     Ok(found)
 }
 
@@ -354,7 +545,7 @@ mod tests {
     fn images(text: &str, args: &[(&str, &str)]) -> Result<Vec<String>, String> {
         let args = args.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect();
         let read = Dockerfile::parse(text.as_bytes(), &args).map_err(|error| error.to_string())?;
-        Ok(read.images.into_iter().map(|(_, name)| name).chain(read.fetches.into_iter().map(|(_, url)| url)).collect())
+        Ok(read.images.into_iter().map(|image| image.name).chain(read.fetches.into_iter().map(|(_, url)| url)).collect())
     }
 
     #[test]
@@ -366,8 +557,9 @@ mod tests {
             ("copy from an image", "FROM scratch\nCOPY --from=evil/img / /", &["evil/img"]),
             ("copy from a number that is no stage", "FROM scratch\nCOPY --from=3 / /", &["3"]),
             ("the stage's own name is an image", "FROM alpine AS victim\nCOPY --from=victim / /", &["alpine", "victim"]),
-            ("a trigger knows no stage", "FROM alpine AS victim\nFROM alpine\nONBUILD COPY --from=victim / /", &["alpine", "alpine", "victim"]),
-            ("on build", "FROM alpine\nONBUILD COPY --from=evil/img / /", &["alpine", "evil/img"]),
+            ("a word goes on in the next line", "FROM a\nCO\\\nPY --from=evil /x /x", &["a", "evil"]),
+            ("a flag goes on in the next line", "FROM a\nCOPY --fr\\\n# comment\nom=evil /x /x", &["a", "evil"]),
+            ("an URL goes on in the next line", "FROM a\nADD http:\\\n//127.0.0.1/x /x", &["a", "http://127.0.0.1/x"]),
             ("continued", "FROM \\\n# comment\n\n  evil/img", &["evil/img"]),
             ("other escape", "# escape=`\nFROM alpine\nRUN dir \\\nFROM evil", &["alpine", "evil"]),
             ("argument", "ARG B=alpine\nFROM ${B}", &["alpine"]),
@@ -389,9 +581,11 @@ mod tests {
     fn what_engines_read_differently_is_refused() {
         for text in [
             "FROM a\nRUN echo x \\\u{a0}\nCOPY --from=evil /x /x",
-            "FROM a\nCO\\\nPY --from=evil /x /x",
-            "FROM a\nCOPY --fr\\\nom=evil /x /x",
-            "FROM a\nADD http:\\\n//127.0.0.1/x /x",
+            "FROM alpine AS victim\nFROM alpine\nONBUILD COPY --from=victim / /",
+            "FROM alpine\nONBUILD COPY --from=evil/img / /",
+            "FROM alpine\nFR\\\nOM x y z",
+            "FROM alpine\nRUN x \\ \\\n",
+            "FROM --chown=x alpine",
             "FROM a\nCOPY --fr\\om=evil /x /x",
             "FROM a\nCOPY --\"from\"=evil /x /x",
             "FROM a\nADD http\":\"//127.0.0.1/x /x",
@@ -401,7 +595,10 @@ mod tests {
             "FROM a\nONBUILD COPY --from=0 /x /x",
             "FROM a\nONBUILD FROM evil",
             "FROM a\nLABEL \"sea\"wall.tenant=victim\nFROM a",
+            "FROM a\nLABEL sea\\\nwall.tenant=victim\nFROM a",
+            "FROM a\nONBUILD LABEL sea\\\nwall.tenant=victim\nFROM a",
             "FROM a\nARG K=seawall\nLABEL $K.tenant=victim\nFROM a",
+            "FROM a\nARG K=seawall\nLABEL a='b \\' $K.tenant=victim\nFROM a",
             "FROM alpine\nRUN <<EOF\nFROM evil\nEOF",
             "FROM alpine\nRUN cat <<-'EOF'\nEOF",
             "FROM alpine\nRUN --mount=type=bind,from=evil id",
@@ -413,5 +610,63 @@ mod tests {
         ] {
             assert!(images(text, &[]).is_err(), "{text}");
         }
+    }
+
+    fn written(text: &str) -> String {
+        Dockerfile::parse(text.as_bytes(), &BTreeMap::new()).unwrap().write(|image| format!("<{}>", image.name))
+    }
+
+    #[test]
+    fn the_engine_gets_what_was_read() {
+        for (text, wanted) in [
+            ("\u{feff}# syntax=evil\nfrom  alpine  as  b # x\n", None),
+            ("\u{feff}# syntax=evil\nARG V=3\nfrom  alpine:$V  as  b\n\n# x\nFROM B", Some("ARG V=3\nFROM <alpine:3> AS b\nFROM B\n")),
+            ("FROM --platform=linux/arm64 a", Some("FROM --platform=linux/arm64 <a>\n")),
+            ("FROM scratch\r\nCOPY --chown=1  --from=b  /x   /y \r\n", Some("FROM scratch\nCOPY --chown=1 --from=<b> /x   /y\n")),
+            ("FROM scratch\nRUN a \\\n  # comment\n\n   b \\\n c", Some("FROM scratch\nRUN a \\\n   b \\\n c\n")),
+            ("# escape=`\nFROM a\nRUN a `\n b\\\nRUN c", Some("# escape=`\nFROM <a>\nRUN a `\n b\\\nRUN c\n")),
+            ("FROM a\nLABEL d=\"x $V\" e='$V y'", Some("FROM <a>\nLABEL d=\"x $V\" e='$V y'\n")),
+        ] {
+            let read = Dockerfile::parse(text.as_bytes(), &BTreeMap::new());
+            assert_eq!(read.as_ref().ok().map(|read| read.write(|image| format!("<{}>", image.name))).as_deref(), wanted, "{text:?} {read:?}");
+        }
+        // Once written it is read as it is, and written the same.
+        let once = written("FROM a AS b\nRUN x\\\n  y\nCOPY --from=b /c /d\nWORKDIR /w");
+        let again = Dockerfile::parse(once.replace(['<', '>'], "").as_bytes(), &BTreeMap::new()).unwrap();
+        assert_eq!(again.write(|image| format!("<{}>", image.name)), once);
+    }
+
+    #[test]
+    fn triggers_of_base_images_are_judged() {
+        let demands = |trigger: &str| {
+            let mut facts = Facts::default();
+            let image = crate::facts::Object {
+                triggers: vec![trigger.to_owned()],
+                ..crate::facts::Object::named(ObjectKind::Image, "base", crate::facts::Owner::Nobody)
+            };
+            facts.insert(Reference { kind: ObjectKind::Image, name: "base".to_owned() }, Some(image.into()));
+            let read = Dockerfile::parse(b"FROM base", &BTreeMap::new()).unwrap();
+            read.trigger_demands(&facts).map(|demands| demands.len()).map_err(|error| error.to_string())
+        };
+        assert_eq!(demands("RUN make"), Ok(0));
+        assert_eq!(demands("COPY . /app"), Ok(0));
+        assert_eq!(demands("ADD http://10.0.0.1/x /x"), Ok(1));
+        assert_eq!(demands("WORKDIR /proc/self/fd/8"), Ok(1));
+        for trigger in ["COPY --from=victim / /", "COPY --fr\\\nom=victim / /", "FROM victim", "LABEL seawall.tenant=victim", "ONBUILD RUN x"] {
+            assert!(demands(trigger).unwrap_err().starts_with("Dockerfile:1: a trigger of base: "), "{trigger}");
+        }
+    }
+
+    #[test]
+    fn variables_do_not_grow_without_bound() {
+        let mut text = "ARG A=xxxxxxxxxxxxxxxx\n".to_owned();
+        for _ in 0..64 {
+            text.push_str("ARG A=$A$A$A$A\n");
+        }
+        assert_eq!(images(&text, &[]).unwrap_err(), "Dockerfile:6: `$A$A$A$A` becomes too long");
+        let many: String = (0..400).map(|n| format!("ARG A{n}={}\n", "x".repeat(4000))).collect();
+        assert!(images(&many, &[]).unwrap_err().ends_with("is too long"));
+        let copies = format!("FROM a\n{}", "COPY --from=b / /\n".repeat(300));
+        assert_eq!(images(&copies, &[]).unwrap_err(), "Dockerfile:257: more than 256 images");
     }
 }

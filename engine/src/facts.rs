@@ -1,6 +1,9 @@
 //! What the engine knows about the objects that a request names, as far as a decision needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use crate::demand::Bind;
 
 /// A kind of engine object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +62,10 @@ pub struct Object {
     pub labels: BTreeMap<String, String>,
     /// An image's tags and digests, as the engine lists them.
     pub references: Vec<String>,
+    /// An image's `ONBUILD` instructions, which run in builds that begin with it.
+    pub triggers: Vec<String>,
+    /// The host paths that a container mounts.
+    pub binds: Vec<Bind>,
 }
 
 impl ObjectKind {
@@ -85,6 +92,22 @@ impl ObjectKind {
 }
 
 impl Object {
+    /// One of which nothing is known but its name.
+    #[must_use]
+    pub fn named(kind: ObjectKind, name: &str, owner: Owner) -> Self {
+        Self {
+            kind,
+            id: name.to_owned(),
+            name: name.to_owned(),
+            asked: name.to_owned(),
+            owner,
+            labels: BTreeMap::new(),
+            references: Vec::new(),
+            triggers: Vec::new(),
+            binds: Vec::new(),
+        }
+    }
+
     /// Whether it is a network that every engine has: `bridge`, `host`, `none`.
     #[must_use]
     pub fn is_predefined_network(&self) -> bool {
@@ -107,19 +130,19 @@ pub struct Reference {
 /// What the engine said to each reference of a request.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    found: BTreeMap<Reference, Option<Object>>,
+    found: BTreeMap<Reference, Option<Rc<Object>>>,
     plain_paths: BTreeSet<String>,
 }
 
 impl Facts {
     /// Records an answer; `None`: there is no such object.
-    pub fn insert(&mut self, reference: Reference, object: Option<Object>) {
+    pub fn insert(&mut self, reference: Reference, object: Option<Rc<Object>>) {
         self.found.insert(reference, object);
     }
 
     /// The object that a reference means; `None` when there is none, or when nobody asked.
     #[must_use]
-    pub fn object(&self, kind: ObjectKind, name: &str) -> Option<&Object> {
+    pub fn object(&self, kind: ObjectKind, name: &str) -> Option<&Rc<Object>> {
         self.found.get(&Reference { kind, name: name.to_owned() }).and_then(Option::as_ref)
     }
 

@@ -189,9 +189,10 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// Writes the query, without `?`.
-    pub(crate) fn encode(&self, out: &mut String) {
-        let pairs = self.0.iter().flat_map(|(key, value)| write(value).into_iter().map(move |value| (*key, value)));
+    /// Writes the query, but for the keys that are done here.
+    pub(crate) fn encode(&self, done: &[&str], out: &mut String) {
+        let sent = self.0.iter().filter(|(key, _)| !done.contains(key));
+        let pairs = sent.flat_map(|(key, value)| write(value).into_iter().map(move |value| (*key, value)));
         for (n, (key, value)) in pairs.enumerate() {
             out.push(if n == 0 { '?' } else { '&' });
             out.push_str(key);

@@ -2,7 +2,7 @@
 
 mod bind;
 
-pub(crate) use bind::has_name;
+pub use bind::has_name;
 
 use crate::demand::Demands;
 use crate::demands;
@@ -296,6 +296,31 @@ impl Request<'_> {
         demands::of(self, facts)
     }
 
+    /// Whether a build is to take its base images from their registries anew (moby `httputils.BoolValue`).
+    #[must_use]
+    pub fn pulls(&self) -> bool {
+        let word = self.query.text("pull").to_ascii_lowercase();
+        self.operation.id == OperationId::ImageBuild && !matches!(word.as_str(), "" | "0" | "no" | "false" | "none")
+    }
+
+    /// The pull of a build's base image, with the credentials that the build has for its registry; no platform: the engine's own.
+    #[must_use]
+    pub fn pull(&self, image: &ImageReference, platform: &str, version: Version) -> Encoded {
+        let mut target = format!("/v{version}/images/create?fromImage=");
+        percent_encode(&image.repository(), b"", &mut target);
+        target.push_str("&tag=");
+        percent_encode(image.digest().or(image.effective_tag()).unwrap_or_default(), b"", &mut target);
+        if !platform.is_empty() {
+            target.push_str("&platform=");
+            percent_encode(platform, b"", &mut target);
+        }
+        // Docker's own registry has a name of its own among credentials (moby registry/config.go, IndexServer).
+        let keys = if image.domain() == "docker.io" { vec!["https://index.docker.io/v1/", "docker.io"] } else { vec![image.domain()] };
+        let auth = self.registry_config.iter().flat_map(|config| config.iter()).find(|(host, _)| keys.contains(&host.as_str())).map(|(_, auth)| auth);
+        let headers = auth.map(|auth| ("X-Registry-Auth", wrap_header(auth))).into_iter().collect();
+        Encoded { method: "POST", target, headers, payload: Payload::None }
+    }
+
     /// The request as an engine gets it, in the version that both speak.
     #[must_use]
     pub fn encode(&self, version: Version) -> Encoded {
@@ -307,7 +332,8 @@ impl Request<'_> {
                 _ => target.push_str(part),
             }
         }
-        self.query.encode(&mut target);
+        // What a build would pull is pulled before it; its Dockerfile names ids, which no registry has.
+        self.query.encode(if self.operation.id == OperationId::ImageBuild { &["pull"] } else { &[] }, &mut target);
         let payload = self.body.encode();
         let mut headers = Vec::new();
         match payload {

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use engine::demand::{Amount, Demand, Demanded, Demands, Operate, Role, UsedObject};
-use engine::facts::{Object, ObjectKind, Owner};
+use engine::facts::{ObjectKind, Owner};
 use engine::operation::{Effect, Family, OPERATIONS, Operation, OperationId};
 use engine::query::{Filters, Value};
+use engine::reference::ImageReference;
 use engine::request::Encoded;
 use engine::{KIND_LABEL, OWNER_LABEL, Request, Version};
 
@@ -216,10 +217,8 @@ impl Policy {
                 let key = NAME_KEYS.iter().find(|(kind, _)| kind == name).map_or("", |(_, key)| key);
                 format!("{key}: [{}]", quoted(value.trim_start_matches('+')))
             }
-            Demand::Image(image) => match image.names.first() {
-                Some(name) => format!("images: [{}]", name.repository()),
-                None => return None,
-            },
+            // An id is not told whose name it is.
+            Demand::Image(image) => format!("images: [{}]", ImageReference::parse(&image.written).ok()?.repository()),
             Demand::NotUnderstood(_) | Demand::Taken(..) => return None,
             Demand::Operate(operate) if !operate.operation.is_typed() => return None,
             Demand::Operate(operate) => format!(
@@ -325,13 +324,11 @@ impl Denial {
     fn hidden_object(&self) -> Option<(ObjectKind, &str)> {
         #[expect(clippy::wildcard_enum_match_arm, reason = "few demands name an object")]
         self.uncovered.iter().find_map(|demanded| match &demanded.demand {
-            Demand::Operate(Operate { object: Some(Object { kind, asked, owner: Owner::Other | Owner::Nobody, .. }), .. })
-                if *kind != ObjectKind::Image =>
-            {
-                Some((*kind, asked.as_str()))
+            Demand::Operate(Operate { object: Some(object), .. }) if object.owner != Owner::Own && object.kind != ObjectKind::Image => {
+                Some((object.kind, object.asked.as_str()))
             }
-            Demand::Use(_, UsedObject::Known(Object { kind, asked, owner: Owner::Other | Owner::Nobody, .. })) if *kind != ObjectKind::Volume => {
-                Some((*kind, asked.as_str()))
+            Demand::Use(_, UsedObject::Known(object)) if object.owner != Owner::Own && object.kind != ObjectKind::Volume => {
+                Some((object.kind, object.asked.as_str()))
             }
             Demand::Use(_, UsedObject::Missing(kind, name)) => Some((*kind, name.as_str())),
             Demand::Image(image) if self.operation.family == Family::Image && self.operation.path.contains('{') => {
@@ -370,16 +367,44 @@ impl fmt::Display for Denial {
             return write!(f, "seawall: {} is not mediated: its body is not decoded yet, so no policy can grant it", self.operation.id);
         }
         write!(f, "seawall: policy `{}` does not grant this {}", self.policy, self.operation.id)?;
-        for (n, Demanded { at, demand }) in self.uncovered.iter().enumerate() {
+        for (n, Demanded { at, demand }) in self.uncovered.iter().take(MOST_TOLD).enumerate() {
             f.write_str(if n == 0 { ": " } else { "; " })?;
             if at != "request" {
                 write!(f, "{at}: ")?;
             }
-            write!(f, "{demand}")?;
+            f.write_str(&clip(demand.to_string()))?;
             if let Some(remedy) = Policy::remedy(demand) {
-                write!(f, " (would be granted by `{remedy}`)")?;
+                write!(f, " (would be granted by `{}`)", clip(remedy))?;
             }
         }
-        Ok(())
+        match self.uncovered.len().saturating_sub(MOST_TOLD) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
     }
+}
+
+impl Denial {
+    /// What is not covered, each in a line, as a record has it: as much as is told to the client.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let told = self.uncovered.iter().take(MOST_TOLD);
+        let mut lines: Vec<String> = told.map(|Demanded { at, demand }| format!("{at}: {}", clip(demand.to_string()))).collect();
+        if self.uncovered.len() > MOST_TOLD {
+            lines.push(format!("and {} more", self.uncovered.len() - MOST_TOLD));
+        }
+        lines
+    }
+}
+
+/// Most demands that a refusal names, and most characters of each: a request must not write its whole self into our records.
+const MOST_TOLD: usize = 32;
+const MOST_CHARACTERS: usize = 400;
+
+fn clip(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MOST_CHARACTERS) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }

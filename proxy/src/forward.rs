@@ -6,13 +6,14 @@ use std::fmt::Write as _;
 
 use bytes::{Buf, Bytes, BytesMut};
 use engine::demand::{Demand, Role, UsedObject};
+use engine::facts::{ObjectKind, Owner, Reference};
 use engine::operation::{Answer, OperationId};
 use engine::{Body, OWNER_LABEL};
 use http::{Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::TokioIo;
-use policies::{Denial, Permitted};
+use policies::Permitted;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 use crate::answer;
 use crate::audit::Open;
 use crate::clients::Known;
+use crate::lease::Lease;
 use crate::dial::{Aborted, Answered, EngineError, EngineStream, Upload, build, head as request_head};
 use crate::receive::{Head, ReceiveError, Receiver, Remaining};
 use crate::relay::{End, Moved, relay};
@@ -50,6 +52,8 @@ pub struct Exchange<'r> {
     pub about: &'r About,
     /// The id of the image that a new container was judged with.
     pub image: Option<String>,
+    /// Names that are kept for what it makes.
+    pub lease: &'r Lease<'r>,
 }
 
 impl Exchange<'_> {
@@ -162,9 +166,14 @@ impl Exchange<'_> {
         }
     }
 
-    /// Removes what was made for a container that was not.
+    /// Removes what was made for a container that was not, where it is still the tenant's and nobody else counts on it.
     async fn undo(&self, made: &[String]) {
         for name in made {
+            let alone = self.lease.is_alone(&Reference { kind: ObjectKind::Volume, name: name.clone() });
+            let own = matches!(self.shared.resolver.volume(name, &self.known.tenant).await, Ok(Some(volume)) if volume.owner == Owner::Own);
+            if !alone || !own {
+                continue;
+            }
             let _ = self.shared.resolver.engine().ask("DELETE", &format!("/v{}/volumes/{name}", self.about.version), None).await;
         }
     }
@@ -182,7 +191,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn version(&self) -> engine::Version {
+    pub(crate) fn version(&self) -> engine::Version {
         self.permitted.request().version.unwrap_or(self.about.version)
     }
 
@@ -274,17 +283,6 @@ impl Exchange<'_> {
             tokio::task::yield_now().await;
         }
         Ok(out.freeze())
-    }
-
-    async fn judge_dockerfile(&self, vet: &mut Vet) -> Result<(), Refusal> {
-        let Some(dockerfile) = vet.dockerfile()? else { return Ok(()) };
-        let facts = self.shared.resolver.images(dockerfile.references(), &self.known.tenant).await?;
-        let uncovered = self.known.policy.uncovered(&dockerfile.demands(&facts));
-        if uncovered.is_empty() {
-            return Ok(());
-        }
-        let operation = self.permitted.request().operation;
-        Err(Refusal::Denied(Box::new(Denial { operation, policy: self.known.policy.name().to_owned(), uncovered })))
     }
 
     /// Whether the answer is looked into before it is passed on.
@@ -604,7 +602,7 @@ async fn part_in_time<S: End>(receiver: &mut Receiver<S>, remaining: &mut Remain
 }
 
 /// How long an upload may be silent.
-const SILENCE: std::time::Duration = std::time::Duration::from_secs(600);
+pub(crate) const SILENCE: std::time::Duration = std::time::Duration::from_secs(600);
 
 async fn collect(mut body: Incoming) -> Result<Vec<u8>, EngineError> {
     let mut whole = Vec::new();

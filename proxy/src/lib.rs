@@ -12,6 +12,7 @@
 pub mod answer;
 pub mod attached;
 pub mod audit;
+pub mod build;
 pub mod cert;
 pub mod clients;
 pub mod commands;
@@ -19,6 +20,7 @@ pub mod config;
 pub mod dial;
 pub mod forward;
 pub mod identity;
+pub mod lease;
 pub mod listener;
 pub mod manual;
 pub mod receive;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use engine::demand::Bind;
 use engine::facts::{Facts, Object, ObjectKind, Reference};
 use engine::stored::{Defaults, Stored};
 use engine::{Request, Version};
@@ -109,9 +110,9 @@ impl Resolver {
     ///
     /// # Errors
     /// The engine cannot be asked.
-    pub async fn volume(&self, name: &str, tenant: &str) -> Result<Option<Object>, EngineError> {
+    pub async fn volume(&self, name: &str, tenant: &str) -> Result<Option<Rc<Object>>, EngineError> {
         let version = self.about().await?.version;
-        self.look_up(&Reference { kind: ObjectKind::Volume, name: name.to_owned() }, version, tenant).await
+        Ok(self.look_up(&Reference { kind: ObjectKind::Volume, name: name.to_owned() }, version, tenant).await?.map(Rc::new))
     }
 
     /// Facts about images.
@@ -149,18 +150,19 @@ impl Resolver {
     async fn add(&self, facts: &mut Facts, references: Vec<Reference>, tenant: &str) -> Result<(), EngineError> {
         let version = self.about().await?.version;
         for reference in references {
-            let mut object = self.look_up(&reference, version, tenant).await?;
-            if let Some(object) = &mut object {
-                object.asked.clone_from(&reference.name);
+            let object = self.look_up(&reference, version, tenant).await?;
+            let object = object.map(|object| Rc::new(Object { asked: reference.name.clone(), ..object }));
+            if let Some(object) = &object {
+                let mut insert = |name: &str| facts.insert(Reference { kind: object.kind, name: name.to_owned() }, Some(Rc::clone(object)));
                 // Once bound, the request names it by what it is forwarded as.
-                facts.insert(Reference { kind: object.kind, name: object.id.clone() }, Some(object.clone()));
+                insert(&object.id);
                 if object.is_predefined_network() {
-                    facts.insert(Reference { kind: object.kind, name: object.name.clone() }, Some(object.clone()));
+                    insert(&object.name);
                 }
                 if object.kind == ObjectKind::Image
                     && let Ok(name) = engine::reference::ImageReference::parse(&reference.name)
                 {
-                    facts.insert(Reference { kind: object.kind, name: name.to_string() }, Some(object.clone()));
+                    insert(&name.to_string());
                 }
             }
             facts.insert(reference, object);
@@ -219,6 +221,8 @@ struct Description {
     labels: Option<BTreeMap<String, String>>,
     #[serde(rename = "Config")]
     config: Option<Config>,
+    #[serde(rename = "Mounts")]
+    mounts: Option<Vec<MountPoint>>,
     #[serde(rename = "RepoTags")]
     tags: Option<Vec<String>>,
     #[serde(rename = "RepoDigests")]
@@ -230,12 +234,33 @@ struct Description {
 struct Config {
     #[serde(rename = "Labels")]
     labels: Option<BTreeMap<String, String>>,
+    #[serde(rename = "OnBuild")]
+    triggers: Option<Vec<String>>,
+}
+
+/// A mount of a container.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct MountPoint {
+    #[serde(rename = "Type")]
+    kind: String,
+    #[serde(rename = "Source")]
+    source: String,
+    #[serde(rename = "RW")]
+    writable: bool,
+    #[serde(rename = "Propagation")]
+    propagation: String,
 }
 
 fn read(kind: ObjectKind, body: &[u8], tenant: &str) -> Result<Object, EngineError> {
-    let Description { id, name, labels, config, tags, digests } = parse(body)?;
-    let labels = labels.or(config.and_then(|config| config.labels)).unwrap_or_default();
+    let Description { id, name, labels, config, mounts, tags, digests } = parse(body)?;
+    let Config { labels: configured, triggers } = config.unwrap_or_default();
+    let mut labels = labels.or(configured).unwrap_or_default();
     let owner = kind.owner(&labels, tenant);
+    if labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > MOST_LABELS {
+        // No grant by label covers it then.
+        labels.clear();
+    }
     let references: Vec<String> = tags.into_iter().chain(digests).flatten().collect();
     let name = name.strip_prefix('/').map_or_else(|| name.clone(), str::to_owned);
     let (id, name) = match kind {
@@ -249,7 +274,19 @@ fn read(kind: ObjectKind, body: &[u8], tenant: &str) -> Result<Object, EngineErr
     if id.is_empty() {
         return Err(EngineError::Answer(format!("a {} without an id", kind.name())));
     }
-    Ok(Object { kind, id, asked: name.clone(), name, owner, labels, references })
+    // Of the other kinds `Mounts` is something else, or nothing.
+    let mounts = mounts.into_iter().flatten().filter(|mount| kind == ObjectKind::Container && mount.kind == "bind");
+    let binds = mounts.map(bind).collect();
+    Ok(Object { kind, id, asked: name.clone(), name, owner, labels, references, triggers: triggers.unwrap_or_default(), binds })
+}
+
+/// Most bytes of an object's labels that are kept.
+const MOST_LABELS: usize = 64 << 10;
+
+fn bind(mount: MountPoint) -> Bind {
+    let MountPoint { kind: _, source, writable, propagation } = mount;
+    let propagation = Some(propagation).filter(|mode| !matches!(mode.as_str(), "" | "private" | "rprivate"));
+    Bind { plain: is_plain(&source), source, writable, propagation, relabel: false, create: false }
 }
 
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, EngineError> {

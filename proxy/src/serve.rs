@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use engine::facts::{Object, ObjectKind};
+use engine::facts::{ObjectKind, Reference};
 use engine::operation::{Answer, BodyKind, OperationId};
 use engine::{Headers, Request, Route};
 use policies::{Denial, Permitted};
@@ -16,6 +16,7 @@ use crate::audit::{Audit, Open};
 use crate::clients::{Clients, Known};
 use crate::forward::{Exchange, Next};
 use crate::identity::{Identity, MatchError, UnixSeconds};
+use crate::lease::{Lease, Leases};
 use crate::receive::{Bounds, Framing, Head, ReceiveError, Receiver};
 use crate::relay::End;
 use crate::resolve::{About, Resolver};
@@ -58,6 +59,8 @@ impl Client {
 pub struct Shared {
     /// Asks the engine.
     pub resolver: Resolver,
+    /// Names that requests under way may give.
+    pub leases: Leases,
     /// Tunnels, to be ended when a start is refused.
     pub attached: Attached,
     /// Who is who.
@@ -159,7 +162,7 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
     // Boxed: an open stream holds what its answer needs, not the room that the decision needed.
     let refusal = match Box::pin(judge(shared, client, &mut receiver, &head, &mut body, &mut open)).await {
         Ok(judged) => {
-            let exchange = Exchange { shared, known: &judged.known, permitted: &judged.permitted, about: &judged.about, image: judged.image };
+            let exchange = Exchange { shared, known: &judged.known, permitted: &judged.permitted, about: &judged.about, image: judged.image, lease: &judged.lease };
             return match exchange.run(receiver, &head, &mut open).await {
                 Next::Another(receiver) => Some(receiver),
                 Next::Over => None,
@@ -185,8 +188,9 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
 const SHOWN: usize = 200;
 
 /// A request that was permitted, and what its forwarding needs to know.
-struct Judged<'b> {
+struct Judged<'b, 's> {
     permitted: Permitted<'b>,
+    lease: Lease<'s>,
     known: Rc<Known>,
     about: Rc<About>,
     /// The id of the image that was judged.
@@ -195,14 +199,14 @@ struct Judged<'b> {
 
 /// Decodes, resolves and decides.
 #[expect(clippy::too_many_arguments, reason = "the body is the caller's, because what is judged borrows from it")]
-async fn judge<'b, S: End>(
-    shared: &Shared,
+async fn judge<'b, 's, S: End>(
+    shared: &'s Shared,
     client: &Client,
     receiver: &mut Receiver<S>,
     head: &'b Head,
     body: &'b mut Bytes,
     open: &mut Open,
-) -> Result<Judged<'b>, Refusal> {
+) -> Result<Judged<'b, 's>, Refusal> {
     client.trust.still_trusted(UnixSeconds::now()).map_err(|error| Refusal::Certificate(error.to_string()))?;
     let known = client.know(&shared.clients).map_err(|error| Refusal::NoClient(error.to_string()))?;
     describe(open, &known);
@@ -233,6 +237,8 @@ async fn judge<'b, S: End>(
     if request.references().len() > MOST_REFERENCES {
         return Err(Refusal::Decode(engine::DecodeError::Body { at: String::new(), why: format!("more than {MOST_REFERENCES} objects are named") }));
     }
+    // Before it is asked who has a name: whoever gets it meanwhile would not be seen.
+    let lease = shared.leases.take(request.new_names(), &known.tenant).map_err(in_use)?;
     let facts = shared.resolver.facts(&request, &known.tenant).await?;
     let image = judged_image(&request, &facts);
     request.bind(&facts);
@@ -250,11 +256,15 @@ async fn judge<'b, S: End>(
     }
     open.record.decision = "permitted";
     open.record.covered = u64::try_from(permitted.demands()).unwrap_or_default();
-    Ok(Judged { permitted, known, about, image })
+    Ok(Judged { permitted, lease, known, about, image })
 }
 
 /// Most engine objects that one request may name: each is looked up.
 const MOST_REFERENCES: usize = 256;
+
+fn in_use(name: Reference) -> Refusal {
+    Refusal::Conflict(format!("seawall: the {} name {} is about to be given by another tenant's request", name.kind.name(), name.name))
+}
 
 fn undecoded(operation: &'static engine::operation::Operation, known: &Known) -> Refusal {
     Refusal::Denied(Box::new(Denial { operation, policy: known.policy.name().to_owned(), uncovered: Vec::new() }))
@@ -262,7 +272,7 @@ fn undecoded(operation: &'static engine::operation::Operation, known: &Known) ->
 
 fn judged_image(request: &Request<'_>, facts: &engine::facts::Facts) -> Option<String> {
     let engine::Body::ContainerCreate(body) = &request.body else { return None };
-    facts.object(ObjectKind::Image, body.image.as_deref().unwrap_or_default()).map(|object: &Object| object.id.clone())
+    facts.object(ObjectKind::Image, body.image.as_deref().unwrap_or_default()).map(|object| object.id.clone())
 }
 
 /// Judges a container as it is now against the policy as it is now, before it is started.
@@ -294,7 +304,7 @@ pub(crate) async fn refuse<S: End>(receiver: &mut Receiver<S>, open: &mut Open, 
     if let Refusal::Denied(denial) = refusal
         && !denial.uncovered.is_empty()
     {
-        open.record.uncovered = denial.uncovered.iter().map(|demanded| format!("{}: {}", demanded.at, demanded.demand)).collect();
+        open.record.uncovered = denial.lines();
     }
     let bytes = reply.bytes(head_only);
     let written = receiver.stream.write_all(&bytes).await.is_ok() && receiver.stream.flush().await.is_ok();

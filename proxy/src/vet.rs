@@ -23,7 +23,18 @@ pub struct Vet {
     build: Option<BTreeMap<String, Option<String>>>,
     first: Vec<u8>,
     reader: Reader,
-    judged: bool,
+    stage: Stage,
+}
+
+/// How far a build's Dockerfile has come.
+#[derive(Debug, PartialEq, Eq)]
+enum Stage {
+    /// It has not passed yet.
+    Awaited,
+    /// It was given out to be judged.
+    Given,
+    /// The engine gets this.
+    Written(String),
 }
 
 #[derive(Debug)]
@@ -66,7 +77,7 @@ impl Vet {
         };
         let context = if is_build { Context::new(request.query.text("dockerfile")) } else { Context::any() };
         let sink = Sink { context, out: Vec::new(), error: None };
-        Self { build: is_build.then_some(args), first: Vec::new(), reader: Reader::Unknown(Box::new(sink)), judged: false }
+        Self { build: is_build.then_some(args), first: Vec::new(), reader: Reader::Unknown(Box::new(sink)), stage: Stage::Awaited }
     }
 
     /// How many bytes of a part are looked at in one go: what is compressed may become a thousand times as much.
@@ -95,31 +106,40 @@ impl Vet {
         if let Reader::Gzip(decoder) = &mut self.reader {
             decoder.try_finish().map_err(|error| refused(format!("archive: {error}")))?;
         }
-        if self.build.is_some() && !self.judged {
-            return Err(refused("the build context has no Dockerfile where the request says it is".to_owned()));
-        }
+        let dockerfile = match std::mem::replace(&mut self.stage, Stage::Given) {
+            Stage::Written(text) => text,
+            Stage::Awaited | Stage::Given if self.build.is_none() => String::new(),
+            Stage::Awaited | Stage::Given => {
+                return Err(refused("the build context has no Dockerfile where the request says it is".to_owned()));
+            }
+        };
         let sink = self.sink();
         sink.error.take().map_or(Ok(()), |error| Err(refused(error)))?;
-        sink.context.end(&mut sink.out).map_err(|error| refused(error.to_string()))?;
+        sink.context.end(dockerfile.as_bytes(), &mut sink.out).map_err(|error| refused(error.to_string()))?;
         Ok(self.take())
     }
 
-    /// A Dockerfile that has passed and was not judged yet.
+    /// A Dockerfile that has passed, once. Nothing ends before it has been [written](Vet::write).
     ///
     /// # Errors
     /// It is not understood.
     pub fn dockerfile(&mut self) -> Result<Option<Dockerfile>, DecodeError> {
-        let Some(args) = self.build.clone().filter(|_| !self.judged) else { return Ok(None) };
+        let Some(args) = self.build.clone().filter(|_| self.stage == Stage::Awaited) else { return Ok(None) };
         let Some(text) = self.sink().context.dockerfile() else { return Ok(None) };
         let read = Dockerfile::parse(text, &args).map_err(|error| refused(error.to_string()))?;
-        self.judged = true;
+        self.stage = Stage::Given;
         Ok(Some(read))
+    }
+
+    /// Takes the Dockerfile that the engine gets.
+    pub fn write(&mut self, dockerfile: String) {
+        self.stage = Stage::Written(dockerfile);
     }
 
     /// Whether nothing more is expected to be found.
     #[must_use]
     pub fn is_settled(&mut self) -> bool {
-        if self.build.is_some() { self.judged } else { self.sink().context.is_begun() }
+        if self.build.is_some() { self.stage != Stage::Awaited } else { self.sink().context.is_begun() }
     }
 
     fn sink(&mut self) -> &mut Sink {
@@ -165,6 +185,6 @@ impl Vet {
     }
 }
 
-fn refused(why: String) -> DecodeError {
+pub(crate) fn refused(why: String) -> DecodeError {
     DecodeError::Body { at: String::new(), why }
 }

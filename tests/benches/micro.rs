@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::io::Write;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -64,17 +65,10 @@ fn create(policy: &Policy, facts: &Facts, version: Version) -> anyhow::Result<us
 fn facts() -> Facts {
     let mut facts = Facts::default();
     let id = format!("sha256:{}", "5".repeat(64));
-    let image = Object {
-        kind: ObjectKind::Image,
-        id: id.clone(),
-        name: "alpine:3".to_owned(),
-        asked: "alpine:3".to_owned(),
-        owner: Owner::Nobody,
-        labels: std::collections::BTreeMap::new(),
-        references: vec!["alpine:3".to_owned()],
-    };
+    let references = vec!["alpine:3".to_owned()];
+    let image = Rc::new(Object { id: id.clone(), references, ..Object::named(ObjectKind::Image, "alpine:3", Owner::Nobody) });
     for name in ["alpine:3", "docker.io/library/alpine:3", &id] {
-        facts.insert(Reference { kind: ObjectKind::Image, name: name.to_owned() }, Some(image.clone()));
+        facts.insert(Reference { kind: ObjectKind::Image, name: name.to_owned() }, Some(Rc::clone(&image)));
     }
     facts
 }

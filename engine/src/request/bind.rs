@@ -82,6 +82,23 @@ impl Request<'_> {
         names
     }
 
+    /// Names that it may give to what it makes, and that are one for all tenants: tags of a build, volumes.
+    #[must_use]
+    pub fn new_names(&self) -> Vec<Reference> {
+        let mut names: Vec<Reference> = Vec::new();
+        if matches!(self.body, Body::ContainerCreate(_) | Body::VolumeCreate(_)) {
+            names = self.references();
+            names.retain(|reference| reference.kind == ObjectKind::Volume);
+        }
+        if let (OperationId::ImageBuild, Some(Value::Texts(tags))) = (self.operation.id, self.query.get("t")) {
+            let tags = tags.iter().filter_map(|tag| ImageReference::parse(tag).ok());
+            names.extend(tags.map(|tag| Reference { kind: ObjectKind::Image, name: tag.to_string() }));
+        }
+        names.sort();
+        names.dedup();
+        names
+    }
+
     fn build_references(&self, add: &mut impl FnMut(ObjectKind, &str)) {
         if let Some(Value::Texts(tags)) = self.query.get("t") {
             tags.iter().filter_map(|tag| ImageReference::parse(tag).ok()).for_each(|tag| add(ObjectKind::Image, &tag.to_string()));
@@ -353,7 +370,8 @@ fn image_spelling(written: &str, object: &Object) -> String {
 }
 
 /// Whether the engine has this image under this name (and did not find it by the beginning of its id).
-pub(crate) fn has_name(object: &Object, reference: &ImageReference) -> bool {
+#[must_use]
+pub fn has_name(object: &Object, reference: &ImageReference) -> bool {
     object.references.iter().filter_map(|name| ImageReference::parse(name).ok()).any(|name| match (reference.digest(), reference.tag()) {
         (Some(digest), _) => name.repository() == reference.repository() && name.digest() == Some(digest),
         (None, _) => name.names_same(reference),

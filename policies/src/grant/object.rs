@@ -1,7 +1,7 @@
 //! Other objects: networks that a container may be on, volumes that it may mount, containers whose namespaces and mounts it may take.
 
 use engine::demand::UsedObject;
-use engine::facts::{Object, Owner};
+use engine::facts::Owner;
 
 use super::from_yaml_string;
 use super::name::glob;
@@ -65,7 +65,7 @@ impl Whose {
             (_, UsedObject::Missing(..)) => false,
             (Self::All, _) | (Self::Own, UsedObject::New(..)) => true,
             (Self::Own, UsedObject::Known(object)) => object.owner == Owner::Own,
-            (Self::Named(pattern), UsedObject::Known(Object { name, owner, .. })) => *owner != Owner::Other && glob(pattern, name),
+            (Self::Named(pattern), UsedObject::Known(object)) => object.owner != Owner::Other && glob(pattern, &object.name),
             (Self::Named(pattern), UsedObject::New(_, name)) => glob(pattern, name),
         }
     }

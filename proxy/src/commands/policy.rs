@@ -174,16 +174,8 @@ fn assume(request: &Request<'_>, objects: Owned) -> Facts {
         // A volume or a name that is asked for is usually new, and an image usually somebody's whom nobody has labelled.
         let image = kind == engine::facts::ObjectKind::Image;
         let owner = if image && owner == Owner::Own { Owner::Nobody } else { owner };
-        let object = Object {
-            kind,
-            id: name.clone(),
-            name: name.clone(),
-            asked: name.clone(),
-            owner,
-            labels: std::collections::BTreeMap::new(),
-            references: vec![name.clone()],
-        };
-        facts.insert(Reference { kind, name }, Some(object));
+        let object = Object { references: vec![name.clone()], ..Object::named(kind, &name, owner) };
+        facts.insert(Reference { kind, name }, Some(object.into()));
     }
     for path in request.host_paths() {
         facts.insert_plain_path(path);

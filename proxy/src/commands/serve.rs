@@ -15,6 +15,7 @@ use crate::audit::{Audit, Sink};
 use crate::clients::Clients;
 use crate::config::{self, AuditTarget, Config, ListenConfig};
 use crate::dial::{Engine, EngineAddress};
+use crate::lease::Leases;
 use crate::listener::{Accepted, Arrival, Gate, Listener, Refusal, raise_descriptor_limit};
 use crate::receive::Bounds;
 use crate::resolve::Resolver;
@@ -36,6 +37,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     let (end, ending) = watch::channel(false);
     let shared = Rc::new(Shared {
+        leases: Leases::default(),
         attached: Attached::default(),
         clients: Clients::load(config.clients.clone())?,
         resolver: Resolver::new(Engine::new(address(&config.engine)?)),
