@@ -264,15 +264,7 @@ impl Context {
             }
             return self.enter(size, Keep::Dockerfile);
         }
-        let entry = Entry {
-            kind,
-            name: path.trim_start_matches('/'),
-            link: &link,
-            size,
-            mode,
-            owner,
-            time,
-        };
+        let entry = Entry { kind, name: path.trim_start_matches('/'), link: &link, size, mode, owner, time };
         entry.write(out)?;
         self.enter(size, Keep::Nothing)
     }

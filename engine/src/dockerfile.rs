@@ -97,8 +97,7 @@ impl Dockerfile {
     /// The images that it names.
     #[must_use]
     pub fn references(&self) -> Vec<Reference> {
-        let mut found: Vec<Reference> =
-            self.images.iter().map(|image| Reference { kind: ObjectKind::Image, name: image.name.clone() }).collect();
+        let mut found: Vec<Reference> = self.images.iter().map(|image| Reference { kind: ObjectKind::Image, name: image.name.clone() }).collect();
         found.sort();
         found.dedup();
         found

@@ -90,9 +90,7 @@ impl Exchange<'_> {
         match (status, messages.error) {
             (StatusCode::OK, None) => Ok(()),
             (StatusCode::OK | StatusCode::NOT_FOUND, Some(error)) => Err(Refusal::Missing(error)),
-            (_, error) => {
-                Err(Refusal::Engine(EngineError::Answer(format!("{status} to the pull of {name}: {}", error.unwrap_or_default()))))
-            }
+            (_, error) => Err(Refusal::Engine(EngineError::Answer(format!("{status} to the pull of {name}: {}", error.unwrap_or_default())))),
         }
     }
 }

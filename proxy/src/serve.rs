@@ -162,7 +162,14 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
     // Boxed: an open stream holds what its answer needs, not the room that the decision needed.
     let refusal = match Box::pin(judge(shared, client, &mut receiver, &head, &mut body, &mut open)).await {
         Ok(judged) => {
-            let exchange = Exchange { shared, known: &judged.known, permitted: &judged.permitted, about: &judged.about, image: judged.image, lease: &judged.lease };
+            let exchange = Exchange {
+                shared,
+                known: &judged.known,
+                permitted: &judged.permitted,
+                about: &judged.about,
+                image: judged.image,
+                lease: &judged.lease,
+            };
             return match exchange.run(receiver, &head, &mut open).await {
                 Next::Another(receiver) => Some(receiver),
                 Next::Over => None,

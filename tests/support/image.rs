@@ -41,8 +41,13 @@ pub fn root_tar() -> Vec<u8> {
 
 /// Imports the busybox image straight into the engine as `name:tag`; gives its id. `mark` makes images of different content.
 pub fn import(engine: &Engine, name: &str, tag: &str, mark: &str) -> String {
-    let changes = ["CMD [\"sh\"]".to_owned(), "ENV PATH=/bin".to_owned(), format!("ENV MARK={mark}")];
-    let query: String = changes.iter().map(|change| format!("&changes={}", escape(change))).collect();
+    import_with(engine, name, tag, &[&format!("ENV MARK={mark}")])
+}
+
+/// The same, with instructions of a Dockerfile that change its configuration.
+pub fn import_with(engine: &Engine, name: &str, tag: &str, changes: &[&str]) -> String {
+    let changes = ["CMD [\"sh\"]", "ENV PATH=/bin"].iter().chain(changes);
+    let query: String = changes.map(|change| format!("&changes={}", escape(change))).collect();
     let target = format!("/images/create?fromSrc=-&repo={}&tag={tag}{query}", escape(name));
     let answer = post_tar(engine, &target, &root_tar());
     assert_eq!(answer.status, 200, "import {name}:{tag}: {}", answer.text());

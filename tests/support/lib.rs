@@ -38,5 +38,6 @@ pub mod replay;
 pub mod scratch;
 pub mod stub;
 pub mod tap;
+pub mod town;
 pub mod trace;
 pub mod world;

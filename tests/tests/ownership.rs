@@ -1,89 +1,13 @@
 //! Two tenants on one engine cannot see or touch each other's objects, whatever they call them by.
-#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails where something does not hold")]
-
-use std::path::PathBuf;
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where something does not hold")]
 
 use serde_json::{Value, json};
 use tests::cli::Docker;
 use tests::engine::Engine;
-use tests::image;
 use tests::packages::Suite;
-use tests::pki::{Pki, Tls, free_port};
-use tests::proxy::{CORPUS_POLICY, Seawall};
 use tests::scratch::Scratch;
+use tests::town::{IMAGE, Town};
 use tests::world::LABEL;
-
-const IMAGE: &str = "cifixture:1";
-
-/// An engine behind a proxy, with a client for each of two certificates, and one for a unix user.
-struct Town {
-    engine: Engine,
-    proxy: Seawall,
-    alice: Docker,
-    alice_raw: Tls,
-    bob: Docker,
-    bob_raw: Tls,
-    _pki: Pki,
-}
-
-impl Town {
-    fn new(suite: Suite) -> Self {
-        let engine = Engine::start(suite);
-        image::import(&engine, "cifixture", "1", "good");
-        let (pki, port) = (Pki::new(), free_port());
-        let policy = pki.path().join("policy.yaml");
-        std::fs::write(&policy, CORPUS_POLICY).unwrap();
-        let proxy = Seawall::configured(&format!(
-            "engine: {}\nlisten:\n  - unix://${{HOME}}/docker.sock\n{}clients:\n  - name: people\n    match: {{ uri: \"seawall:client/*\" }}\n    policy: {policy}\n  \
-             - name: job\n    match: {{ uid: 0 }}\n    policy: {policy}\n    tenant: job\n",
-            engine.address(),
-            pki.listener(port),
-            policy = policy.display(),
-        ));
-        let client = |folder: &PathBuf| (Docker::over_tls(&format!("tcp://127.0.0.1:{port}"), folder), Tls::new(port, &pki, Some(folder)));
-        let (alice, alice_raw) = client(&pki.issue("alice", &[]));
-        let (bob, bob_raw) = client(&pki.issue("bob", &[]));
-        Self { engine, proxy, alice, alice_raw, bob, bob_raw, _pki: pki }
-    }
-
-    fn bob_gets(&self, method: &str, target: &str, body: Option<&Value>) -> (u16, String) {
-        let answer = self.bob_raw.call(method, &format!("/v1.41{target}"), body).unwrap_or_else(|e| panic!("{method} {target}: {e}"));
-        (answer.status, answer.text())
-    }
-
-    /// Alice's network, volume, image, running container and exec; gives the ids of the container and the exec.
-    fn furnish(&self) -> (String, String) {
-        let docker = &self.alice;
-        docker.ok(&["network", "create", "alice-net"]);
-        docker.ok(&["volume", "create", "alice-vol"]);
-        build(docker, "alice-app", "");
-        let id = docker.ok(&[
-            "run",
-            "--detach",
-            "--name",
-            "alice-web",
-            "--network",
-            "alice-net",
-            "--volume",
-            "alice-vol:/v",
-            "--env",
-            "SECRET=alice-secret",
-            IMAGE,
-            "sleep",
-            "100000",
-        ]);
-        let exec =
-            self.alice_raw.call("POST", &format!("/v1.41/containers/{id}/exec"), Some(&json!({ "Cmd": ["id"], "AttachStdout": true }))).unwrap();
-        assert_eq!(exec.status, 201, "{}", exec.text());
-        (id, exec.json()["Id"].as_str().unwrap().to_owned())
-    }
-}
-
-fn build(docker: &Docker, tag: &str, extra: &str) {
-    let context = Scratch::new("context");
-    context.write("Dockerfile", format!("FROM {IMAGE}\nRUN echo {tag} > /tag\n{extra}\n"));
-    docker.ok(&["build", "--tag", tag, context.path().to_str().unwrap()]);
-}
 
 #[test]
 fn objects_of_another_tenant_do_not_exist_on_docker_20_10() {

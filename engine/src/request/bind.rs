@@ -92,7 +92,13 @@ impl Request<'_> {
         }
         if let (OperationId::ImageBuild, Some(Value::Texts(tags))) = (self.operation.id, self.query.get("t")) {
             let tags = tags.iter().filter_map(|tag| ImageReference::parse(tag).ok());
-            names.extend(tags.map(|tag| Reference { kind: ObjectKind::Image, name: tag.to_string() }));
+            // With the tag that is meant where none is written: one name, one spelling.
+            names.extend(
+                tags.map(|tag| Reference {
+                    kind: ObjectKind::Image,
+                    name: format!("{}:{}", tag.repository(), tag.effective_tag().unwrap_or_default()),
+                }),
+            );
         }
         names.sort();
         names.dedup();
