@@ -345,7 +345,7 @@ impl fmt::Display for Demand {
             Self::Operate(operate) => {
                 write!(f, "{}", operate.operation.id)?;
                 match &operate.object {
-                    Some(object) => write!(f, " of {} {}", object.kind.name(), object.name),
+                    Some(object) => write!(f, " of {} {}", object.kind.name(), object.asked),
                     None => Ok(()),
                 }
             }
@@ -376,7 +376,7 @@ impl fmt::Display for Demand {
 impl fmt::Display for UsedObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Known(object) => write!(f, "{} {}", object.kind.name(), object.name),
+            Self::Known(object) => write!(f, "{} {}", object.kind.name(), object.asked),
             Self::New(kind, name) => write!(f, "new {} {name}", kind.name()),
             Self::Missing(kind, name) => write!(f, "{} {name}, which does not exist yet", kind.name()),
         }

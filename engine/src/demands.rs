@@ -26,7 +26,7 @@ use crate::wire::{Map, Text};
 pub(crate) fn of(request: &Request<'_>, facts: &Facts) -> Demands {
     let mut demands = Demands::default();
     operation(request, facts, &mut demands);
-    query(request, &mut demands);
+    query(request, facts, &mut demands);
     match &request.body {
         Body::ContainerCreate(body) => {
             new_name("name", request.query.text("name"), &mut demands);
@@ -63,8 +63,8 @@ fn operation(request: &Request<'_>, facts: &Facts, demands: &mut Demands) {
     if let (true, Some(name)) = (looked_at, &request.object) {
         demands.push("path", image_use(name, facts));
     }
-    // To untag or remove an image one must be able to see it.
-    if let (OperationId::ImageDelete, Some(name)) = (request.operation.id, &request.object) {
+    // To tag, untag or remove an image one must be able to see it.
+    if let (OperationId::ImageDelete | OperationId::ImageTag, Some(name)) = (request.operation.id, &request.object) {
         demands.push("path", image_use(name, facts));
     }
     let object = if looked_at { None } else { object };
@@ -82,7 +82,7 @@ fn predefined_network(kind: ObjectKind, name: &str) -> Option<Rc<Object>> {
 
 /// What keys of the query demand. Those that are not named here change how something that is permitted is told or done, not what is done.
 #[expect(clippy::wildcard_enum_match_arm, reason = "most operations have no key that demands anything")]
-fn query(request: &Request<'_>, demands: &mut Demands) {
+fn query(request: &Request<'_>, facts: &Facts, demands: &mut Demands) {
     let text = |key: &str| request.query.text(key);
     match request.operation.id {
         OperationId::ContainerTop => demands.named("ps_args", Name::TopArguments, text("ps_args")),
@@ -92,6 +92,7 @@ fn query(request: &Request<'_>, demands: &mut Demands) {
             demands.push("path", Demand::NotUnderstood("an empty path".to_owned()));
         }
         OperationId::ImageCreate => image_create(request, demands),
+        OperationId::ImageTag => build::tag("repo", &request.tag_name(), facts, demands),
         _ => {}
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
+use std::rc::Rc;
 
 use engine::demand::{Amount, Demand, Demanded, Demands, Operate, Role, UsedObject};
-use engine::facts::{ObjectKind, Owner};
+use engine::facts::{ObjectKind, Owner, PREDEFINED_NETWORKS};
 use engine::operation::{Effect, Family, OPERATIONS, Operation, OperationId};
 use engine::query::{Filters, Value};
 use engine::reference::ImageReference;
@@ -32,6 +33,8 @@ pub enum Rows {
     Labelled(BTreeSet<Vec<(String, String)>>),
     /// Images that are granted, or carry this owner.
     Images,
+    /// A network that every engine has, without the containers on it.
+    BareNetwork,
 }
 
 /// A refusal.
@@ -116,7 +119,15 @@ impl Policy {
     }
 
     fn covers_operation(&self, operate: &Operate) -> bool {
-        operate.operation.is_typed() && self.scopes(operate.operation).iter().any(|scope| scope.covers(operate))
+        let scopes = self.scopes(operate.operation);
+        operate.operation.is_typed() && (scopes.iter().any(|scope| scope.covers(operate)) || (!scopes.is_empty() && self.shows_predefined(operate)))
+    }
+
+    /// Whether a network that every engine has is looked at by one who may use it: its addresses are in all of its containers.
+    fn shows_predefined(&self, operate: &Operate) -> bool {
+        let network = operate.object.as_ref().filter(|object| object.is_predefined_network());
+        operate.operation.id == OperationId::NetworkInspect
+            && network.is_some_and(|network| self.covers_use(Role::AttachNetwork, &UsedObject::Known(Rc::clone(network))))
     }
 
     /// The scopes in which an operation is granted.
@@ -167,6 +178,7 @@ impl Policy {
             OperationId::ContainerList
                 | OperationId::ContainerPrune
                 | OperationId::ImageList
+                | OperationId::ImagePrune
                 | OperationId::NetworkList
                 | OperationId::NetworkPrune
                 | OperationId::SystemEvents
@@ -178,16 +190,26 @@ impl Policy {
         if shows_names && !self.images.contains(&ImagePattern::Any) {
             return Rows::Images;
         }
-        if !lists || scopes.contains(&Scope::All) {
+        if scopes.contains(&Scope::All) {
+            return Rows::All;
+        }
+        if request.operation.id == OperationId::NetworkInspect {
+            let predefined = request.object.as_deref().is_some_and(|name| PREDEFINED_NETWORKS.contains(&name));
+            return if predefined { Rows::BareNetwork } else { Rows::All };
+        }
+        if !lists {
             return Rows::All;
         }
         if request.operation.id == OperationId::ImageList {
             return Rows::Images;
         }
         let mut own = vec![(OWNER_LABEL.to_owned(), tenant.to_owned())];
-        if matches!(request.operation.family, Family::Container | Family::System) {
-            own.extend(ObjectKind::Container.label().map(|kind| (KIND_LABEL.to_owned(), kind.to_owned())));
-        }
+        let kind = match request.operation.family {
+            Family::Container | Family::System => ObjectKind::Container.label(),
+            Family::Image => ObjectKind::Image.label(),
+            Family::Network | Family::Plugin | Family::Swarm | Family::Volume => None,
+        };
+        own.extend(kind.map(|kind| (KIND_LABEL.to_owned(), kind.to_owned())));
         let labels: BTreeSet<Vec<(String, String)>> = scopes
             .into_iter()
             .filter_map(|scope| match scope {
@@ -243,7 +265,7 @@ impl Policy {
             Demand::Tag(_) => "tags: ['**']".to_owned(),
             Demand::Use(_, UsedObject::Missing(..)) => return None,
             Demand::Use(role, UsedObject::Known(object)) => {
-                format!("{}: [{}]", use_key(*role), if object.owner == Owner::Other { "all" } else { &object.name })
+                format!("{}: [{}]", use_key(*role), if object.owner == Owner::Other { "all" } else { &object.asked })
             }
             Demand::Use(role, UsedObject::New(..)) => format!("{}: [own]", use_key(*role)),
         })

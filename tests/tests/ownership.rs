@@ -108,7 +108,7 @@ fn objects_of_another_tenant_cannot_be_used() {
 fn lists_and_events_show_only_the_own_tenant() {
     let town = Town::new(Suite::Trixie);
     let mut events = town.bob.spawn(&["events", "--since", "1h"]);
-    town.furnish();
+    let _ = town.furnish();
     town.bob.ok(&["create", "--name", "bob-web", IMAGE]);
     events.wait_for("name=bob-web");
     events.interrupt();
@@ -213,4 +213,56 @@ fn name_like_the_beginning_of_anothers_id_never_reaches_it() {
     }
     let alices = town.engine.json(&format!("/containers/{id}/json")).unwrap();
     assert_eq!(alices["State"]["Running"], true, "alice's is still there");
+}
+
+#[test]
+fn refusals_do_not_tell_what_is_there() {
+    let town = Town::new(Suite::Trixie);
+    let _ = town.furnish();
+    let image = town.engine.json("/images/alice-app/json").unwrap()["Id"].as_str().unwrap().replace("sha256:", "");
+    let refusal = |image: &str| {
+        let (status, text) = town.bob_gets("POST", "/containers/create", Some(&json!({ "Image": image })));
+        assert!(status >= 400, "{image}: {text}");
+        (status, text.replace(image, "IMAGE"))
+    };
+    // Nothing has this id; it is as long as what is compared with it.
+    let absent: String = image.chars().map(|c| if c == 'f' { '0' } else { 'f' }).collect();
+    for length in [5, 12, 64] {
+        assert_eq!(refusal(&image[..length]), refusal(&absent[..length]), "the first {length} digits");
+    }
+    assert_eq!(refusal(&format!("sha256:{image}")), refusal(&format!("sha256:{absent}")));
+}
+
+#[test]
+fn images_are_tagged_by_their_owner_with_names_that_are_free() {
+    let town = Town::new(Suite::Trixie);
+    let _ = town.furnish();
+    let context = Scratch::new("context");
+    context.write("Dockerfile", format!("FROM {IMAGE}\nRUN echo bob > /tag\n"));
+    town.bob.ok(&["build", "--tag", "bob-app", context.path().to_str().unwrap()]);
+    town.alice.ok(&["tag", "alice-app", "alice-app:two"]);
+    assert_eq!(town.alice.ok(&["run", "--rm", "alice-app:two", "cat", "/tag"]), "alice-app");
+    for arguments in [
+        ["tag", "alice-app", "bob-own"],   // not his
+        ["tag", "bob-app", "alice-app"],   // a name of hers
+        ["tag", "bob-app", "postgres:16"], // a name of everybody's
+        ["tag", IMAGE, "bob-fixture"],     // granted, and nobody's
+        ["tag", "missing", "bob-missing"], // not there
+        ["tag", "bob-app", "registry.example.com/team/base:1"],
+    ] {
+        town.bob.fails(&arguments);
+    }
+    assert_eq!(town.alice.ok(&["run", "--rm", "alice-app", "cat", "/tag"]), "alice-app");
+}
+
+#[test]
+fn the_default_bridge_is_shown_without_its_containers() {
+    let town = Town::new(Suite::Trixie);
+    town.alice.ok(&["run", "--detach", "--name", "alice-on-bridge", IMAGE, "sleep", "100000"]);
+    let (status, text) = town.bob_gets("GET", "/networks/bridge", None);
+    assert_eq!(status, 200, "{text}");
+    let bridge: Value = serde_json::from_str(&text).unwrap();
+    assert!(bridge["IPAM"]["Config"][0]["Gateway"].is_string(), "{text}");
+    assert_eq!(bridge["Containers"], json!({}));
+    assert_eq!(town.bob_gets("GET", "/networks/host", None).0, 404, "a network that is not granted");
 }

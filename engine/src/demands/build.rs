@@ -12,7 +12,7 @@ use crate::wire::{Map, Text};
 pub(super) fn build(query: &Query<'_>, facts: &Facts, demands: &mut Demands) {
     for (key, value) in query.iter() {
         match (key, value) {
-            ("t", Value::Texts(tags)) => tags.iter().for_each(|name| tag(name, facts, demands)),
+            ("t", Value::Texts(tags)) => tags.iter().for_each(|name| tag("t", name, facts, demands)),
             ("remote", Value::Text(url)) => demands.flag("remote", Flag::RemoteContext, !url.is_empty()),
             ("version", Value::Text(version)) => demands.flag("version", Flag::BuildKit, !matches!(version.as_str(), "" | "1")),
             ("session" | "buildid" | "outputs", Value::Text(text)) => demands.flag("session", Flag::BuildKit, !text.is_empty()),
@@ -51,14 +51,15 @@ fn amount(at: &'static str, quantity: Quantity, bytes: i64, demands: &mut Demand
     demands.push(at, Demand::Quantity(quantity, Amount(u64::try_from(bytes).ok())));
 }
 
-fn tag(name: &str, facts: &Facts, demands: &mut Demands) {
+/// A name that an image gets.
+pub(super) fn tag(at: &'static str, name: &str, facts: &Facts, demands: &mut Demands) {
     match ImageReference::parse(name) {
         Ok(reference) if reference.digest().is_none() => {
             let taken = facts.object(ObjectKind::Image, &reference.to_string()).map(|object| object.owner);
-            demands.push("t", Demand::Tag(TagUse { name: reference, taken }));
+            demands.push(at, Demand::Tag(TagUse { name: reference, taken }));
         }
-        Ok(_) => demands.push("t", Demand::NotUnderstood("a tag with a digest".to_owned())),
-        Err(why) => demands.push("t", Demand::NotUnderstood(why)),
+        Ok(_) => demands.push(at, Demand::NotUnderstood("a tag with a digest".to_owned())),
+        Err(why) => demands.push(at, Demand::NotUnderstood(why)),
     }
 }
 

@@ -92,7 +92,7 @@ operations! {
     // images and builds: image_routes.go, build_routes.go, distribution
     ImageList: GET "/images/json" 24..=55 Image Read None Plain { "all": Flag, "filters": Filters, "shared-size": Flag, "digests": Flag, "manifests": Flag, "identity": Flag,}
     ImageCreate: POST "/images/create" 24..=55 Image Create None Stream { "fromImage": Text, "tag": Text, "platform": Text, "fromSrc": Text, "repo": Text, "message": Text, "changes": Texts,}
-    ImagePrune: POST "/images/prune" 25..=55 Image Administer Untyped Plain {}
+    ImagePrune: POST "/images/prune" 25..=55 Image Delete None Plain { "filters": Filters,}
     ImageSearch: GET "/images/search" 24..=55 Image Transfer Untyped Plain {}
     ImageGetAll: GET "/images/get" 24..=55 Image Transfer Untyped Stream {}
     ImageLoad: POST "/images/load" 24..=55 Image Transfer Untyped Stream {}
@@ -100,7 +100,7 @@ operations! {
     ImageHistory: GET "/images/{name...}/history" 24..=55 Image Read None Plain { "platform": Text,}
     ImageAttestations: GET "/images/{name...}/attestations" 55..=55 Image Read Untyped Plain {}
     ImageGet: GET "/images/{name...}/get" 24..=55 Image Transfer Untyped Stream {}
-    ImageTag: POST "/images/{name...}/tag" 24..=55 Image Transfer Untyped Plain {}
+    ImageTag: POST "/images/{name...}/tag" 24..=55 Image Create None Plain { "repo": Text, "tag": Text,}
     ImagePush: POST "/images/{name...}/push" 24..=55 Image Transfer Untyped Stream {}
     ImageDelete: DELETE "/images/{name...}" 24..=55 Image Delete None Plain { "force": Flag, "noprune": Flag,}
     ImageCommit: POST "/commit" 24..=55 Image Transfer Untyped Plain {}

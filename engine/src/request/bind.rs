@@ -35,8 +35,9 @@ impl Request<'_> {
             Body::NetworkCreate(body) => body.name.iter().filter(|name| is_object_name(name)).for_each(|name| network_reference(name, &mut add)),
             Body::ContainerUpdate(_) | Body::ExecCreate(_) | Body::ExecStart(_) | Body::None | Body::Tar => {}
         }
-        if self.operation.id == OperationId::ImageBuild {
-            self.build_references(&mut add);
+        match self.operation.id {
+            OperationId::ImageBuild => self.build_references(&mut add),
+            _ => self.tags().iter().for_each(|tag| add(ObjectKind::Image, &tag.to_string())),
         }
         found.sort();
         found.dedup();
@@ -90,25 +91,35 @@ impl Request<'_> {
             names = self.references();
             names.retain(|reference| reference.kind == ObjectKind::Volume);
         }
-        if let (OperationId::ImageBuild, Some(Value::Texts(tags))) = (self.operation.id, self.query.get("t")) {
-            let tags = tags.iter().filter_map(|tag| ImageReference::parse(tag).ok());
-            // With the tag that is meant where none is written: one name, one spelling.
-            names.extend(
-                tags.map(|tag| Reference {
-                    kind: ObjectKind::Image,
-                    name: format!("{}:{}", tag.repository(), tag.effective_tag().unwrap_or_default()),
-                }),
-            );
-        }
+        // With the tag that is meant where none is written: one name, one spelling.
+        let full = |tag: &ImageReference| format!("{}:{}", tag.repository(), tag.effective_tag().unwrap_or_default());
+        names.extend(self.tags().iter().map(|tag| Reference { kind: ObjectKind::Image, name: full(tag) }));
         names.sort();
         names.dedup();
         names
     }
 
-    fn build_references(&self, add: &mut impl FnMut(ObjectKind, &str)) {
-        if let Some(Value::Texts(tags)) = self.query.get("t") {
-            tags.iter().filter_map(|tag| ImageReference::parse(tag).ok()).for_each(|tag| add(ObjectKind::Image, &tag.to_string()));
+    /// Names that it gives to images.
+    fn tags(&self) -> Vec<ImageReference> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "two operations name images")]
+        let written: Vec<String> = match (self.operation.id, self.query.get("t")) {
+            (OperationId::ImageBuild, Some(Value::Texts(tags))) => tags.iter().map(ToString::to_string).collect(),
+            (OperationId::ImageTag, _) => vec![self.tag_name()],
+            _ => Vec::new(),
+        };
+        written.iter().filter_map(|tag| ImageReference::parse(tag).ok()).collect()
+    }
+
+    /// The name that `POST /images/{name}/tag` gives.
+    pub(crate) fn tag_name(&self) -> String {
+        match (self.query.text("repo"), self.query.text("tag")) {
+            (repository, "") => repository.to_owned(),
+            (repository, tag) => format!("{repository}:{tag}"),
         }
+    }
+
+    fn build_references(&self, add: &mut impl FnMut(ObjectKind, &str)) {
+        self.tags().iter().for_each(|tag| add(ObjectKind::Image, &tag.to_string()));
         if let Some(Value::List(images)) = self.query.get("cachefrom") {
             images.iter().for_each(|image| add(ObjectKind::Image, image));
         }
@@ -123,6 +134,8 @@ impl Request<'_> {
             && let Some(object) = facts.object(kind, written)
         {
             *written = match kind {
+                // By the time that it is tagged, the name may mean another image.
+                ObjectKind::Image if self.operation.id == OperationId::ImageTag => object.id.clone(),
                 ObjectKind::Image => image_spelling(written, object),
                 ObjectKind::Network if object.is_predefined_network() => object.name.clone(),
                 ObjectKind::Container | ObjectKind::Exec | ObjectKind::Network | ObjectKind::Volume => object.id.clone(),
