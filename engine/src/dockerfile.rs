@@ -228,7 +228,8 @@ impl<'a> Reader<'a> {
         }
         match word.as_str() {
             "ONBUILD" if trigger => return Err(error("ONBUILD in ONBUILD".to_owned())),
-            "ONBUILD" => drop(self.judge(line, rest, true)?),
+            // Nothing in a trigger is written anew.
+            "ONBUILD" => return self.judge(line, rest, true),
             "FROM" if trigger => return Err(error("ONBUILD FROM".to_owned())),
             "FROM" => return self.from(line, rest),
             "ARG" if self.stages == 0 => self.arg(line, rest)?,

@@ -4,7 +4,7 @@
 //! nobody has seen: what is missing is pulled here first, looked at, and named by its id.
 
 use bytes::Bytes;
-use engine::demand::{Demand, ImageUse};
+use engine::demand::{Demand, Demands, ImageUse};
 use engine::dockerfile::{Dockerfile, Usage, UsedImage};
 use engine::facts::{Facts, ObjectKind, Owner};
 use engine::reference::ImageReference;
@@ -23,7 +23,7 @@ impl Exchange<'_> {
     pub(crate) async fn judge_dockerfile(&self, vet: &mut Vet) -> Result<(), Refusal> {
         let Some(dockerfile) = vet.dockerfile()? else { return Ok(()) };
         let mut facts = self.image_facts(&dockerfile).await?;
-        self.cover(dockerfile.demands(&facts))?;
+        self.cover(&dockerfile.demands(&facts))?;
         let mut pulled = false;
         for image in dockerfile.images() {
             if let Some((name, platform)) = self.to_pull(image, &facts) {
@@ -33,10 +33,10 @@ impl Exchange<'_> {
         }
         if pulled {
             facts = self.image_facts(&dockerfile).await?;
-            self.cover(dockerfile.demands(&facts))?;
+            self.cover(&dockerfile.demands(&facts))?;
         }
         let triggers = dockerfile.trigger_demands(&facts).map_err(|error| refused(error.to_string()))?;
-        self.cover(triggers)?;
+        self.cover(&triggers)?;
         if let Some(image) = dockerfile.images().iter().find(|image| image.usage != Usage::Copy && known(&facts, image).is_none()) {
             return Err(Refusal::Missing(format!("No such image: {}", image.name)));
         }
@@ -52,8 +52,8 @@ impl Exchange<'_> {
         self.shared.resolver.images(dockerfile.references(), &self.known.tenant).await
     }
 
-    fn cover(&self, demands: engine::demand::Demands) -> Result<(), Refusal> {
-        let uncovered = self.known.policy.uncovered(&demands);
+    fn cover(&self, demands: &Demands) -> Result<(), Refusal> {
+        let uncovered = self.known.policy.uncovered(demands);
         if uncovered.is_empty() {
             return Ok(());
         }

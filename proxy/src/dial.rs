@@ -108,6 +108,8 @@ pub struct Answered {
 }
 
 const KEEP: usize = 256;
+/// Most bytes of an answer to a look-up.
+const MOST_ANSWER: usize = 16 << 20;
 const LOOKUP: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -188,6 +190,9 @@ impl Engine {
             let frame = frame.map_err(EngineError::Exchange)?;
             if let Ok(part) = frame.into_data() {
                 whole.extend_from_slice(&part);
+            }
+            if whole.len() > MOST_ANSWER {
+                return Err(EngineError::Answer(format!("more than {MOST_ANSWER} bytes to {method} {target}")));
             }
         }
         self.give_back(sender);

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
-pub use gate::{Full, Gate, Ticket};
+pub use gate::{Full, Gate, Handshaking, Ticket};
 pub use socket::raise_descriptor_limit;
 pub use stream::Stream;
 
@@ -218,7 +218,11 @@ impl Listener {
                     }
                     Ok(Next::Tls(stream, address, source)) => {
                         self.failing = false;
-                        let handshake = Handshake { source, gate: Arc::clone(&self.gate), address };
+                        let began = match self.gate.begin(address.ip()) {
+                            Ok(began) => began,
+                            Err(full) => return Arrival::Refused(Refusal { address: Some(address), identity: None, why: full.into() }),
+                        };
+                        let handshake = Handshake { source, gate: Arc::clone(&self.gate), address, _began: began };
                         self.handshakes.spawn(handshake.run(stream, self.limits.handshake_timeout.0));
                     }
                     // accept(2): that client has given up; the next one has not.
@@ -298,6 +302,7 @@ struct Handshake {
     source: Arc<TlsSource>,
     gate: Arc<Gate>,
     address: SocketAddr,
+    _began: Handshaking,
 }
 
 impl Handshake {

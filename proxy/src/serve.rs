@@ -245,7 +245,7 @@ async fn judge<'b, 's, S: End>(
         return Err(Refusal::Decode(engine::DecodeError::Body { at: String::new(), why: format!("more than {MOST_REFERENCES} objects are named") }));
     }
     // Before it is asked who has a name: whoever gets it meanwhile would not be seen.
-    let lease = shared.leases.take(request.new_names(), &known.tenant).map_err(in_use)?;
+    let lease = shared.leases.take(request.new_names(), &known.tenant).map_err(|name| in_use(&name))?;
     let facts = shared.resolver.facts(&request, &known.tenant).await?;
     let image = judged_image(&request, &facts);
     request.bind(&facts);
@@ -269,7 +269,7 @@ async fn judge<'b, 's, S: End>(
 /// Most engine objects that one request may name: each is looked up.
 const MOST_REFERENCES: usize = 256;
 
-fn in_use(name: Reference) -> Refusal {
+fn in_use(name: &Reference) -> Refusal {
     Refusal::Conflict(format!("seawall: the {} name {} is about to be given by another tenant's request", name.kind.name(), name.name))
 }
 

@@ -35,9 +35,9 @@ impl Request<'_> {
             Body::NetworkCreate(body) => body.name.iter().filter(|name| is_object_name(name)).for_each(|name| network_reference(name, &mut add)),
             Body::ContainerUpdate(_) | Body::ExecCreate(_) | Body::ExecStart(_) | Body::None | Body::Tar => {}
         }
-        match self.operation.id {
-            OperationId::ImageBuild => self.build_references(&mut add),
-            _ => self.tags().iter().for_each(|tag| add(ObjectKind::Image, &tag.to_string())),
+        self.tags().iter().for_each(|tag| add(ObjectKind::Image, &tag.to_string()));
+        if self.operation.id == OperationId::ImageBuild {
+            self.build_references(&mut add);
         }
         found.sort();
         found.dedup();
@@ -101,7 +101,6 @@ impl Request<'_> {
 
     /// Names that it gives to images.
     fn tags(&self) -> Vec<ImageReference> {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "two operations name images")]
         let written: Vec<String> = match (self.operation.id, self.query.get("t")) {
             (OperationId::ImageBuild, Some(Value::Texts(tags))) => tags.iter().map(ToString::to_string).collect(),
             (OperationId::ImageTag, _) => vec![self.tag_name()],
@@ -119,7 +118,6 @@ impl Request<'_> {
     }
 
     fn build_references(&self, add: &mut impl FnMut(ObjectKind, &str)) {
-        self.tags().iter().for_each(|tag| add(ObjectKind::Image, &tag.to_string()));
         if let Some(Value::List(images)) = self.query.get("cachefrom") {
             images.iter().for_each(|image| add(ObjectKind::Image, image));
         }

@@ -178,7 +178,7 @@ pub struct Limits {
     pub max_connections: u32,
     /// Open connections of one identity.
     pub max_connections_per_identity: u32,
-    /// TLS handshakes under way at once, before anybody has proven who they are.
+    /// TLS handshakes under way at once, before anybody has proven who they are; a quarter of them from one address (of IPv6: one /64).
     pub max_handshakes: u32,
 }
 

@@ -1,6 +1,7 @@
-//! How many connections there may be: in all, and of one identity.
+//! How many connections there may be: in all, and of one identity; and how many handshakes of one address, before anybody has an identity.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::{Limits, Tenant};
@@ -11,6 +12,7 @@ use crate::identity::Identity;
 pub struct Gate {
     max: u32,
     max_per_identity: u32,
+    max_per_address: u32,
     open: Mutex<Open>,
 }
 
@@ -19,11 +21,16 @@ struct Open {
     all: u32,
     /// By the tenant that an identity has of itself: one text for each identity, whatever its certificate's serial.
     by_identity: BTreeMap<Tenant, u32>,
+    /// Handshakes under way, by where they come from.
+    by_address: BTreeMap<IpAddr, u32>,
 }
 
 /// Why there is no room.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Full {
+    /// Handshakes of this address.
+    #[error("{0} handshakes of this address are under way, as many as there may be")]
+    Address(u32),
     /// In all.
     #[error("there are {0} connections, as many as there may be")]
     All(u32),
@@ -39,12 +46,47 @@ pub struct Ticket {
     of: Tenant,
 }
 
+/// A handshake under way, until it is dropped.
+#[derive(Debug)]
+pub struct Handshaking {
+    gate: Arc<Gate>,
+    of: IpAddr,
+}
+
+/// One address may have this part of all handshakes that there may be.
+const PART: u32 = 4;
+
+/// Whoever has one address of a network of IPv6 has them all (RFC 4291 §2.5.4).
+fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
+
 impl Gate {
     /// An empty house with these limits.
     #[must_use]
     pub fn new(limits: &Limits) -> Arc<Self> {
         let (max, max_per_identity) = (limits.max_connections, limits.max_connections_per_identity);
-        Arc::new(Self { max, max_per_identity, open: Mutex::default() })
+        let max_per_address = limits.max_handshakes.div_ceil(PART);
+        Arc::new(Self { max, max_per_identity, max_per_address, open: Mutex::default() })
+    }
+
+    /// Begins a handshake. Who holds many of them open keeps out himself alone.
+    ///
+    /// # Errors
+    /// There are too many of this address.
+    pub fn begin(self: &Arc<Self>, address: IpAddr) -> Result<Handshaking, Full> {
+        let of = source(address);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.by_address.entry(of).or_default();
+        if *count >= self.max_per_address {
+            return Err(Full::Address(self.max_per_address));
+        }
+        *count = count.saturating_add(1);
+        drop(open);
+        Ok(Handshaking { gate: Arc::clone(self), of })
     }
 
     /// Takes a place for a connection of `identity`.
@@ -70,6 +112,18 @@ impl Gate {
     #[must_use]
     pub fn open(&self) -> u32 {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).all
+    }
+}
+
+impl Drop for Handshaking {
+    fn drop(&mut self) {
+        let mut open = self.gate.open.lock().unwrap_or_else(PoisonError::into_inner);
+        match open.by_address.get_mut(&self.of) {
+            Some(count) if *count > 1 => *count = count.saturating_sub(1),
+            Some(_) | None => {
+                open.by_address.remove(&self.of);
+            }
+        }
     }
 }
 
@@ -106,5 +160,19 @@ mod tests {
         drop((two, other));
         assert_eq!(gate.open(), 0);
         assert!(gate.open.lock().unwrap().by_identity.is_empty());
+    }
+
+    #[test]
+    fn one_address_cannot_hold_all_handshakes() {
+        let gate = Gate::new(&Limits { max_handshakes: 8, ..Limits::default() });
+        let begin = |address: &str| gate.begin(address.parse().unwrap());
+        let held = [begin("192.0.2.1").unwrap(), begin("::ffff:192.0.2.1").unwrap()];
+        assert_eq!(begin("192.0.2.1").unwrap_err(), Full::Address(2));
+        let other = [begin("2001:db8::1").unwrap(), begin("2001:db8::2").unwrap()];
+        assert_eq!(begin("2001:db8::3").unwrap_err(), Full::Address(2));
+        assert!(begin("2001:db8:0:1::1").is_ok());
+        drop((held, other));
+        assert!(begin("192.0.2.1").is_ok());
+        assert!(gate.open.lock().unwrap().by_address.is_empty());
     }
 }
