@@ -124,6 +124,18 @@ impl Context {
         self.entries > 0 || self.ended
     }
 
+    /// Whether the next bytes, as many as are said, lie within a file's content and are sent as they are: then they are taken.
+    pub fn pass(&mut self, length: usize) -> bool {
+        let length = u64::try_from(length).unwrap_or(u64::MAX);
+        match &mut self.state {
+            State::Content { left, keep: Keep::Nothing, .. } if *left > length => {
+                *left -= length;
+                true
+            }
+            State::Content { .. } | State::Header => false,
+        }
+    }
+
     /// Takes the next bytes of the archive; adds what is to be sent.
     ///
     /// # Errors
@@ -491,7 +503,11 @@ mod tests {
         // In odd pieces, so that nothing depends on where they end.
         let (mut context, mut sent) = (Context::new(name), Vec::new());
         for piece in bytes.chunks(77) {
-            context.push(piece, &mut sent)?;
+            if context.pass(piece.len()) {
+                sent.extend_from_slice(piece);
+            } else {
+                context.push(piece, &mut sent)?;
+            }
         }
         let found = context.dockerfile().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         context.end(found.as_deref().unwrap_or_default().as_bytes(), &mut sent)?;
@@ -523,6 +539,18 @@ mod tests {
         let length = pax.len() + 4;
         let entries = [entry("x", b'x', &format!("{length} {pax}")), entry("other", b'0', "FROM long")];
         assert_eq!(read(&long, &entries), Ok(Some("FROM long".to_owned())));
+    }
+
+    #[test]
+    fn content_passes_as_it_is_and_nothing_else_does() {
+        let (mut context, mut sent) = (Context::new(""), Vec::new());
+        assert!(!context.pass(1), "a header");
+        context.push(&entry("Dockerfile", b'0', &"#".repeat(600))[..BLOCK], &mut sent).unwrap();
+        assert!(!context.pass(10), "the Dockerfile");
+        context.push(&entry("Dockerfile", b'0', &"#".repeat(600))[BLOCK..], &mut sent).unwrap();
+        context.push(&entry("file", b'0', &"x".repeat(600))[..BLOCK], &mut sent).unwrap();
+        assert!(context.pass(599));
+        assert!(!context.pass(1), "the last byte, which padding follows");
     }
 
     #[test]

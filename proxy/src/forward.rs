@@ -211,7 +211,7 @@ impl Exchange<'_> {
         while !vet.is_settled() && length < BEFORE {
             let Some(part) = part_in_time(receiver, &mut remaining).await? else { break };
             open.record.bytes[0] += u64::try_from(part.len()).unwrap_or_default();
-            let part = self.vet(&mut vet, &part).await?;
+            let part = self.vet(&mut vet, part).await?;
             length += part.len().max(1);
             first.push(part);
         }
@@ -243,7 +243,10 @@ impl Exchange<'_> {
                     Some(part) => (part, 0),
                     None if ended => return Ok::<_, Refusal>(None),
                     None => match part_in_time(receiver, &mut remaining).await? {
-                        Some(part) => (self.vet(&mut vet, &part).await?, part.len()),
+                        Some(part) => {
+                            let length = part.len();
+                            (self.vet(&mut vet, part).await?, length)
+                        }
                         None => {
                             ended = true;
                             (vet.end()?, 0)
@@ -271,18 +274,17 @@ impl Exchange<'_> {
     }
 
     /// Looks at a part of an archive, and judges a Dockerfile in it. Gives what is sent of it.
-    async fn vet(&self, vet: &mut Vet, part: &Bytes) -> Result<Bytes, Refusal> {
-        let mut out = BytesMut::new();
-        let mut rest = part.as_ref();
+    async fn vet(&self, vet: &mut Vet, part: Bytes) -> Result<Bytes, Refusal> {
+        let mut rest = part;
+        let mut out = Vec::new();
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(vet.step().min(rest.len()));
-            out.extend_from_slice(&vet.look(now)?);
+            let now = rest.split_to(vet.step().min(rest.len()));
+            out.push(vet.look(now)?);
             self.judge_dockerfile(vet).await?;
-            rest = later;
             // Other clients are served between two steps.
             tokio::task::yield_now().await;
         }
-        Ok(out.freeze())
+        Ok(if out.len() == 1 { out.remove(0) } else { Bytes::from(out.concat()) })
     }
 
     /// Whether the answer is looked into before it is passed on.
