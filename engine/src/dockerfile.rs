@@ -219,10 +219,11 @@ impl<'a> Reader<'a> {
         let error = |why: String| DockerfileError { line, why };
         let (word, rest) = text.split_once([' ', '\t']).unwrap_or((text, ""));
         let rest = rest.trim_matches([' ', '\t']);
-        if !word.bytes().all(|b| b.is_ascii_alphabetic()) {
-            return Err(error(format!("`{}` is no instruction", word.escape_debug().take(40).collect::<String>())));
+        let written = word;
+        let word = written.to_ascii_uppercase();
+        if !INSTRUCTIONS.contains(&word.as_str()) {
+            return Err(error(format!("`{}` is no instruction", written.escape_debug().take(40).collect::<String>())));
         }
-        let word = word.to_ascii_uppercase();
         if matches!(word.as_str(), "RUN" | "COPY" | "ADD") && has_heredoc(rest) {
             return Err(error("a here-document is BuildKit's: classic builders would read its lines as instructions".to_owned()));
         }
@@ -402,6 +403,28 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// All that there are (moby `daemon/builder/dockerfile`, buildkit `frontend/dockerfile/command`).
+const INSTRUCTIONS: [&str; 18] = [
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
 /// The leading words that begin with `--`, and the rest.
 fn flags(text: &str) -> Result<(Vec<&str>, &str), String> {
     let (mut found, mut rest) = (Vec::new(), text.trim_start_matches([' ', '\t']));
@@ -491,6 +514,8 @@ fn instructions(text: &str, escape: char) -> Result<Vec<Instruction>, Dockerfile
             return Err(error("a line that ends with two escape characters goes on for some engines and not for others"));
         }
         let mut instruction = open.take().unwrap_or(Instruction { line: at + 1, pieces: Vec::new() });
+        // The builder looks for the word at the beginning of what is joined, behind blanks.
+        let body = if instruction.pieces.is_empty() { body.trim_start_matches([' ', '\t']) } else { body };
         if !body.is_empty() {
             instruction.pieces.push(body.to_owned());
         }
@@ -558,6 +583,8 @@ mod tests {
             ("copy from a number that is no stage", "FROM scratch\nCOPY --from=3 / /", &["3"]),
             ("the stage's own name is an image", "FROM alpine AS victim\nCOPY --from=victim / /", &["alpine", "victim"]),
             ("a word goes on in the next line", "FROM a\nCO\\\nPY --from=evil /x /x", &["a", "evil"]),
+            ("an instruction begins in the second line", "FROM a\n\\\n COPY --from=evil /x /x", &["a", "evil"]),
+            ("an instruction begins behind blank lines", "FROM a\n\\\n  \\\n\n COPY --from=evil /x /x", &["a", "evil"]),
             ("a flag goes on in the next line", "FROM a\nCOPY --fr\\\n# comment\nom=evil /x /x", &["a", "evil"]),
             ("an URL goes on in the next line", "FROM a\nADD http:\\\n//127.0.0.1/x /x", &["a", "http://127.0.0.1/x"]),
             ("continued", "FROM \\\n# comment\n\n  evil/img", &["evil/img"]),
@@ -586,6 +613,7 @@ mod tests {
             "FROM alpine\nFR\\\nOM x y z",
             "FROM alpine\nRUN x \\ \\\n",
             "FROM --chown=x alpine",
+            "FROM alpine\nMOUNT x",
             "FROM a\nCOPY --fr\\om=evil /x /x",
             "FROM a\nCOPY --\"from\"=evil /x /x",
             "FROM a\nADD http\":\"//127.0.0.1/x /x",

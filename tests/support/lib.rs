@@ -28,6 +28,7 @@ pub mod http;
 pub mod image;
 pub mod job;
 pub mod judge;
+pub mod mutate;
 pub mod packages;
 pub mod pki;
 pub mod proxy;
