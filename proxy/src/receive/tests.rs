@@ -86,3 +86,26 @@ fn bodies_are_bounded() {
     assert_eq!(read(Framing::Length(3), b"abc").unwrap(), "abc");
     assert!(matches!(read(Framing::Length(4), b"abc"), Err(ReceiveError::Gone(_))));
 }
+
+proptest::proptest! {
+    /// Whatever is done to a head: what is still taken has one host, one framing, whole lines, and ends where its blank line is.
+    #[test]
+    fn a_changed_head_is_refused_or_keeps_its_form(changes in proptest::collection::vec((0_usize..200, "[\\r\\n\t :,a-zA-Z0-9+]{0,3}|Host: x\r\n|Content-Length: 1\r\n|Transfer-Encoding: chunked\r\n", 0_usize..4), 1..4)) {
+        let mut bytes = b"POST /v1.41/containers/create?name=x HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}".to_vec();
+        for (at, text, removed) in changes {
+            let at = at.min(bytes.len());
+            let end = (at + removed).min(bytes.len());
+            bytes.splice(at..end, text.into_bytes());
+        }
+        let Ok(Some((head, length))) = head::parse(&bytes) else { return Ok(()) };
+        let text = String::from_utf8(bytes.get(..length).unwrap().to_vec()).unwrap();
+        let lines: Vec<&str> = text.split("\r\n").collect();
+        let named = |name: &str| lines.iter().filter(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:"))).count();
+        proptest::prop_assert!(text.ends_with("\r\n\r\n") && text.matches("\r\n\r\n").count() == 1, "{text:?}");
+        proptest::prop_assert!(!text.replace("\r\n", "").contains(['\r', '\n']), "{text:?}");
+        proptest::prop_assert_eq!(named("host"), 1);
+        proptest::prop_assert_eq!(named("content-length") + named("transfer-encoding"), usize::from(head.framing != Framing::None));
+        let first = format!("{} {} HTTP/1.1", head.method, head.target);
+        proptest::prop_assert_eq!(lines.first().copied(), Some(first.as_str()));
+    }
+}
