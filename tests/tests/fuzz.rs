@@ -1,5 +1,4 @@
 //! Mutated input: nothing panics, what is taken is taken again after it was written anew, and means the same. `FUZZ_CASES` says how many (20,000).
-#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 use std::collections::BTreeMap;
 
