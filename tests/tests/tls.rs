@@ -5,6 +5,8 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use tests::front::Front;
@@ -94,6 +96,30 @@ fn revoked_certificate_is_refused_at_start() {
     is_refused(&front, &Tls::new(port, &pki, Some(&revoked)), "a revoked client");
     let answer = Tls::new(port, &pki, Some(&other)).call("GET", LIST, None).unwrap();
     assert_eq!(answer.status, 200, "another certificate of the CA is still good: {}", answer.text());
+}
+
+#[test]
+fn revocation_while_others_work_ends_one_client_alone() {
+    let pki = Pki::new();
+    let (revoked, other) = (pki.issue("job", &[]), pki.issue("other", &[]));
+    let (_front, port) = front(&pki);
+    let (revoked_client, other) = (Tls::new(port, &pki, Some(&revoked)), Tls::new(port, &pki, Some(&other)));
+    assert_eq!(revoked_client.call("GET", LIST, None).unwrap().status, 200);
+    let over = AtomicBool::new(false);
+    let answers = thread::scope(|scope| {
+        let working = scope.spawn(|| {
+            let mut answers = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                answers.push(other.call("GET", LIST, None).map(|answer| answer.status).map_err(|error| error.to_string()));
+            }
+            answers
+        });
+        pki.cert("revoke", &[&Pki::serial(&revoked)]);
+        wait_until("the revoked client is refused", Duration::from_secs(20), || revoked_client.call("GET", LIST, None).is_err());
+        over.store(true, Ordering::Relaxed);
+        working.join().unwrap()
+    });
+    assert!(!answers.is_empty() && answers.iter().all(|answer| *answer == Ok(200)), "the other client is disturbed: {answers:?}");
 }
 
 #[test]
