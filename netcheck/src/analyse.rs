@@ -438,13 +438,19 @@ impl<'m> Explorer<'m> {
         found: &mut Found,
     ) {
         let content = self.model.namespace(namespace);
+        let anycast = if protocol == Protocol::Tcp && !packet.is_ipv4() { self.model.anycast(namespace) } else { Ranges::empty() };
         for socket in &content.sockets {
             let Some(proxy) = socket.owner.as_ref().and_then(|owner| owner.proxy) else {
                 continue;
             };
-            let Some(entry) = at_socket(protocol, packet, class, branch, socket) else {
+            let Some(mut entry) = at_socket(protocol, packet, class, branch, socket) else {
                 continue;
             };
+            if anycast.contains(number(entry.destination)) {
+                let other = branch.destinations(class).subtract(&anycast).first().filter(|_| branch.keeps_destination());
+                let Some(other) = other else { continue };
+                entry.destination = crate::walk::address_of(other, entry.is_ipv4());
+            }
             let mut doubts = branch.doubts.clone();
             if let End::Unknown(why) = &branch.end {
                 doubts.push(why.clone());

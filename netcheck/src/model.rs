@@ -149,6 +149,13 @@ impl Model {
         self.namespace(place.namespace).links.get(&place.link)
     }
 
+    /// Addresses that a namespace takes packets for, and TCP no connections: those of a subnet's routers. `ipv6_unicast_destination`.
+    #[must_use]
+    pub fn anycast(&self, namespace: usize) -> Ranges {
+        let routes = self.namespace(namespace).fib6.local_routes().filter(|route| route.kind == snapshot::RouteKind::Anycast);
+        Ranges::union_of(routes.map(|route| fib::prefix(&route.destination)))
+    }
+
     /// IPv4 addresses that a namespace delivers to itself.
     #[must_use]
     pub fn arp_answerable(&self, namespace: usize) -> &Ranges {
