@@ -297,8 +297,12 @@ type Covered = Vec<(Ranges, Ranges)>;
 pub(crate) struct Explorer<'m> {
     model: &'m Model,
     walker: Walker<'m>,
-    proxied: BTreeMap<(usize, std::net::IpAddr, u16), bool>,
+    /// Whom a proxy reaches: its namespace, and where it connects to.
+    proxied: BTreeMap<(usize, Proxy, Protocol), Behind>,
 }
+
+/// Namespaces, and whether it is certain that what is meant for them arrives.
+type Behind = Vec<(usize, bool)>;
 
 /// More classes than any sane rule set makes: then the rest is unknown.
 const MOST_CLASSES: usize = 200_000;
@@ -391,14 +395,14 @@ impl<'m> Explorer<'m> {
             let ports = arrival_ports(protocol, class, branch);
             match &branch.end {
                 End::Delivered { namespace } => *reached.entry((Some(*namespace), ports.clone())).or_default() += 1,
-                End::Unknown(why) => {
-                    let doubtful = flow(all_ports(), vec![why.clone()]);
-                    match self.model.owner_of(branch.packet.destination).filter(|_| !branch.undecided) {
-                        Some(owner) => found.add(Some(owner), false, flow(ports.clone(), vec![why.clone()])),
-                        None if branch.undecided => found.add_anywhere(doubtful),
-                        None => found.add(None, false, flow(ports.clone(), vec![why.clone()])),
+                End::Unknown(why) if branch.knows_destination() => {
+                    let (owners, nobody) = self.model.owners(&branch.destinations(class), branch.packet.is_ipv4());
+                    let outside = !nobody.is_empty() || branch.was_routed_to(&self.model.uplinks);
+                    for place in owners.into_iter().map(Some).chain(outside.then_some(None)) {
+                        found.add(place, false, flow(ports.clone(), vec![why.clone()]));
                     }
                 }
+                End::Unknown(why) => found.add_anywhere(flow(all_ports(), vec![why.clone()])),
                 End::Dropped(_) | End::Left { .. } => {}
             }
             if !branch.exits.is_empty() || matches!(branch.end, End::Left { .. }) {
@@ -411,7 +415,13 @@ impl<'m> Explorer<'m> {
             found.add(place, certain, reached);
         }
         for branch in branches {
-            if let End::Delivered { namespace } = branch.end {
+            let owners = match &branch.end {
+                End::Delivered { namespace } => vec![*namespace],
+                // What may go anywhere is filed under everybody.
+                End::Unknown(_) if branch.knows_destination() => self.model.owners(&branch.destinations(class), branch.packet.is_ipv4()).0,
+                End::Dropped(_) | End::Left { .. } | End::Unknown(_) => Vec::new(),
+            };
+            for namespace in owners {
                 self.record_proxies(probe, protocol, (packet, class), (branch, namespace, branches.len() == 1), found);
             }
         }
@@ -428,27 +438,22 @@ impl<'m> Explorer<'m> {
         found: &mut Found,
     ) {
         let content = self.model.namespace(namespace);
+        let anycast = if protocol == Protocol::Tcp && !packet.is_ipv4() { self.model.anycast(namespace) } else { Ranges::empty() };
         for socket in &content.sockets {
             let Some(proxy) = socket.owner.as_ref().and_then(|owner| owner.proxy) else {
                 continue;
             };
-            let Some(entry) = at_socket(protocol, packet, class, branch, socket) else {
+            let Some(mut entry) = at_socket(protocol, packet, class, branch, socket) else {
                 continue;
             };
-            let Some(behind) = self.model.owner_of(proxy.address) else {
-                continue;
-            };
-            let walker = &mut self.walker;
-            let reaches = *self.proxied.entry((namespace, proxy.address, proxy.port)).or_insert_with(|| {
-                let source = if proxy.address.is_ipv4() { "0.0.0.0" } else { "::" }.parse().unwrap_or(proxy.address);
-                let source = walker.source_for(namespace, proxy.address).unwrap_or(source);
-                let hop = Packet::new(source, proxy.address, protocol.first(40_000, proxy.port));
-                let space = Space::point(crate::walk::Header::values(&hop));
-                let branches = walker.branches(hop, Start::Process { namespace, link: None }, &space);
-                branches.iter().all(|branch| branch.end == (End::Delivered { namespace: behind }))
-            });
-            if !reaches {
-                continue;
+            if anycast.contains(number(entry.destination)) {
+                let other = branch.destinations(class).subtract(&anycast).first().filter(|_| branch.keeps_destination());
+                let Some(other) = other else { continue };
+                entry.destination = crate::walk::address_of(other, entry.is_ipv4());
+            }
+            let mut doubts = branch.doubts.clone();
+            if let End::Unknown(why) = &branch.end {
+                doubts.push(why.clone());
             }
             let flow = Flow {
                 protocol,
@@ -456,11 +461,48 @@ impl<'m> Explorer<'m> {
                 witness: entry,
                 start: Some(probe.start),
                 proxy: Some(proxy),
-                doubts: if certain { Vec::new() } else { branch.doubts.clone() },
+                doubts,
                 sources: class.of(Field::Source).clone(),
             };
-            found.add(Some(behind), certain, flow);
+            for (behind, reaches) in self.behind(namespace, proxy, protocol) {
+                let certain = certain && reaches && matches!(branch.end, End::Delivered { .. });
+                let doubts = match (certain, flow.doubts.is_empty()) {
+                    (true, _) => Vec::new(),
+                    (false, true) => vec!["it is not known whether the proxy gets through".to_owned()],
+                    (false, false) => flow.doubts.clone(),
+                };
+                found.add(Some(behind), certain, Flow { doubts, ..flow.clone() });
+            }
         }
+    }
+}
+
+impl Explorer<'_> {
+    /// Namespaces that a proxy's own connection arrives at or may arrive at, and whether it is certain.
+    fn behind(&mut self, namespace: usize, proxy: Proxy, protocol: Protocol) -> Behind {
+        let (model, walker) = (self.model, &mut self.walker);
+        let find = || {
+            let source = if proxy.address.is_ipv4() { "0.0.0.0" } else { "::" }.parse().unwrap_or(proxy.address);
+            let source = walker.source_for(namespace, proxy.address).unwrap_or(source);
+            let hop = Packet::new(source, proxy.address, protocol.first(40_000, proxy.port));
+            let space = Space::point(crate::walk::Header::values(&hop));
+            let branches = walker.branches(hop, Start::Process { namespace, link: None }, &space);
+            let mut behind: BTreeMap<usize, bool> = BTreeMap::new();
+            for branch in &branches {
+                let places = match branch.end {
+                    End::Delivered { namespace } => vec![namespace],
+                    End::Unknown(_) if branch.knows_destination() => model.owners(&branch.destinations(&space), branch.packet.is_ipv4()).0,
+                    End::Unknown(_) => model.namespaces().map(|(index, _)| index).collect(),
+                    End::Dropped(_) | End::Left { .. } => Vec::new(),
+                };
+                for place in places {
+                    let certain = branches.iter().all(|branch| branch.end == End::Delivered { namespace: place });
+                    behind.insert(place, certain);
+                }
+            }
+            behind.into_iter().collect()
+        };
+        self.proxied.entry((namespace, proxy, protocol)).or_insert_with(find).clone()
     }
 }
 

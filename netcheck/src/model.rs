@@ -26,6 +26,7 @@ pub struct Model {
     by_id: BTreeMap<NamespaceId, usize>,
     nowhere: Namespace,
     uppers: wiring::Uppers,
+    redirecting: Vec<usize>,
     /// The namespace that netcheck was started in.
     pub host: usize,
     /// Links of the host behind which is `outside`.
@@ -96,6 +97,7 @@ pub struct Namespace {
     /// Whether it could be read.
     pub entered: bool,
     local4: Ranges,
+    local6: Ranges,
     own4: Ranges,
     for_others: bool,
 }
@@ -111,6 +113,7 @@ impl Model {
         }
         model.host = model.by_id.get(&snapshot.this_host).copied().unwrap_or(0);
         model.take_gaps(snapshot);
+        model.redirecting = model.namespaces().filter(|(_, namespace)| namespace.redirects()).map(|(index, _)| index).collect();
         model.wire();
         model.name_endpoints(snapshot);
         model.uplinks = model.find_uplinks();
@@ -146,10 +149,38 @@ impl Model {
         self.namespace(place.namespace).links.get(&place.link)
     }
 
+    /// Addresses that a namespace takes packets for, and TCP no connections: those of a subnet's routers. `ipv6_unicast_destination`.
+    #[must_use]
+    pub fn anycast(&self, namespace: usize) -> Ranges {
+        let routes = self.namespace(namespace).fib6.local_routes().filter(|route| route.kind == snapshot::RouteKind::Anycast);
+        Ranges::union_of(routes.map(|route| fib::prefix(&route.destination)))
+    }
+
     /// IPv4 addresses that a namespace delivers to itself.
     #[must_use]
     pub fn arp_answerable(&self, namespace: usize) -> &Ranges {
         &self.namespace(namespace).local4
+    }
+
+    /// Namespaces that deliver one of these addresses to themselves, and the addresses that none of them does.
+    #[must_use]
+    pub fn owners(&self, addresses: &Ranges, ipv4: bool) -> (Vec<usize>, Ranges) {
+        let mut nobody = addresses.clone();
+        let mut owners = Vec::new();
+        for (index, namespace) in self.namespaces() {
+            let own = if ipv4 { &namespace.local4 } else { &namespace.local6 };
+            if !addresses.intersect(own).is_empty() {
+                owners.push(index);
+                nobody = nobody.subtract(own);
+            }
+        }
+        (owners, nobody)
+    }
+
+    /// Whether another namespace than this one may rewrite the destination of what it receives, or take it.
+    #[must_use]
+    pub fn others_redirect(&self, namespace: usize) -> bool {
+        self.redirecting.iter().any(|index| *index != namespace)
     }
 
     fn take_gaps(&mut self, snapshot: &Snapshot) {
@@ -249,9 +280,8 @@ impl Namespace {
             entered: !read.links.is_empty(),
             ..Self::default()
         };
-        namespace.local4 = Ranges::union_of(
-            namespace.fib4.local_routes().filter(|route| route.kind == snapshot::RouteKind::Local).map(|route| fib::prefix(&route.destination)),
-        );
+        namespace.local4 = delivered(&namespace.fib4);
+        namespace.local6 = delivered(&namespace.fib6);
         let proxies = |conf: &snapshot::Ipv4Conf| conf.proxy_arp || conf.proxy_arp_pvlan;
         namespace.for_others = proxies(&read.ipv4_all)
             || read.links.iter().any(|link| link.ipv4.as_ref().is_some_and(proxies))
@@ -283,6 +313,11 @@ impl Namespace {
             namespace.opaque.push("bridge-nf-filter-vlan-tagged is on".to_owned());
         }
         namespace
+    }
+
+    /// Whether something here may rewrite the destination of a packet that arrives, or take it.
+    fn redirects(&self) -> bool {
+        !self.opaque.is_empty() || !self.opaque_links.is_empty() || self.rules.has_rules_before_routing()
     }
 
     /// Whether it may answer ARP for addresses that are not its own.
@@ -386,4 +421,10 @@ impl Namespace {
     pub fn ipv4_either(&self, link: &Link, switch: fn(&snapshot::Ipv4Conf) -> bool) -> bool {
         switch(&self.ipv4_all) || link.ipv4.as_ref().is_some_and(switch)
     }
+}
+
+/// Addresses that a namespace delivers to itself.
+fn delivered(fib: &Fib) -> Ranges {
+    let own = fib.local_routes().filter(|route| matches!(route.kind, snapshot::RouteKind::Local | snapshot::RouteKind::Anycast));
+    Ranges::union_of(own.map(|route| fib::prefix(&route.destination)))
 }

@@ -101,7 +101,7 @@ pub struct Branch {
     pub(crate) header: Header,
     /// What could not be known: empty when this is the only way.
     pub doubts: Vec<String>,
-    /// It ended before its destination was decided: rules may still have rewritten it.
+    /// It ended before its destination was decided: something on the rest of its way may rewrite it, or take the packet.
     pub(crate) undecided: bool,
     connections: BTreeMap<usize, Vec<Connection>>,
     last_receiver: Option<Place>,
@@ -273,7 +273,7 @@ impl<'m> Walker<'m> {
             self.taken = Vec::new();
             self.last_receiver = None;
             self.nested = 0;
-            self.undecided = false;
+            self.undecided = true;
             let mut skb = Skb::new(&packet);
             let end = self.run(&mut skb, start);
             branches.push(self.finish(end, &skb));
@@ -281,6 +281,7 @@ impl<'m> Walker<'m> {
                 return branches;
             };
             if branches.len() >= MOST_BRANCHES {
+                self.undecided = true;
                 let mut last = self.finish(End::Unknown("too many ways to go".to_owned()), &skb);
                 last.doubts.push("too many ways to go".to_owned());
                 branches.push(last);
@@ -469,6 +470,24 @@ impl Branch {
     #[must_use]
     pub(crate) fn keeps_destination(&self) -> bool {
         self.header.destination.field == Some(Field::Destination)
+    }
+
+    /// The destinations that packets of a class of it have now.
+    pub(crate) fn destinations(&self, class: &Space) -> Ranges {
+        if self.keeps_destination() { class.of(Field::Destination).clone() } else { Ranges::one(self.header.destination.value) }
+    }
+
+    /// Whether its destination address is one value, or the sender's own choice.
+    pub(crate) fn knows_destination(&self) -> bool {
+        self.header.destination.known && !self.undecided
+    }
+
+    /// Whether the last route led to one of these links.
+    pub(crate) fn was_routed_to(&self, links: &[Place]) -> bool {
+        let last = self.steps.iter().rev().find(|step| matches!(step.what, What::Route { .. }));
+        last.is_some_and(
+            |step| matches!(step.what, What::Route { link: Some(link), .. } if links.contains(&Place { link, namespace: step.namespace })),
+        )
     }
 
     /// The destination port it arrived with, and whether that is the one the sender chose.

@@ -259,3 +259,63 @@ fn an_opaque_match_is_not_closed() {
     }
     expect("opaque", &explain_kernel(&snapshot, "n1", "n2", "tcp/7777"), Answer::Unknown);
 }
+
+/// The same before every rule of a hook of the host.
+fn opaque_first(snapshot: &mut Snapshot, chain: &str) {
+    let opaque = Expression::Opaque { name: "osf".to_owned(), bytes: netcheck::snapshot::Bytes(vec![1]) };
+    let rule = NfRule { handle: 9998, expressions: vec![opaque], comment: None };
+    for found in host(snapshot).tables.iter_mut().flat_map(|table| &mut table.chains).filter(|found| found.name == chain) {
+        found.rules.insert(0, rule.clone());
+    }
+}
+
+/// A class of packets has many destinations: when its fate is not known, that is so for whoever has one of them.
+#[test]
+fn an_opaque_class_is_unknown_for_all_its_destinations() {
+    for engine in ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables"] {
+        let mut snapshot = snapshot(engine);
+        opaque_first(&mut snapshot, "FORWARD");
+        // since 28 the raw table drops what goes to a container of a network with a way out
+        let internal: &[(&str, &str)] = &[("a1", "i1"), ("a1", "i2"), ("b1", "i1")];
+        let others: &[(&str, &str)] = &[("a1", "b1"), ("a1", "b2"), ("b1", "a2"), ("i1", "a1"), ("d1", "n2")];
+        let others = if engine < "28" { others } else { &[] };
+        for (from, to) in internal.iter().chain(others).copied() {
+            // i1 has no route to anywhere: it needs to write frames itself
+            for attacker in [Attacker::Process, Attacker::NetRaw].into_iter().filter(|attacker| from != "i1" || *attacker == Attacker::NetRaw) {
+                let got = ask(&snapshot, attacker, from, to, "udp/7777");
+                assert_ne!(got.answer, Answer::Closed, "{engine}: {from} > {to} as {}", attacker.name());
+            }
+        }
+    }
+}
+
+/// What may come to a proxy's socket may go on to the container behind it.
+#[test]
+fn an_opaque_way_to_a_proxy_is_one_to_its_container() {
+    for engine in ["20.10.24", "26.1.5", "28.5.2"] {
+        let mut snapshot = snapshot(engine);
+        expect(engine, &ask(&snapshot, Attacker::Process, "b1", "a2", "tcp/80"), Answer::Open);
+        opaque_first(&mut snapshot, "INPUT");
+        let input = host(&mut snapshot).tables.iter().flat_map(|table| &table.chains).any(|chain| chain.name == "INPUT" && !chain.rules.is_empty());
+        assert!(input, "{engine}: the rule is there");
+        expect(engine, &ask(&snapshot, Attacker::Process, "b1", "a2", "tcp/80"), Answer::Unknown);
+    }
+}
+
+/// A program on the link sees packets before their destination is translated.
+#[test]
+fn an_opaque_link_is_before_translation() {
+    for engine in ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables", "29.7.2-nftables"] {
+        let mut snapshot = snapshot(engine);
+        expect(engine, &ask(&snapshot, Attacker::Process, "outside", "a2", "tcp/80"), Answer::Open);
+        let model = Model::new(&snapshot);
+        let uplinks: Vec<u32> = model.uplinks.iter().map(|uplink| uplink.link).collect();
+        let id = snapshot.this_host;
+        for link in uplinks {
+            snapshot.gaps.push(Gap { kind: GapKind::Xdp, namespace: Some(id), link: Some(link), detail: "for a test".to_owned() });
+        }
+        for to in ["a1", "a2", "b1", "i1", "n1", "host"] {
+            expect(engine, &ask(&snapshot, Attacker::Process, "outside", to, "tcp/80"), Answer::Unknown);
+        }
+    }
+}

@@ -32,6 +32,12 @@ impl Engine {
     /// [`Engine::start`] with further flags of dockerd.
     #[must_use]
     pub fn start_with(suite: Suite, flags: &[&str]) -> Self {
+        Self::start_on(suite, &[], flags)
+    }
+
+    /// [`Engine::start_with`] on a host with these sysctls of the network namespace, as in `net.ipv4.ip_forward=0`.
+    #[must_use]
+    pub fn start_on(suite: Suite, sysctls: &[&str], flags: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         needs_root();
         let bin = programs(suite);
@@ -45,6 +51,7 @@ impl Engine {
             .arg(&netns)
             .arg(bin)
             .args(flags)
+            .env("SYSCTLS", sysctls.join(" "))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

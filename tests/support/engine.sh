@@ -23,6 +23,7 @@ trap clean EXIT
 
 mkdir -p "$home"/{data,exec,etc,run} || exit 1
 ip netns add "$netns" && ip -n "$netns" link set lo up || exit 1
+for setting in ${SYSCTLS:-}; do nsenter --net="/run/netns/$netns" sysctl -qw "$setting" || exit 1; done
 # nsenter, not `ip netns exec`: that would mount a new /sys and hide the cgroups
 nsenter --net="/run/netns/$netns" unshare --mount --propagation private bash -c '
   home=$1

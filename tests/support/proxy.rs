@@ -40,6 +40,14 @@ pub fn binary() -> &'static Path {
     })
 }
 
+/// `netcheck`, made beside it.
+#[must_use]
+pub fn netcheck() -> PathBuf {
+    let program = binary().with_file_name("netcheck");
+    assert!(program.exists(), "there is no {}", program.display());
+    program
+}
+
 /// A running proxy. It is killed on drop.
 #[derive(Debug)]
 pub struct Seawall {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::model::{EndpointKind, Model};
 use crate::packet::{Packet, Protocol};
 use crate::space::{Field, Ranges};
-use crate::walk::{End, Hop, Reason, Walker, point};
+use crate::walk::{End, Hop, Reason, Start, Walker, point};
 
 use super::{Attacker, Explorer, Flow, Found, Only, Origin, Pair, all_ports};
 use crate::model::fib::number;
@@ -59,6 +59,9 @@ pub struct Explanation {
     pub reply: bool,
     /// When open: the packet as it is sent.
     pub witness: Option<Packet>,
+    /// When open: how the witness comes into being; none when both ends share a namespace.
+    #[serde(skip)]
+    pub start: Option<Start>,
     /// Hops, hooks, rules and routes that the witness meets, in order.
     pub trace: Vec<Hop>,
     /// When closed: what closes it.
@@ -216,6 +219,7 @@ impl Question {
             answer,
             reply: false,
             witness: None,
+            start: None,
             trace: Vec::new(),
             closed_by: Vec::new(),
             unknown_because: Vec::new(),
@@ -223,7 +227,13 @@ impl Question {
     }
 
     fn open(&self, model: &Model, from: EndpointKind, flow: &Flow) -> Explanation {
-        Explanation { reply: flow.replies(model, from), witness: Some(flow.witness), trace: flow.trace(model), ..self.answered(Answer::Open) }
+        Explanation {
+            reply: flow.replies(model, from),
+            witness: Some(flow.witness),
+            start: flow.start,
+            trace: flow.trace(model),
+            ..self.answered(Answer::Open)
+        }
     }
 
     fn closed(&self, closed_by: Vec<Reason>) -> Explanation {

@@ -1,7 +1,5 @@
 //! What an endpoint can send: the ways it has to make a packet, and the addresses it may put into it.
 
-use std::net::IpAddr;
-
 use crate::model::fib::{number, prefix};
 use crate::model::{Model, Namespace, Place};
 use crate::packet::{Packet, Protocol};
@@ -247,14 +245,5 @@ impl Probe {
             doubts: vec![why.to_owned()],
             sources: self.sources.clone(),
         }
-    }
-}
-
-impl Model {
-    /// The namespace that has this address, when it is a container's or the host's.
-    #[must_use]
-    pub fn owner_of(&self, address: IpAddr) -> Option<usize> {
-        let has = |(_, namespace): &(usize, &Namespace)| namespace.has_address(address);
-        self.namespaces().find(has).map(|(index, _)| index)
     }
 }

@@ -120,6 +120,19 @@ impl Ruleset {
         rules
     }
 
+    /// Whether a packet that arrives meets any rule before it is routed.
+    #[must_use]
+    pub fn has_rules_before_routing(&self) -> bool {
+        let early = |(_, hook): &(Layer, Hook)| *hook == Hook::Prerouting;
+        let filters = self.hooks.iter().filter(|(key, _)| early(key)).flat_map(|(_, hooked)| hooked).filter_map(|hooked| match hooked {
+            Hooked::Chain(chain) => Some(*chain),
+            Hooked::Conntrack | Hooked::Nat => None,
+        });
+        let nat = self.nat.iter().filter(|(key, _)| early(key)).flat_map(|(_, chains)| chains).copied();
+        let ingress = self.ingress.get(&Hook::Ingress).into_iter().flatten().map(|(_, chain)| *chain);
+        filters.chain(nat).chain(ingress).any(|chain| self.chain(chain).is_some_and(|chain| !chain.rules.is_empty()))
+    }
+
     /// What runs at a hook, in order.
     #[must_use]
     pub fn at(&self, layer: Layer, hook: Hook) -> &[Hooked] {

@@ -43,7 +43,7 @@ pub struct Owner {
 }
 
 /// Where a `docker-proxy` connects to (`-container-ip`, `-container-port`), from its own namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Proxy {
     /// The container's address.
     pub address: IpAddr,

@@ -20,7 +20,11 @@ impl<'m> Walker<'m> {
     pub(super) fn ip_hook(&mut self, namespace: usize, hook: Hook, links: Links<'m>, skb: &mut Skb) -> Result<(), End> {
         let layer = Self::layer_of(skb);
         let at = self.at(namespace, layer, hook, links, skb);
-        self.undecided = matches!(hook, Hook::Prerouting | Hook::Output);
+        self.undecided = match hook {
+            Hook::Forward | Hook::Postrouting => self.model.others_redirect(namespace),
+            Hook::Egress | Hook::Ingress | Hook::Other(_) | Hook::Output | Hook::Prerouting => true,
+            Hook::Input => false,
+        };
         for hooked in at.content.rules.at(layer, hook) {
             let before = (skb.mark, skb.header);
             let flow = match hooked {

@@ -47,7 +47,7 @@ impl<'m> Walker<'m> {
             LinkKind::Veth => {
                 let peer = self.model.peer_place(link.peer);
                 let Some(peer) = peer.filter(|peer| self.model.link(*peer).is_some()) else {
-                    return Err(if uplink { End::Left { by: place } } else { End::Unknown(format!("the other end of {} is not known", link.name)) });
+                    return Err(self.beyond(place, uplink, format!("the other end of {} is not known", link.name)));
                 };
                 Self::scrub(skb, peer.namespace != place.namespace);
                 Ok(Next::Receive(peer))
@@ -67,7 +67,7 @@ impl<'m> Walker<'m> {
             LinkKind::Dummy => Err(self.drop_at(place.namespace, "link", format!("{} leads nowhere", link.name))),
             LinkKind::Loopback => Ok(Next::Input(place)),
             LinkKind::Ipvlan { .. } | LinkKind::Tun | LinkKind::Vrf { .. } | LinkKind::Vxlan { .. } | LinkKind::Other(_) => {
-                Err(if uplink { End::Left { by: place } } else { End::Unknown(format!("what is behind {} is not known", link.name)) })
+                Err(self.beyond(place, uplink, format!("what is behind {} is not known", link.name)))
             }
         }
     }
@@ -90,6 +90,12 @@ impl<'m> Walker<'m> {
         Ok(Next::Transmit(lower))
     }
 
+    /// Where a link leads that ends outside of all that is known: what goes there does not come back as the same packet.
+    fn beyond(&mut self, by: Place, uplink: bool, why: String) -> End {
+        self.undecided = false;
+        if uplink { End::Left { by } } else { End::Unknown(why) }
+    }
+
     /// Whether a link carries anything at all.
     fn usable(&mut self, place: Place, link: &Link) -> Result<(), End> {
         let content = self.model.namespace(place.namespace);
@@ -97,6 +103,7 @@ impl<'m> Walker<'m> {
             return Err(self.drop_at(place.namespace, "link", format!("{} is down", link.name)));
         }
         if let Some(gap) = content.opaque_links.get(&place.link) {
+            self.undecided = true;
             return Err(End::Unknown(format!("{}: {gap}", link.name)));
         }
         Ok(())
@@ -108,6 +115,7 @@ impl<'m> Walker<'m> {
             return Err(self.lost(place));
         };
         self.usable(place, link)?;
+        self.undecided = true;
         self.device_hook(place, Hook::Ingress, skb)?;
         let Some(frame) = skb.frame else {
             return Ok(Next::Input(place));
@@ -516,7 +524,7 @@ impl<'m> Walker<'m> {
         let question = Packet::new(sender, address(group, false), Transport::Icmpv6 { kind: 135, code: 0, id: 0 });
         let answer = Packet::new(target, sender, Transport::Icmpv6 { kind: 136, code: 0, id: 0 });
         let steps = self.steps.len();
-        let (exits, last) = (self.exits.clone(), self.last_receiver);
+        let (exits, last, undecided) = (self.exits.clone(), self.last_receiver, self.undecided);
         self.nested += 1;
         let passes = self
             .carry(asker, from, receiver, to.mac, &question)
@@ -525,6 +533,7 @@ impl<'m> Walker<'m> {
         self.steps.truncate(steps);
         self.exits = exits;
         self.last_receiver = last;
+        self.undecided = undecided;
         passes
     }
 
