@@ -6,9 +6,7 @@
 pub(crate) mod collect;
 pub(crate) mod discover;
 pub(crate) mod engine;
-pub(crate) mod enter;
 pub(crate) mod events;
-pub(crate) mod netlink;
 pub(crate) mod privilege;
 pub(crate) mod procfs;
 pub(crate) mod read;

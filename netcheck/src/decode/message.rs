@@ -99,6 +99,16 @@ impl Request {
         request
     }
 
+    /// With these flags too.
+    #[must_use]
+    pub fn flagged(mut self, flags: u16) -> Self {
+        if let Some([low, high]) = self.bytes.get_mut(6..8) {
+            let all = u16::from_ne_bytes([*low, *high]) | flags;
+            [*low, *high] = all.to_ne_bytes();
+        }
+        self
+    }
+
     /// Adds an attribute.
     #[must_use]
     pub fn attribute(mut self, kind: u16, payload: &[u8]) -> Self {

@@ -8,7 +8,7 @@ use netcheck::snapshot::{Container, Engine, Gap, GapKind, Namespace, NamespaceId
 
 use super::discover::{Discovery, Subject, discover};
 use super::engine::{self, Address};
-use super::enter::{Handle, in_each};
+use netcheck::kernel::enter::{Handle, in_each};
 use super::procfs::{self, Unmodelled};
 use super::read::{self, Reading, Surroundings};
 

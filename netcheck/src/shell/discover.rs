@@ -7,7 +7,7 @@ use std::io;
 
 use netcheck::snapshot::{Container, Engine, Gap, GapKind, NamespaceId};
 
-use super::enter::Handle;
+use netcheck::kernel::enter::Handle;
 use super::procfs;
 
 /// Where namespaces are mounted: by `ip netns`, and by engines.
