@@ -11,14 +11,15 @@ mod explain;
 mod group;
 mod origin;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use serde::Serialize;
 
 use crate::model::fib::number;
 use crate::model::{EndpointKind, Model};
 use crate::packet::{Packet, Protocol, Transport};
-use crate::snapshot::{Proxy, Socket};
+use crate::snapshot::{Proxy, RouteKind, Socket};
 use crate::space::{Field, Ranges, Space};
 use crate::walk::{Branch, End, Hop, Reason, Start, Walker};
 
@@ -123,9 +124,26 @@ pub fn analyse(model: &Model, attacker: Attacker) -> Reachability {
     Reachability { attacker, endpoints: model.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(), pairs }
 }
 
+/// One packet of each class that the analysis tells apart, from every origin: what is open, and what is closed.
+///
+/// Namespaces of a group are not spoken for by one of them here, so that what the analysis makes of groups can be put to the test too.
+#[must_use]
+pub fn samples(model: &Model, attacker: Attacker) -> Vec<Sample> {
+    let mut explorer = Explorer { samples: Some(Vec::new()), ..Explorer::new(model) };
+    for origin in model.namespaces().map(|(place, _)| Origin::only(Some(place))).chain([Origin::outside()]) {
+        explorer.explore_all(&origin, attacker, None);
+    }
+    // Flows are unicast: an address that somebody takes for a broadcast is nobody's.
+    let local = model.namespaces().flat_map(|(_, namespace)| namespace.fib4.local_routes());
+    let broadcasts: BTreeSet<IpAddr> = local.filter(|route| route.kind == RouteKind::Broadcast).map(|route| route.destination.addr()).collect();
+    let mut samples = explorer.samples.unwrap_or_default();
+    samples.retain(|sample| !broadcasts.contains(&sample.packet.destination));
+    samples
+}
+
 impl Pair {
     fn doubtful(why: &str) -> Self {
-        let nothing = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        let nothing = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
         let flows = Protocol::ALL.into_iter().map(|protocol| Flow {
             protocol,
             ports: all_ports(),
@@ -140,7 +158,7 @@ impl Pair {
 
     /// Everything, between names that share a namespace.
     fn shared() -> Self {
-        let lo = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+        let lo = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
         let flows = Protocol::ALL.into_iter().map(|protocol| Flow {
             protocol,
             ports: all_ports(),
@@ -297,7 +315,9 @@ type Covered = Vec<(Ranges, Ranges)>;
 pub(crate) struct Explorer<'m> {
     model: &'m Model,
     walker: Walker<'m>,
-    proxied: BTreeMap<(usize, std::net::IpAddr, u16), bool>,
+    proxied: BTreeMap<(usize, IpAddr, u16), bool>,
+    /// One packet of each class, when they are wanted.
+    samples: Option<Vec<Sample>>,
 }
 
 /// More classes than any sane rule set makes: then the rest is unknown.
@@ -305,7 +325,7 @@ const MOST_CLASSES: usize = 200_000;
 
 impl<'m> Explorer<'m> {
     pub(crate) fn new(model: &'m Model) -> Self {
-        Self { model, walker: Walker::new(model), proxied: BTreeMap::new() }
+        Self { model, walker: Walker::new(model), proxied: BTreeMap::new(), samples: None }
     }
 
     /// What was found from an origin, once.
@@ -348,6 +368,9 @@ impl<'m> Explorer<'m> {
             if classes > MOST_CLASSES {
                 found.add_anywhere(probe.doubt(protocol, packet, "too many classes of packets"));
                 return;
+            }
+            if let Some(samples) = &mut self.samples {
+                samples.push(Sample { start: probe.start, packet });
             }
             let point = Space::point(crate::walk::Header::values(&packet));
             let branches = self.walker.branches(packet, probe.start, &space);
@@ -503,13 +526,22 @@ fn arrival_ports(protocol: Protocol, class: &Space, branch: &Branch) -> Ranges {
     if own { class.of(Field::DestinationPort).clone() } else { Ranges::one(u128::from(port)) }
 }
 
+/// A packet of the analysis, and how it comes into being.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// How.
+    pub start: Start,
+    /// The packet.
+    pub packet: Packet,
+}
+
 /// What a question keeps to.
 #[derive(Debug, Clone)]
 pub(crate) struct Only {
     pub(crate) protocol: Protocol,
     pub(crate) ports: Ranges,
     /// Destinations; every address when none.
-    pub(crate) destination: Option<std::net::IpAddr>,
+    pub(crate) destination: Option<IpAddr>,
 }
 
 impl Only {

@@ -120,6 +120,20 @@ impl Request {
         self
     }
 
+    /// Adds attributes that are written already.
+    #[must_use]
+    pub fn attributes(mut self, written: &[u8]) -> Self {
+        self.bytes.extend_from_slice(written);
+        self.pad();
+        self
+    }
+
+    /// What follows the fixed header of netlink.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.bytes.get(HEADER..).unwrap_or_default()
+    }
+
     /// Adds a string with its final zero.
     #[must_use]
     pub fn string(self, kind: u16, text: &str) -> Self {

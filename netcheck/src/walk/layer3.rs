@@ -64,7 +64,7 @@ impl<'m> Walker<'m> {
             }
             Routed::Forward(way) => {
                 if !skb.header.ipv4 {
-                    self.check_forward_ipv6(place, link, skb)?;
+                    self.check_forward_ipv6(place, link, way, skb)?;
                 }
                 let Some(out) = content.links.get(&way.link) else {
                     return Err(self.lost(Place { link: way.link, ..place }));
@@ -93,13 +93,14 @@ impl<'m> Walker<'m> {
         Ok(())
     }
 
-    fn check_forward_ipv6(&mut self, place: Place, link: &Link, skb: &Skb) -> Result<(), End> {
+    /// `ip6_forward`: what goes back by the link that it came by is redirected, and its source is not looked at.
+    fn check_forward_ipv6(&mut self, place: Place, link: &Link, way: Way, skb: &Skb) -> Result<(), End> {
         let content = self.model.namespace(place.namespace);
         if !content.ipv6_all.forwarding && !link.ipv6.is_some_and(|conf| conf.force_forwarding) {
             return Err(self.drop_at(place.namespace, "route", "IPv6 forwarding is off"));
         }
         let unroutable = Ranges::union_of([(0, 1), (0xfe80 << 112, (0xfec0 << 112) - 1), (0xff << 120, u128::MAX)]);
-        if self.test(skb.header.source, &unroutable) {
+        if way.link != place.link && self.test(skb.header.source, &unroutable) {
             return Err(self.drop_at(place.namespace, "route", "this source address is not forwarded"));
         }
         Ok(())
