@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -19,6 +20,8 @@ use super::{LeftOut, OUTER, Outside, Room, Sockets, Twin, TwinError, Wires, rule
 
 /// Of the other end of a link that leads outside; locally administered.
 const NEIGHBOUR: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
+/// Rounds of a millisecond that the kernel's own routes are waited for.
+const ROUNDS: u32 = 2000;
 const RTM_GETROUTE: u16 = 26;
 const RTM_GETRULE: u16 = 34;
 
@@ -228,6 +231,8 @@ impl<'s> Builder<'s> {
             for address in read.addresses.iter().filter(|address| !address.unusable && !has_already(address, read)) {
                 self.order(namespace, || format!("address {}", address.address), &encode::address(address))?;
             }
+        }
+        for (namespace, read) in self.namespaces() {
             self.routes(namespace, read)?;
             self.policy_rules(namespace, read)?;
             self.neighbours(namespace, read)?;
@@ -276,11 +281,7 @@ impl<'s> Builder<'s> {
 
     /// Takes out the routes that the kernel made and the snapshot has not, and adds the others: those to neighbours first.
     fn routes(&mut self, namespace: usize, read: &Namespace) -> Result<(), TwinError> {
-        let Some(room) = self.twin.rooms.get_mut(namespace) else { return Ok(()) };
-        let there: Vec<Route> = room.connection.dump("routes", &dump_request(RTM_GETROUTE, &[0; 12]), |message| match message.payload.first() {
-            Some(&(2 | 10)) => decode_route::route(message.payload),
-            _ => Ok(None),
-        })?;
+        let there = self.settled_routes(namespace, read)?;
         for extra in there.iter().filter(|route| !read.routes.contains(route) && decides(route)) {
             self.order(namespace, || format!("a route to {} that is not there", extra.destination), &encode_route::remove_route(extra))?;
         }
@@ -298,6 +299,24 @@ impl<'s> Builder<'s> {
             }
         }
         Ok(())
+    }
+
+    /// The routes that are there once the kernel has made those of its own: it makes those to IPv6 addresses later (`addrconf_dad_work`).
+    fn settled_routes(&mut self, namespace: usize, read: &Namespace) -> Result<Vec<Route>, TwinError> {
+        let Some(room) = self.twin.rooms.get_mut(namespace) else { return Ok(Vec::new()) };
+        let own = |route: &&Route| route.kind == RouteKind::Local && !route.destination.addr().is_ipv4();
+        let mut there: Vec<Route> = Vec::new();
+        for _ in 0..ROUNDS {
+            there = room.connection.dump("routes", &dump_request(RTM_GETROUTE, &[0; 12]), |message| match message.payload.first() {
+                Some(&(2 | 10)) => decode_route::route(message.payload),
+                _ => Ok(None),
+            })?;
+            if read.routes.iter().filter(own).all(|route| there.contains(route)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(there)
     }
 
     fn lack(&mut self, namespace: usize, lack: Lack) {
