@@ -60,3 +60,10 @@ fn every_engine_for_a_process() {
         agrees(engine, Attacker::Process, every(), 500);
     }
 }
+
+#[test]
+fn every_engine_for_net_raw() {
+    for engine in ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables", "29.7.2-nftables"] {
+        agrees(engine, Attacker::NetRaw, every() * 4, 500);
+    }
+}

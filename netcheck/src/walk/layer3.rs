@@ -507,6 +507,13 @@ impl<'m> Walker<'m> {
         }
         let global = |own: &&crate::snapshot::Address| !own.address.addr().is_ipv4() && !own.unusable && own.scope == 0;
         let own6 = |own: &&crate::snapshot::Address| !own.address.addr().is_ipv4() && !own.unusable;
+        // A link-local destination is only spoken to from its link's own addresses, best one of the same scope (`ipv6_dev_get_saddr`).
+        if !self.is_global(skb) {
+            self.pin(skb.header.destination);
+            let destination = skb.header.address(skb.header.destination);
+            let rank = |own: &&crate::snapshot::Address| (own.address.addr() != destination, own.scope == 0);
+            return Ok(own.iter().filter(own6).min_by_key(rank).map(|own| own.address.addr()));
+        }
         let everywhere = Ranges::union_of(at.content.addresses().filter(own6).map(|own| (number(own.address.addr()), number(own.address.addr()))));
         if self.test(skb.header.destination, &everywhere) {
             return Ok(Some(skb.header.address(skb.header.destination)));
