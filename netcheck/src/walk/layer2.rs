@@ -224,7 +224,10 @@ impl<'m> Walker<'m> {
                 let target = way.gateway.map_or(skb.header.destination, |gateway| Number::fixed(number(gateway)));
                 self.resolve(bridge_place, bridge, target, skb.header.ipv4, skb)
             }
-            Ok(_) => Ok(bridge.mac),
+            Ok(_) => {
+                skb.bridge_routed = true;
+                Ok(bridge.mac)
+            }
             // `ip_route_input` succeeds with a route that only makes an error: the frame goes up and ends there.
             Err(end) => Err(end),
         }
