@@ -124,19 +124,37 @@ pub fn analyse(model: &Model, attacker: Attacker) -> Reachability {
     Reachability { attacker, endpoints: model.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(), pairs }
 }
 
-/// One packet of each class that the analysis tells apart, from every origin: what is open, and what is closed.
+/// Packets of each class that the analysis tells apart, from every origin: one of those that are open, and of those that are closed one to every
+/// address in it that somebody has, for whoever would get it if it were not closed.
 ///
 /// Namespaces of a group are not spoken for by one of them here, so that what the analysis makes of groups can be put to the test too.
 #[must_use]
 pub fn samples(model: &Model, attacker: Attacker) -> Vec<Sample> {
-    let mut explorer = Explorer { samples: Some(Vec::new()), ..Explorer::new(model) };
-    for origin in model.namespaces().map(|(place, _)| Origin::only(Some(place))).chain([Origin::outside()]) {
+    let origins = model.namespaces().map(|(place, _)| Origin::only(Some(place))).chain([Origin::outside()]);
+    sampled(model, attacker, origins)
+}
+
+/// The same from one endpoint; nothing when no endpoint has this name.
+#[must_use]
+pub fn samples_from(model: &Model, attacker: Attacker, name: &str) -> Vec<Sample> {
+    let origin = model.endpoint(name).and_then(|endpoint| match endpoint.kind {
+        EndpointKind::Inside(place) => Some(Origin::only(Some(place))),
+        EndpointKind::Outside => Some(Origin::outside()),
+        EndpointKind::Lost => None,
+    });
+    sampled(model, attacker, origin.into_iter())
+}
+
+fn sampled(model: &Model, attacker: Attacker, origins: impl Iterator<Item = Origin>) -> Vec<Sample> {
+    let own: BTreeSet<IpAddr> = model.namespaces().flat_map(|(_, namespace)| namespace.addresses().map(|own| own.address.addr())).collect();
+    let mut explorer = Explorer { samples: Some(Samples { own, list: Vec::new() }), ..Explorer::new(model) };
+    for origin in origins {
         explorer.explore_all(&origin, attacker, None);
     }
     // Flows are unicast: an address that somebody takes for a broadcast is nobody's.
     let local = model.namespaces().flat_map(|(_, namespace)| namespace.fib4.local_routes());
     let broadcasts: BTreeSet<IpAddr> = local.filter(|route| route.kind == RouteKind::Broadcast).map(|route| route.destination.addr()).collect();
-    let mut samples = explorer.samples.unwrap_or_default();
+    let mut samples = explorer.samples.unwrap_or_default().list;
     samples.retain(|sample| !broadcasts.contains(&sample.packet.destination));
     samples
 }
@@ -310,14 +328,31 @@ pub(crate) struct Lost {
 /// Sources and the ports that are known for them.
 type Covered = Vec<(Ranges, Ranges)>;
 
+/// Packets of classes, and the addresses that somebody has.
+#[derive(Debug, Default)]
+struct Samples {
+    own: BTreeSet<IpAddr>,
+    list: Vec<Sample>,
+}
+
+impl Samples {
+    fn add(&mut self, start: Start, packet: Packet, class: &Space) {
+        self.list.push(Sample { start, packet });
+        let destinations = class.of(Field::Destination);
+        let others = self.own.iter().filter(|own| own.is_ipv4() == packet.is_ipv4() && **own != packet.destination);
+        let within = others.filter(|own| destinations.contains(number(**own)));
+        self.list.extend(within.map(|own| Sample { start, packet: Packet { destination: *own, ..packet } }));
+    }
+}
+
 /// Walks whole spaces of packets.
 #[derive(Debug)]
 pub(crate) struct Explorer<'m> {
     model: &'m Model,
     walker: Walker<'m>,
     proxied: BTreeMap<(usize, IpAddr, u16), bool>,
-    /// One packet of each class, when they are wanted.
-    samples: Option<Vec<Sample>>,
+    /// Packets of each class, when they are wanted.
+    samples: Option<Samples>,
 }
 
 /// More classes than any sane rule set makes: then the rest is unknown.
@@ -369,15 +404,15 @@ impl<'m> Explorer<'m> {
                 found.add_anywhere(probe.doubt(protocol, packet, "too many classes of packets"));
                 return;
             }
-            if let Some(samples) = &mut self.samples {
-                samples.push(Sample { start: probe.start, packet });
-            }
             let point = Space::point(crate::walk::Header::values(&packet));
             let branches = self.walker.branches(packet, probe.start, &space);
             let mut class = branches.iter().fold(space.clone(), |class, branch| class.intersect(&branch.space));
             // A class that lost its own packet would never end; none should.
             if class.intersect(&point).is_empty() {
                 class = point;
+            }
+            if let Some(samples) = &mut self.samples {
+                samples.add(probe.start, packet, &class);
             }
             self.record(probe, protocol, packet, &class, &branches, found);
             if keep_dropped {

@@ -11,16 +11,12 @@ use crate::snapshot::{
 /// # Errors
 /// When it was read in less detail than the kernel needs.
 pub fn expression(expression: &Expression, family: Family) -> Result<Attributes, Lack> {
-    let (name, attributes) = match expression {
-        Expression::Match(condition) => {
-            let of = compat::matching(condition)?;
-            ("match", extension(&of))
-        }
-        Expression::Target(target) => {
-            let of = compat::target(target, family)?;
-            ("target", extension(&of))
-        }
-        other => loading(other).or_else(|| storing(other)).or_else(|| translating(other)).map_or_else(|| Err(lack(other)), Ok)?,
+    let (name, attributes) = if let Expression::Match(condition) = expression {
+        ("match", extension(&compat::matching(condition)?))
+    } else if let Expression::Target(target) = expression {
+        ("target", extension(&compat::target(target, family)?))
+    } else {
+        loading(expression).or_else(|| storing(expression)).or_else(|| translating(expression)).ok_or_else(|| lack(expression))?
     };
     Ok(Attributes::new().string(1, name).nest(2, &attributes))
 }

@@ -37,7 +37,8 @@ fn message(kind: u16, flags: u16, route: &Route) -> Request {
     let own = kind_number(route.kind);
     let source_length = route.source.map_or(0, |source| source.prefix_len());
     let onlink = if route.next_hops.iter().any(|hop| hop.onlink) { ONLINK } else { 0 };
-    let mut fixed = vec![family(route.destination.addr()), route.destination.prefix_len(), source_length, route.tos, 0, route.protocol, route.scope, own];
+    let mut fixed =
+        vec![family(route.destination.addr()), route.destination.prefix_len(), source_length, route.tos, 0, route.protocol, route.scope, own];
     fixed.extend(u32::from(onlink).to_ne_bytes());
     let mut attributes = Attributes::new().address(1, route.destination.addr()).u32(15, route.table);
     if let Some(source) = route.source {

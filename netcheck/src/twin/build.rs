@@ -135,7 +135,9 @@ impl<'s> Builder<'s> {
         made.insert(place);
         match &link.kind {
             LinkKind::Loopback => Ok(()),
-            LinkKind::Bridge(bridge) => self.order(place.namespace, || format!("bridge {}", link.name), &encode::bridge(link.into(), bridge)).map(|_| ()),
+            LinkKind::Bridge(bridge) => {
+                self.order(place.namespace, || format!("bridge {}", link.name), &encode::bridge(link.into(), bridge)).map(|_| ())
+            }
             LinkKind::Veth => match link.peer.and_then(|peer| self.place_of(place.namespace, peer)).and_then(|peer| Some((peer, self.link(peer)?))) {
                 Some((peer, other)) if !made.contains(&peer) => {
                     made.insert(peer);
@@ -177,7 +179,6 @@ impl<'s> Builder<'s> {
         self.namespaces().any(|(namespace, read)| read.links.iter().any(|link| on_it(namespace, link)))
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is leads outside")]
     fn stacked(&mut self, place: Place, link: &'s Link, made: &mut BTreeSet<Place>) -> Result<(), TwinError> {
         made.insert(place);
         let lower = link.kind.stacked_on().flatten().and_then(|lower| self.place_of(place.namespace, lower));

@@ -91,7 +91,9 @@ fn parts(namespace: &Namespace, losses: &mut Losses) -> Vec<Part> {
                 let what = format!("rule {} {} handle {}", table.name, chain.name, rule.handle);
                 match encode::rule(table, chain, rule) {
                     Ok(written) => {
-                        losses.extend(written.left_out.into_iter().filter(|left| left.starts_with("target")).map(|left| (format!("{what}: {left}"), false)));
+                        losses.extend(
+                            written.left_out.into_iter().filter(|left| left.starts_with("target")).map(|left| (format!("{what}: {left}"), false)),
+                        );
                         parts.push(Part { what, request: written.request });
                     }
                     Err(lack) => lose(lack, &format!("{what}: "), losses),

@@ -63,6 +63,8 @@ pub(super) fn apply(namespace: &Namespace) -> Failures {
         if let Some(conf) = &link.ipv4 {
             ipv4(&link.name, conf, &mut failures);
         }
+        // An answer for an anycast address is given at once, not after a random time (RFC 4861 §7.2.7).
+        set(&format!("ipv6/neigh/{}/proxy_delay", link.name), &0, &mut failures);
         match &link.ipv6 {
             Some(conf) => ipv6(&link.name, conf, &mut failures),
             None => set(&format!("ipv6/conf/{}/disable_ipv6", link.name), &1, &mut failures),

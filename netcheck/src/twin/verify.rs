@@ -122,6 +122,11 @@ fn obstacle(twin: &Twin, incomplete: &BTreeMap<usize, String>, sample: &Sample, 
     if !twin.can_send(sample) {
         return Some("it cannot be sent: the link is not there, or down".to_owned());
     }
+    // `__mkroute_output` looks at the source, which a raw socket does not tell it.
+    let closed = branches.iter().any(|branch| matches!(branch.end, End::Dropped(_)));
+    if matches!(sample.start, Start::Process { .. }) && sample.packet.is_ipv4() && sample.packet.source.is_loopback() && closed {
+        return Some("a raw socket sends from a loopback address what a program cannot".to_owned());
+    }
     let met = branches.iter().flat_map(|branch| branch.steps.iter().map(|step| step.namespace));
     met.filter_map(|namespace| incomplete.get(&namespace)).next().map(|what| format!("the twin lacks {what}"))
 }
