@@ -11,14 +11,15 @@ mod explain;
 mod group;
 mod origin;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use serde::Serialize;
 
 use crate::model::fib::number;
 use crate::model::{EndpointKind, Model};
 use crate::packet::{Packet, Protocol, Transport};
-use crate::snapshot::{Proxy, Socket};
+use crate::snapshot::{Proxy, RouteKind, Socket};
 use crate::space::{Field, Ranges, Space};
 use crate::walk::{Branch, End, Hop, Reason, Start, Walker};
 
@@ -123,9 +124,44 @@ pub fn analyse(model: &Model, attacker: Attacker) -> Reachability {
     Reachability { attacker, endpoints: model.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(), pairs }
 }
 
+/// Packets of each class that the analysis tells apart, from every origin: one of those that are open, and of those that are closed one to every
+/// address in it that somebody has, for whoever would get it if it were not closed.
+///
+/// Namespaces of a group are not spoken for by one of them here, so that what the analysis makes of groups can be put to the test too.
+#[must_use]
+pub fn samples(model: &Model, attacker: Attacker) -> Vec<Sample> {
+    let origins = model.namespaces().map(|(place, _)| Origin::only(Some(place))).chain([Origin::outside()]);
+    sampled(model, attacker, origins)
+}
+
+/// The same from one endpoint; nothing when no endpoint has this name.
+#[must_use]
+pub fn samples_from(model: &Model, attacker: Attacker, name: &str) -> Vec<Sample> {
+    let origin = model.endpoint(name).and_then(|endpoint| match endpoint.kind {
+        EndpointKind::Inside(place) => Some(Origin::only(Some(place))),
+        EndpointKind::Outside => Some(Origin::outside()),
+        EndpointKind::Lost => None,
+    });
+    sampled(model, attacker, origin.into_iter())
+}
+
+fn sampled(model: &Model, attacker: Attacker, origins: impl Iterator<Item = Origin>) -> Vec<Sample> {
+    let own: BTreeSet<IpAddr> = model.namespaces().flat_map(|(_, namespace)| namespace.addresses().map(|own| own.address.addr())).collect();
+    let mut explorer = Explorer { samples: Some(Samples { own, list: Vec::new() }), ..Explorer::new(model) };
+    for origin in origins {
+        explorer.explore_all(&origin, attacker, None);
+    }
+    // Flows are unicast: an address that somebody takes for a broadcast is nobody's.
+    let local = model.namespaces().flat_map(|(_, namespace)| namespace.fib4.local_routes());
+    let broadcasts: BTreeSet<IpAddr> = local.filter(|route| route.kind == RouteKind::Broadcast).map(|route| route.destination.addr()).collect();
+    let mut samples = explorer.samples.unwrap_or_default().list;
+    samples.retain(|sample| !broadcasts.contains(&sample.packet.destination));
+    samples
+}
+
 impl Pair {
     fn doubtful(why: &str) -> Self {
-        let nothing = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        let nothing = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
         let flows = Protocol::ALL.into_iter().map(|protocol| Flow {
             protocol,
             ports: all_ports(),
@@ -140,7 +176,7 @@ impl Pair {
 
     /// Everything, between names that share a namespace.
     fn shared() -> Self {
-        let lo = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+        let lo = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
         let flows = Protocol::ALL.into_iter().map(|protocol| Flow {
             protocol,
             ports: all_ports(),
@@ -292,6 +328,23 @@ pub(crate) struct Lost {
 /// Sources and the ports that are known for them.
 type Covered = Vec<(Ranges, Ranges)>;
 
+/// Packets of classes, and the addresses that somebody has.
+#[derive(Debug, Default)]
+struct Samples {
+    own: BTreeSet<IpAddr>,
+    list: Vec<Sample>,
+}
+
+impl Samples {
+    fn add(&mut self, start: Start, packet: Packet, class: &Space) {
+        self.list.push(Sample { start, packet });
+        let destinations = class.of(Field::Destination);
+        let others = self.own.iter().filter(|own| own.is_ipv4() == packet.is_ipv4() && **own != packet.destination);
+        let within = others.filter(|own| destinations.contains(number(**own)));
+        self.list.extend(within.map(|own| Sample { start, packet: Packet { destination: *own, ..packet } }));
+    }
+}
+
 /// Walks whole spaces of packets.
 #[derive(Debug)]
 pub(crate) struct Explorer<'m> {
@@ -299,6 +352,8 @@ pub(crate) struct Explorer<'m> {
     walker: Walker<'m>,
     /// Whom a proxy reaches: its namespace, and where it connects to.
     proxied: BTreeMap<(usize, Proxy, Protocol), Behind>,
+    /// Packets of each class, when they are wanted.
+    samples: Option<Samples>,
 }
 
 /// Namespaces, and whether it is certain that what is meant for them arrives.
@@ -309,7 +364,7 @@ const MOST_CLASSES: usize = 200_000;
 
 impl<'m> Explorer<'m> {
     pub(crate) fn new(model: &'m Model) -> Self {
-        Self { model, walker: Walker::new(model), proxied: BTreeMap::new() }
+        Self { model, walker: Walker::new(model), proxied: BTreeMap::new(), samples: None }
     }
 
     /// What was found from an origin, once.
@@ -359,6 +414,9 @@ impl<'m> Explorer<'m> {
             // A class that lost its own packet would never end; none should.
             if class.intersect(&point).is_empty() {
                 class = point;
+            }
+            if let Some(samples) = &mut self.samples {
+                samples.add(probe.start, packet, &class);
             }
             self.record(probe, protocol, packet, &class, &branches, found);
             if keep_dropped {
@@ -545,13 +603,22 @@ fn arrival_ports(protocol: Protocol, class: &Space, branch: &Branch) -> Ranges {
     if own { class.of(Field::DestinationPort).clone() } else { Ranges::one(u128::from(port)) }
 }
 
+/// A packet of the analysis, and how it comes into being.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// How.
+    pub start: Start,
+    /// The packet.
+    pub packet: Packet,
+}
+
 /// What a question keeps to.
 #[derive(Debug, Clone)]
 pub(crate) struct Only {
     pub(crate) protocol: Protocol,
     pub(crate) ports: Ranges,
     /// Destinations; every address when none.
-    pub(crate) destination: Option<std::net::IpAddr>,
+    pub(crate) destination: Option<IpAddr>,
 }
 
 impl Only {

@@ -8,6 +8,7 @@ mod output;
 mod policy;
 mod snapshot;
 mod source;
+mod verify;
 mod watch;
 
 use std::net::SocketAddr;
@@ -30,6 +31,8 @@ pub(crate) enum Outcome {
     Unknown,
     /// A flow contradicts the policy.
     Violation,
+    /// The kernel says otherwise than the model.
+    Disagreement,
 }
 
 impl From<Outcome> for ExitCode {
@@ -38,6 +41,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Conforms => 0,
             Outcome::Violation => 1,
             Outcome::Unknown => 2,
+            Outcome::Disagreement => 5,
         })
     }
 }
@@ -91,6 +95,8 @@ enum Command {
     Policy(PolicyCommand),
     /// Write what can be read from this host to a file; everything else can be done elsewhere, unprivileged, from it
     Snapshot(SnapshotArguments),
+    /// Rebuild the host in throwaway namespaces, send packets there, and compare what arrives with what is computed
+    Verify(VerifyArguments),
     /// Check again and again, on a clock and when something changes, and tell what changed
     Watch(WatchArguments),
 }
@@ -247,6 +253,27 @@ pub(crate) struct SnapshotArguments {
     output: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArguments {
+    #[command(flatten)]
+    source: SourceArguments,
+    /// Rebuild this snapshot instead of the one that is computed from: tells whether what was true there is true here
+    #[arg(long, value_name = "SNAPSHOT")]
+    against: Option<PathBuf>,
+    /// What a sender is able to do; what only net-admin can do is not sent
+    #[arg(long, value_enum, default_value_t = Attacker::Process)]
+    attacker: Attacker,
+    /// Send at most this many packets, evenly chosen
+    #[arg(long, value_name = "NUMBER", default_value_t = 20_000)]
+    packets: usize,
+    /// How to write the result
+    #[arg(long, value_enum, default_value_t = ExplainFormat::Text)]
+    format: ExplainFormat,
+    /// Write to this file instead of the standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
 /// What a sender is able to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Attacker {
@@ -315,6 +342,7 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Policy(command)) => policy::run(&command),
         Some(Command::Snapshot(arguments)) => snapshot::run(&arguments),
+        Some(Command::Verify(arguments)) => verify::run(&arguments),
         Some(Command::Watch(arguments)) => watch::run(&arguments),
     };
     match result {

@@ -155,6 +155,8 @@ struct Skb {
     frame: Option<Frame>,
     /// br_netfilter has run PREROUTING for it: the IP stack will not.
     prerouted: bool,
+    /// br_netfilter has routed it after a translation: it goes up with its route.
+    bridge_routed: bool,
     /// The bridge port that it came in by, while br_netfilter knows.
     physical_in: Option<Place>,
     /// Came by `lo` with its route: no second routing decision.
@@ -442,6 +444,7 @@ impl Skb {
             ct: Ct::None,
             frame: None,
             prerouted: false,
+            bridge_routed: false,
             physical_in: None,
             looped: false,
             hops: 0,

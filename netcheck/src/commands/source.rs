@@ -10,11 +10,18 @@ use crate::shell::{collect, privilege};
 
 /// Reads the file that is named, or this host.
 pub(crate) fn snapshot(arguments: &SourceArguments) -> Result<Snapshot, Failure> {
-    let Some(path) = &arguments.from else {
+    if arguments.from.is_none() {
         privilege::keep_only_what_is_needed().map_err(Failure::Collect)?;
-        return collect::collect(&arguments.engine.address()?).map_err(Failure::Collect);
-    };
-    file(path)
+    }
+    with_these_privileges(arguments)
+}
+
+/// The same, with the privileges that this process has.
+pub(crate) fn with_these_privileges(arguments: &SourceArguments) -> Result<Snapshot, Failure> {
+    match &arguments.from {
+        Some(path) => file(path),
+        None => collect::collect(&arguments.engine.address()?).map_err(Failure::Collect),
+    }
 }
 
 /// Reads a snapshot file.

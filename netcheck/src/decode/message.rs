@@ -99,6 +99,16 @@ impl Request {
         request
     }
 
+    /// With these flags too.
+    #[must_use]
+    pub fn flagged(mut self, flags: u16) -> Self {
+        if let Some([low, high]) = self.bytes.get_mut(6..8) {
+            let all = u16::from_ne_bytes([*low, *high]) | flags;
+            [*low, *high] = all.to_ne_bytes();
+        }
+        self
+    }
+
     /// Adds an attribute.
     #[must_use]
     pub fn attribute(mut self, kind: u16, payload: &[u8]) -> Self {
@@ -108,6 +118,20 @@ impl Request {
         self.bytes.extend_from_slice(payload);
         self.pad();
         self
+    }
+
+    /// Adds attributes that are written already.
+    #[must_use]
+    pub fn attributes(mut self, written: &[u8]) -> Self {
+        self.bytes.extend_from_slice(written);
+        self.pad();
+        self
+    }
+
+    /// What follows the fixed header of netlink.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.bytes.get(HEADER..).unwrap_or_default()
     }
 
     /// Adds a string with its final zero.

@@ -8,9 +8,9 @@ use netcheck::snapshot::{Container, Engine, Gap, GapKind, Namespace, NamespaceId
 
 use super::discover::{Discovery, Subject, discover};
 use super::engine::{self, Address};
-use super::enter::{Handle, in_each};
 use super::procfs::{self, Unmodelled};
 use super::read::{self, Reading, Surroundings};
+use netcheck::kernel::enter::{Handle, in_each};
 
 /// `NETLINK_XFRM`.
 const XFRM: &str = "6";

@@ -7,8 +7,8 @@ use std::io;
 
 use netcheck::snapshot::{Container, Engine, Gap, GapKind, NamespaceId};
 
-use super::enter::Handle;
 use super::procfs;
+use netcheck::kernel::enter::Handle;
 
 /// Where namespaces are mounted: by `ip netns`, and by engines.
 const MOUNTED: [&str; 3] = ["/run/netns", "/var/run/docker/netns", "/run/docker/netns"];

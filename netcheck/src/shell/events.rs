@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
-use super::netlink::ROUTE;
+use netcheck::kernel::netlink::ROUTE;
 
 /// A change is followed by others: starting a container takes about this long.
 const QUIET: Duration = Duration::from_secs(1);

@@ -8,10 +8,10 @@ use netcheck::decode::{route, socket};
 use netcheck::snapshot::{Family, Gap, GapKind, LinkKind, Namespace, NamespaceId, Peer, RouteKind, Socket};
 use rustix::net::netlink::{SOCK_DIAG, XFRM};
 
-use super::enter::Handle;
-use super::netlink::{Connection, ROUTE, ReadError, dump_request};
 use super::procfs::{self, Unmodelled};
 use super::rules;
+use netcheck::kernel::enter::Handle;
+use netcheck::kernel::netlink::{Connection, ROUTE, ReadError, dump_request};
 
 const AF_INET: u8 = 2;
 const AF_BRIDGE: u8 = 7;

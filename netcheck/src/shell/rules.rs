@@ -8,8 +8,8 @@ use netcheck::decode::{DecodeError, ipset};
 use netcheck::snapshot::{Expression, Family, GapKind, IpSet, Match, Set, Table, Target};
 use rustix::net::netlink::NETFILTER;
 
-use super::netlink::{Connection, ReadError, dump_request};
 use super::read::Reading;
+use netcheck::kernel::netlink::{Connection, ReadError, dump_request};
 
 const NFTABLES: u16 = 10 << 8;
 const IPSET: u16 = 6 << 8;

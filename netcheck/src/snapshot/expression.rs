@@ -494,6 +494,15 @@ macro_rules! keys {
                 }
             }
         }
+
+        impl From<$name> for u32 {
+            fn from(key: $name) -> Self {
+                match key {
+                    $($name::$variant => $number,)*
+                    $name::Other(other) => other,
+                }
+            }
+        }
     };
 }
 

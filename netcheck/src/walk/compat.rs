@@ -31,7 +31,7 @@ impl<'m> Walker<'m> {
                 let mut all = true;
                 for (condition, number) in [(source, skb.header.source), (destination, skb.header.destination)] {
                     if let (true, Some(AddressType { types, invert })) = (all, condition) {
-                        let kind = self.address_type(at.namespace, skb, number, device)?;
+                        let kind = self.address_type(at.namespace, skb, number, device, None)?;
                         all = (types >> kind & 1 != 0) != *invert;
                     }
                 }

@@ -390,7 +390,7 @@ impl<'m> Walker<'m> {
         self.translate(at, skb, NatKindAt::Destination, &NatTo { addresses: Some((address, address)), ports, flags })
     }
 
-    fn is_global(&mut self, skb: &Skb) -> bool {
+    pub(super) fn is_global(&mut self, skb: &Skb) -> bool {
         let link_local = Ranges::between(0xfe80 << 112, (0xfec0 << 112) - 1);
         !self.test(skb.header.destination, &link_local)
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::model::fib::number;
 use crate::model::{Namespace, Place, is_bridge_port, vlan_in, vlan_out};
 use crate::packet::{Packet, Transport};
-use crate::snapshot::{Bridge, BridgePort, Hook, Link, LinkKind, Mac};
+use crate::snapshot::{Bridge, BridgePort, Hook, Link, LinkKind, Mac, RouteKind};
 use crate::space::Ranges;
 
 use super::header::{Number, address};
@@ -232,7 +232,10 @@ impl<'m> Walker<'m> {
                 let target = way.gateway.map_or(skb.header.destination, |gateway| Number::fixed(number(gateway)));
                 self.resolve(bridge_place, bridge, target, skb.header.ipv4, skb)
             }
-            Ok(_) => Ok(bridge.mac),
+            Ok(_) => {
+                skb.bridge_routed = true;
+                Ok(bridge.mac)
+            }
             // `ip_route_input` succeeds with a route that only makes an error: the frame goes up and ends there.
             Err(end) => Err(end),
         }
@@ -494,7 +497,10 @@ impl<'m> Walker<'m> {
             return Ok(false);
         };
         let own = content.addresses_of(receiver.link).iter().filter(|own| !own.address.addr().is_ipv4() && !own.unusable);
-        let own = Ranges::union_of(own.map(|own| (number(own.address.addr()), number(own.address.addr()))));
+        // A router answers for the anycast address of its subnets, too (`ipv6_chk_acast_addr`; RFC 4291 §2.6.1).
+        let anycast = content.fib6.local_routes().filter(|route| route.kind == RouteKind::Anycast);
+        let anycast = anycast.filter(|route| route.next_hops.iter().any(|hop| hop.oif == Some(receiver.link))).map(|route| route.destination.addr());
+        let own = Ranges::union_of(own.map(|own| own.address.addr()).chain(anycast).map(|own| (number(own), number(own))));
         let holds = self.test(target, &own);
         let proxied = link.ipv6.is_some_and(|conf| conf.proxy_ndp) && content.proxies(receiver.link, address(target.value, false));
         if !holds && !proxied {

@@ -54,6 +54,7 @@ impl<'m> Walker<'m> {
         }
         skb.prerouted = false;
         let looped = std::mem::take(&mut skb.looped);
+        let bridge_routed = std::mem::take(&mut skb.bridge_routed);
         let routed = if looped { Routed::Local } else { self.route_input(place, skb)? };
         match routed {
             Routed::Local => {
@@ -64,7 +65,7 @@ impl<'m> Walker<'m> {
             }
             Routed::Forward(way) => {
                 if !skb.header.ipv4 {
-                    self.check_forward_ipv6(place, link, skb)?;
+                    self.check_forward_ipv6(place, link, bridge_routed || way.link == place.link, skb)?;
                 }
                 let Some(out) = content.links.get(&way.link) else {
                     return Err(self.lost(Place { link: way.link, ..place }));
@@ -93,13 +94,15 @@ impl<'m> Walker<'m> {
         Ok(())
     }
 
-    fn check_forward_ipv6(&mut self, place: Place, link: &Link, skb: &Skb) -> Result<(), End> {
+    /// `ip6_forward`: what goes `back` by the link that it came by is redirected, and its source is not looked at. What br_netfilter has
+    /// routed after a translation counts as come by the link that it leaves by (`ip6_rcv_core`).
+    fn check_forward_ipv6(&mut self, place: Place, link: &Link, back: bool, skb: &Skb) -> Result<(), End> {
         let content = self.model.namespace(place.namespace);
         if !content.ipv6_all.forwarding && !link.ipv6.is_some_and(|conf| conf.force_forwarding) {
             return Err(self.drop_at(place.namespace, "route", "IPv6 forwarding is off"));
         }
         let unroutable = Ranges::union_of([(0, 1), (0xfe80 << 112, (0xfec0 << 112) - 1), (0xff << 120, u128::MAX)]);
-        if self.test(skb.header.source, &unroutable) {
+        if !back && self.test(skb.header.source, &unroutable) {
             return Err(self.drop_at(place.namespace, "route", "this source address is not forwarded"));
         }
         Ok(())
@@ -444,7 +447,15 @@ impl<'m> Walker<'m> {
 
     /// The type of an address as rules see it. `inet_dev_addr_type`, `nft_fib6_eval_type`.
     #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
-    pub(super) fn address_type(&mut self, namespace: usize, skb: &Skb, number: Number, device: Option<&Link>) -> Result<u8, End> {
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
+    pub(super) fn address_type(
+        &mut self,
+        namespace: usize,
+        skb: &Skb,
+        number: Number,
+        device: Option<&Link>,
+        strict: Option<u32>,
+    ) -> Result<u8, End> {
         let content = self.model.namespace(namespace);
         if !number.known {
             return Err(End::Unknown("the type of an address that is not known".to_owned()));
@@ -474,7 +485,7 @@ impl<'m> Walker<'m> {
         if self.test(number, &Ranges::between(0xff << 120, u128::MAX)) {
             return Ok(RTN_MULTICAST);
         }
-        let key = Key { destination: number.value, iif: "lo", ..Key::default() };
+        let key = Key { destination: number.value, iif: "lo", strict, ..Key::default() };
         match self.fib(&content.fib6, &key, number, skb.header.source, skb) {
             Found::Route { route, next_hops } => {
                 let here = device.is_none_or(|link| next_hops.iter().any(|hop| hop.oif == Some(link.index)));
@@ -506,6 +517,13 @@ impl<'m> Walker<'m> {
         }
         let global = |own: &&crate::snapshot::Address| !own.address.addr().is_ipv4() && !own.unusable && own.scope == 0;
         let own6 = |own: &&crate::snapshot::Address| !own.address.addr().is_ipv4() && !own.unusable;
+        // A link-local destination is only spoken to from its link's own addresses, best one of the same scope (`ipv6_dev_get_saddr`).
+        if !self.is_global(skb) {
+            self.pin(skb.header.destination);
+            let destination = skb.header.address(skb.header.destination);
+            let rank = |own: &&crate::snapshot::Address| (own.address.addr() != destination, own.scope == 0);
+            return Ok(own.iter().filter(own6).min_by_key(rank).map(|own| own.address.addr()));
+        }
         let everywhere = Ranges::union_of(at.content.addresses().filter(own6).map(|own| (number(own.address.addr()), number(own.address.addr()))));
         if self.test(skb.header.destination, &everywhere) {
             return Ok(Some(skb.header.address(skb.header.destination)));

@@ -823,8 +823,11 @@ impl<'m> Walker<'m> {
             return Err(End::Unknown("fib without an address".to_owned()));
         }
         let little = self.model.little_endian;
+        // `nft_fib6_flowi_init`: a link-local address is looked for on its link only.
+        let link_local = Ranges::between(0xfe80 << 112, (0xfec0 << 112) - 1);
+        let strict = if !skb.header.ipv4 && self.test(number, &link_local) { device.or(at.iif).or(at.oif).map(|link| link.index) } else { None };
         if result == FibResult::AddressType {
-            let kind = self.address_type(at.namespace, skb, number, device)?;
+            let kind = self.address_type(at.namespace, skb, number, device, strict)?;
             return Ok(Some(host_order(u32::from(kind), little)));
         }
         // For the reverse path, source and destination are exchanged; the link is only a hint to compare with.
@@ -832,7 +835,7 @@ impl<'m> Walker<'m> {
         let ipv4 = skb.header.ipv4;
         let fib = if ipv4 { &at.content.fib4 } else { &at.content.fib6 };
         let other = if flags & SADDR != 0 { skb.header.destination } else { skb.header.source };
-        let key = Key { destination: number.value, source: other.value, iif: "lo", oif: None, mark, ..Key::default() };
+        let key = Key { destination: number.value, source: other.value, iif: "lo", oif: None, mark, strict, ..Key::default() };
         let found = self.fib(fib, &key, number, other, skb);
         let looped = matches!(at.hook, Hook::Prerouting | Hook::Input | Hook::Ingress) && at.iif.is_some_and(|link| link.name == "lo");
         let oif = match found {

@@ -3,12 +3,13 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use netcheck::decode::DecodeError;
-use netcheck::decode::message::{DUMP, DUMP_INTERRUPTED, Message, Request, Step};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::sockopt::{Timeout, set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force, set_socket_timeout};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
+
+use crate::decode::DecodeError;
+use crate::decode::message::{ACK, DUMP, DUMP_INTERRUPTED, Message, Request, Step};
 
 /// The kernel fills datagrams up to this size when it dumps.
 const BUFFER: usize = 64 * 1024;
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why something could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ReadError {
+pub enum ReadError {
     /// The kernel refused, or the socket failed.
     #[error("{what}: {source}")]
     Refused {
@@ -48,7 +49,8 @@ pub(crate) enum ReadError {
 
 impl ReadError {
     /// The part of the kernel that would answer is not there.
-    pub(crate) fn is_absent(&self) -> bool {
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
         let absent = [Errno::OPNOTSUPP, Errno::PROTONOSUPPORT, Errno::NOENT, Errno::INVAL, Errno::AFNOSUPPORT];
         matches!(self, Self::Refused { source, .. } if absent.contains(source))
     }
@@ -56,7 +58,7 @@ impl ReadError {
 
 /// A socket and what the last requests left.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     socket: OwnedFd,
     sequence: u32,
     buffer: Vec<u8>,
@@ -64,7 +66,10 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Opens a socket in the namespace that this thread is in.
-    pub(crate) fn open(protocol: Option<Protocol>, what: &'static str) -> Result<Self, ReadError> {
+    ///
+    /// # Errors
+    /// When this kernel has no such protocol.
+    pub fn open(protocol: Option<Protocol>, what: &'static str) -> Result<Self, ReadError> {
         let refused = |source| ReadError::Refused { what, source };
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol).map_err(refused)?;
@@ -73,7 +78,10 @@ impl Connection {
     }
 
     /// Asks for everything of a kind, again if it changed meanwhile.
-    pub(crate) fn dump<T>(
+    ///
+    /// # Errors
+    /// When the kernel refuses, says something that is not understood, or never says it whole.
+    pub fn dump<T>(
         &mut self,
         what: &'static str,
         request: &Request,
@@ -93,7 +101,10 @@ impl Connection {
     }
 
     /// Asks for one thing.
-    pub(crate) fn get<T>(
+    ///
+    /// # Errors
+    /// When the kernel refuses, or says something that is not understood.
+    pub fn get<T>(
         &mut self,
         what: &'static str,
         request: &Request,
@@ -105,6 +116,60 @@ impl Connection {
             Ok(())
         })?;
         Ok(found)
+    }
+
+    /// Asks for something to be done, and waits until it is.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn order(&mut self, what: &'static str, request: &Request) -> Result<(), ReadError> {
+        self.exchange(what, &request.clone().flagged(ACK), true, |_| Ok(())).map(|_| ())
+    }
+
+    /// Sends requests to a subsystem of nfnetlink as one transaction, of which the kernel does all or none (`nfnetlink_rcv_batch`). Says which it
+    /// refused, by their place, and with which errno; no place: the transaction as a whole.
+    ///
+    /// # Errors
+    /// When the socket fails, or the answer is not understood.
+    pub fn transaction(&mut self, what: &'static str, subsystem: u8, requests: &[Request]) -> Result<Vec<(Option<usize>, Errno)>, ReadError> {
+        const BEGIN: u16 = 0x10;
+        const END: u16 = 0x11;
+        let refused = |source| ReadError::Refused { what, source };
+        let malformed = |source| ReadError::Malformed { what, source };
+        let mut datagram = Vec::new();
+        let mut add = |request: Request| {
+            self.sequence += 1;
+            datagram.extend(request.finish(self.sequence));
+            self.sequence
+        };
+        let first = add(Request::new(BEGIN, 0, &[0, 0, 0, subsystem]));
+        let mut last = first;
+        for (place, request) in requests.iter().enumerate() {
+            let is_last = place + 1 == requests.len();
+            last = add(if is_last { request.clone().flagged(ACK) } else { request.clone() });
+        }
+        add(Request::new(END, 0, &[0, 0, 0, subsystem]));
+        // A datagram that does not fit into the socket is refused as a whole.
+        set_socket_send_buffer_size_force(&self.socket, datagram.len().saturating_mul(2).max(BUFFER)).map_err(refused)?;
+        set_socket_recv_buffer_size_force(&self.socket, datagram.len().saturating_mul(4).max(BUFFER)).map_err(refused)?;
+        sendto(&self.socket, &datagram, SendFlags::empty(), &SocketAddrNetlink::new(0, 0)).map_err(refused)?;
+        let mut failed = Vec::new();
+        while !requests.is_empty() {
+            let (_, length) = recv_retrying(&self.socket, &mut self.buffer).map_err(refused)?;
+            let received = self.buffer.get(..length).ok_or_else(|| malformed(DecodeError::Truncated { what }))?;
+            for message in Message::parse(received).map_err(malformed)? {
+                let Step::End(code) = message.step().map_err(malformed)? else { continue };
+                let Some(place) = message.sequence.checked_sub(first) else { continue };
+                if code != 0 {
+                    failed.push((place.checked_sub(1).and_then(|place| usize::try_from(place).ok()), Errno::from_raw_os_error(code)));
+                }
+                // Of the last one it always says how it went, after everything else; unless the whole fails at its end.
+                if message.sequence == last || message.sequence == first {
+                    return Ok(failed);
+                }
+            }
+        }
+        Ok(failed)
     }
 
     /// One request; false when the kernel says that the dump was interrupted.
@@ -155,9 +220,10 @@ fn recv_retrying(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, usize), 
 }
 
 /// `NETLINK_ROUTE` is 0, which is the protocol that is not named.
-pub(crate) const ROUTE: Option<Protocol> = None;
+pub const ROUTE: Option<Protocol> = None;
 
 /// A request for everything of a kind.
-pub(crate) fn dump_request(kind: u16, fixed: &[u8]) -> Request {
+#[must_use]
+pub fn dump_request(kind: u16, fixed: &[u8]) -> Request {
     Request::new(kind, DUMP, fixed)
 }

@@ -9,30 +9,58 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use netcheck::snapshot::NamespaceId;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+use crate::snapshot::NamespaceId;
 
 /// A namespace that is held open, so that its id stays its own.
 #[derive(Debug)]
-pub(crate) struct Handle {
+pub struct Handle {
     /// Which.
-    pub(crate) id: NamespaceId,
+    pub id: NamespaceId,
     /// An nsfs file.
-    pub(crate) file: File,
+    pub file: File,
 }
 
 impl Handle {
     /// Opens a path to a namespace: below `/proc`, or where it is mounted. None when the file is not of nsfs.
-    pub(crate) fn open(path: &str) -> io::Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// When it is not there, or may not be opened.
+    pub fn open(path: &str) -> io::Result<Option<Self>> {
         let file = File::open(path)?;
         let found = file.metadata()?;
         let nsfs = File::open("/proc/self/ns/net")?.metadata()?.dev();
         Ok((found.dev() == nsfs).then_some(Self { id: NamespaceId(found.ino()), file }))
     }
+
+    /// Makes a new namespace. It has no name: it is gone when this and every socket that was opened inside are.
+    ///
+    /// # Errors
+    /// Without CAP_SYS_ADMIN.
+    pub fn create() -> io::Result<Self> {
+        let make = || -> io::Result<Self> {
+            #[expect(deprecated, reason = "what makes it unsafe is CLONE_FILES, which is not asked for; this thread ends here")]
+            rustix::thread::unshare(UnshareFlags::NEWNET)?;
+            let file = File::open("/proc/thread-self/ns/net")?;
+            let id = NamespaceId(file.metadata()?.ino());
+            Ok(Self { id, file })
+        };
+        std::thread::scope(|scope| scope.spawn(make).join().unwrap_or_else(|_| Err(io::Error::other("the thread ended"))))
+    }
+
+    /// Does something inside, on a thread of its own.
+    ///
+    /// # Errors
+    /// When it cannot be entered.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+        let worker = || enter(self).map(|()| work());
+        std::thread::scope(|scope| scope.spawn(worker).join().unwrap_or_else(|_| Err(io::Error::other("the thread ended"))))
+    }
 }
 
 /// Does something in each namespace, on as many threads as there are processors, and gives the results in order.
-pub(crate) fn in_each<T: Send>(
+pub fn in_each<T: Send>(
     handles: &[&Handle],
     threads: usize,
     work: impl Fn(&Handle) -> T + Sync,

@@ -1,0 +1,172 @@
+//! The kernel, asked with real packets in copies of five engines' hosts, says what the model says.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::process::Command;
+
+use netcheck::analyse::{Attacker, samples, samples_from};
+use netcheck::model::Model;
+use netcheck::snapshot::{Data, Expression, LinkKind, Match, Namespace, NfRule, SetMatch, Snapshot, Target, Verdict};
+use netcheck::twin::{Arrival, Disagreement, Twin, Verification, verify};
+use netcheck::walk::{End, Walker, point};
+
+fn snapshot(engine: &str) -> Snapshot {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(engine).join("snapshot.json");
+    Snapshot::from_json(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// One in so many packets of the analysis.
+fn every() -> usize {
+    std::env::var("NETCHECK_TWIN_EVERY").ok().map_or(4, |text| text.parse().unwrap())
+}
+
+/// From some of the endpoints, or all when none is named.
+fn agrees(engine: &str, attacker: Attacker, from: &[&str], every: usize) {
+    let snapshot = snapshot(engine);
+    let model = Model::new(&snapshot);
+    let start = std::time::Instant::now();
+    let mut twin = Twin::build(&snapshot).unwrap();
+    let built = start.elapsed();
+    assert!(
+        twin.left_out().iter().all(|left| !left.decides),
+        "{engine}: {:#?}",
+        twin.left_out().iter().map(|left| format!("{} {}", left.namespace, left.what)).collect::<Vec<_>>()
+    );
+    let all = match from {
+        [] => samples(&model, attacker),
+        names => names.iter().flat_map(|name| samples_from(&model, attacker, name)).collect(),
+    };
+    let sampled = start.elapsed();
+    let some: Vec<_> = all.iter().copied().step_by(every).collect();
+    let verification = verify(&mut twin, &model, &some).unwrap();
+    println!(
+        "{engine} {}: {} of {} packets, {} arrived, {} unknown, skipped {:?}, {} disagreements; built {built:.1?} sampled {sampled:.1?} done {:.1?}",
+        attacker.name(),
+        verification.compared,
+        all.len(),
+        verification.arrived,
+        verification.unknown,
+        verification.skipped,
+        verification.disagreements.len(),
+        start.elapsed()
+    );
+    assert!(verification.disagreements.is_empty(), "{engine}: {}", told(&verification));
+    assert!(verification.compared >= 500 && verification.arrived * 20 > verification.compared, "{engine}: {verification:?} proves nothing");
+}
+
+/// The first disagreements, a line each.
+fn told(verification: &Verification) -> String {
+    let line = |one: &Disagreement| {
+        let trace: Vec<String> = one.trace.iter().map(|hop| format!("{} {}", hop.at, hop.text)).collect();
+        format!("{} sent by {}: expected {:?}, observed {:?}\n    {}", one.packet, one.from, one.expected, one.observed, trace.join("; "))
+    };
+    verification.disagreements.iter().take(12).map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_engine_for_a_process() {
+    for engine in ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables", "29.7.2-nftables"] {
+        agrees(engine, Attacker::Process, &[], every());
+    }
+}
+
+/// Many more packets: one engine of each backend, and some endpoints.
+#[test]
+fn two_engines_for_net_raw() {
+    for engine in ["28.5.2", "29.7.2-nftables"] {
+        agrees(engine, Attacker::NetRaw, &["i1", "outside"], every());
+    }
+}
+
+/// Whether packets were skipped because of what the twin lacks.
+fn lacking(verification: &Verification) -> bool {
+    verification.skipped.keys().any(|reason| reason.starts_with("the twin lacks"))
+}
+
+fn host(snapshot: &mut Snapshot) -> &mut Namespace {
+    let id = snapshot.this_host;
+    snapshot.namespaces.iter_mut().find(|namespace| namespace.id == id).unwrap()
+}
+
+/// Turns one verdict round: the first drop of a chain.
+fn flip(snapshot: &mut Snapshot, chain: &str) {
+    let drop = Expression::Immediate { into: None, data: Data::Verdict(Verdict::Drop) };
+    let chains = host(snapshot).tables.iter_mut().flat_map(|table| &mut table.chains).filter(|one| one.name == chain);
+    let found = chains.flat_map(|chain| &mut chain.rules).flat_map(|rule| &mut rule.expressions).find(|one| **one == drop);
+    *found.unwrap() = Expression::Immediate { into: None, data: Data::Verdict(Verdict::Accept) };
+}
+
+fn file(name: &str, snapshot: &Snapshot) -> String {
+    let path = std::env::temp_dir().join(format!("netcheck-twin-{}-{name}.json", std::process::id()));
+    std::fs::write(&path, snapshot.to_json().unwrap()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// One rule that the twin has otherwise is enough; the same command without it says that all is well.
+#[test]
+fn a_rule_that_is_flipped_in_the_twin_is_a_disagreement() {
+    let cases = [("28.5.2", None, 0), ("28.5.2", Some("DOCKER-FORWARD"), 5), ("26.1.5", Some("DOCKER-ISOLATION-STAGE-2"), 5)];
+    for (engine, chain, status) in cases {
+        let original = snapshot(engine);
+        let mut changed = original.clone();
+        chain.into_iter().for_each(|chain| flip(&mut changed, chain));
+        let (from, against) = (file("from", &original), file("against", &changed));
+        let output = Command::new(env!("CARGO_BIN_EXE_netcheck")).args(["verify", "--from", &from, "--against", &against]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{chain:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(text.contains("DISAGREEMENT"), status == 5, "{chain:?}: {text}");
+    }
+}
+
+/// What cannot be made again is said, and packets that pass there are skipped, where it decides.
+#[test]
+fn what_the_twin_lacks_is_never_passed() {
+    let set = Match::Set(SetMatch { index: 7, dimensions: 1, source: 0, invert: false, counters: false });
+    let cases: [(&str, Expression, bool); 3] = [
+        ("ipset", Expression::Match(set), true),
+        ("match limit", Expression::Match(Match::Sometimes("limit".to_owned())), false),
+        ("target LOG", Expression::Target(Target::Continue("LOG".to_owned())), false),
+    ];
+    for (name, expression, decides) in cases {
+        let mut snapshot = snapshot("28.5.2");
+        let chains = host(&mut snapshot).tables.iter_mut().flat_map(|table| &mut table.chains);
+        let chain = chains.filter(|chain| chain.name == "DOCKER-USER").last().unwrap();
+        let drop = Expression::Immediate { into: None, data: Data::Verdict(Verdict::Drop) };
+        let expressions = if name.starts_with("target") { vec![expression] } else { vec![expression, drop] };
+        chain.rules.insert(0, NfRule { handle: 9999, expressions, comment: None });
+        let model = Model::new(&snapshot);
+        let mut twin = Twin::build(&snapshot).unwrap();
+        let left: Vec<_> = twin.left_out().iter().filter(|left| left.what.contains(name)).collect();
+        assert!(left.len() == 1 && left[0].decides == decides, "{name}: {:?}", twin.left_out());
+        let some: Vec<_> = samples(&model, Attacker::Process).into_iter().step_by(8).collect();
+        let verification = verify(&mut twin, &model, &some).unwrap();
+        assert!(verification.disagreements.is_empty() && verification.compared > 0, "{name}: {}", told(&verification));
+        assert_eq!(lacking(&verification), decides, "{name}: {:?}", verification.skipped);
+    }
+}
+
+/// Hardware is stood in for: what leaves by it is seen, and what comes by it arrives.
+#[test]
+fn what_is_behind_hardware_is_a_namespace_of_its_own() {
+    let mut snapshot = snapshot("29.7.2-iptables");
+    let uplink = host(&mut snapshot).links.iter_mut().find(|link| link.name == "up0").unwrap();
+    uplink.kind = LinkKind::Physical;
+    let lan = uplink.peer.take().unwrap().namespace.unwrap();
+    snapshot.namespaces.retain(|namespace| namespace.id != lan);
+    let model = Model::new(&snapshot);
+    let mut twin = Twin::build(&snapshot).unwrap();
+    assert!(twin.left_out().is_empty(), "{:?}", twin.left_out());
+    let some: Vec<_> = samples(&model, Attacker::Process).into_iter().step_by(2).collect();
+    let verification = verify(&mut twin, &model, &some).unwrap();
+    assert!(verification.disagreements.is_empty() && !lacking(&verification), "{} {:?}", told(&verification), verification.skipped);
+    let mut left = 0;
+    let mut walker = Walker::new(&model);
+    for sample in some.iter().take(400) {
+        let branches = walker.branches(sample.packet, sample.start, &point(&sample.packet));
+        if branches.iter().all(|branch| matches!(branch.end, End::Left { .. })) {
+            left += usize::from(matches!(twin.send(sample, true).as_slice(), [Arrival::Outside { .. }]));
+        }
+    }
+    assert!(left > 10, "{left} packets left");
+}
