@@ -5,7 +5,7 @@
 //! Extended attributes, owners' names and everything else beside type, name, link, mode, owner, time and content is left out.
 //! A build's Dockerfile comes last, in the form in which it was judged.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::types::strings::clean_path;
 
@@ -17,7 +17,7 @@ pub struct Context {
     state: State,
     block: Vec<u8>,
     extended: Extended,
-    links: BTreeSet<String>,
+    links: Links,
     found: Option<Found>,
     entries: u64,
     ended: bool,
@@ -78,8 +78,9 @@ pub struct ContextError(pub String);
 const BLOCK: usize = 512;
 /// Most bytes of a Dockerfile, or of a header's extension.
 const MOST: u64 = 1 << 20;
-/// Most symbolic links that are remembered.
+/// Most names that the paths of symbolic links are remembered by, and most bytes of them.
 const MOST_LINKS: usize = 100_000;
+const MOST_LINK_BYTES: usize = 8 << 20;
 /// Most bytes of a path (linux/limits.h, PATH_MAX).
 const MOST_PATH: usize = 4096;
 /// The largest number that eleven octal digits hold.
@@ -104,7 +105,7 @@ impl Context {
             state: State::Header,
             block: Vec::new(),
             extended: Extended::default(),
-            links: BTreeSet::new(),
+            links: Links::default(),
             found: None,
             entries: 0,
             ended: false,
@@ -284,8 +285,7 @@ impl Context {
     /// Whether an entry may be where it is: not behind a link, and not in the place of the Dockerfile or of a directory above it.
     fn place(&mut self, path: &str, kind: u8, link: &str) -> Result<(), ContextError> {
         let shown = || path.chars().take(100).collect::<String>();
-        let behind = |path: &str| path.match_indices('/').skip(1).any(|(at, _)| path.get(..at).is_some_and(|parent| self.links.contains(parent)));
-        if behind(path) {
+        if self.links.lead_to(path) == Leads::Behind {
             return Err(ContextError(format!("`{}` is behind a symbolic link", shown())));
         }
         let leads_to_dockerfile = self.wanted.iter().any(|wanted| wanted.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')));
@@ -294,15 +294,12 @@ impl Context {
         }
         if kind == b'1' {
             let target = clean_path(&format!("/{link}")).unwrap_or_default();
-            if behind(&target) || self.links.contains(&target) || self.wanted.contains(&target) || link.split('/').any(|part| part == "..") {
+            if self.links.lead_to(&target) != Leads::Nowhere || self.wanted.contains(&target) || link.split('/').any(|part| part == "..") {
                 return Err(ContextError(format!("`{}` is a hard link to a symbolic link, or to the Dockerfile", shown())));
             }
         }
-        if kind == b'2' {
-            if self.links.len() >= MOST_LINKS {
-                return Err(ContextError("too many symbolic links".to_owned()));
-            }
-            self.links.insert(path.to_owned());
+        if kind == b'2' && !self.links.insert(path) {
+            return Err(ContextError("too many symbolic links".to_owned()));
         }
         Ok(())
     }
@@ -314,6 +311,64 @@ impl Context {
         let padding = size.next_multiple_of(512) - size;
         self.state = State::Content { left: size, padding, keep };
         if size == 0 { self.finish(keep) } else { Ok(()) }
+    }
+}
+
+/// The paths of symbolic links, as a tree of the names in them: a path is looked for in one walk along it, however many there are.
+#[derive(Debug, Default)]
+struct Links {
+    root: Node,
+    names: usize,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    is_link: bool,
+    below: BTreeMap<Box<str>, Self>,
+}
+
+/// Where a path leads.
+#[derive(Debug, PartialEq, Eq)]
+enum Leads {
+    /// Through a symbolic link.
+    Behind,
+    /// Past all of them.
+    Nowhere,
+    /// To one.
+    There,
+}
+
+impl Links {
+    fn lead_to(&self, path: &str) -> Leads {
+        let mut node = &self.root;
+        for name in path.split('/').skip(1) {
+            if node.is_link {
+                return Leads::Behind;
+            }
+            match node.below.get(name) {
+                Some(below) => node = below,
+                None => return Leads::Nowhere,
+            }
+        }
+        if node.is_link { Leads::There } else { Leads::Nowhere }
+    }
+
+    /// Remembers a link; `false`: there are too many.
+    fn insert(&mut self, path: &str) -> bool {
+        let mut node = &mut self.root;
+        for name in path.split('/').skip(1) {
+            if !node.below.contains_key(name) {
+                self.names += 1;
+                self.bytes += name.len();
+                if self.names > MOST_LINKS || self.bytes > MOST_LINK_BYTES {
+                    return false;
+                }
+            }
+            node = node.below.entry(name.into()).or_default();
+        }
+        node.is_link = true;
+        true
     }
 }
 
@@ -539,6 +594,25 @@ mod tests {
         let length = pax.len() + 4;
         let entries = [entry("x", b'x', &format!("{length} {pax}")), entry("other", b'0', "FROM long")];
         assert_eq!(read(&long, &entries), Ok(Some("FROM long".to_owned())));
+    }
+
+    #[test]
+    fn links_are_found_along_a_path() {
+        let mut links = Links::default();
+        assert!(links.insert("/a/b") && links.insert("/c"));
+        for (path, leads) in [
+            ("/a", Leads::Nowhere),
+            ("/a/b", Leads::There),
+            ("/a/b/c", Leads::Behind),
+            ("/a/bc", Leads::Nowhere),
+            ("/c/d/e", Leads::Behind),
+            ("/", Leads::Nowhere),
+        ] {
+            assert_eq!(links.lead_to(path), leads, "{path}");
+        }
+        let deep = format!("/{}", "a/".repeat(2000));
+        let inserted = (0..1000).take_while(|n| links.insert(&format!("/{n}{deep}x"))).count();
+        assert_eq!(inserted, 49, "names are counted, and not links alone");
     }
 
     #[test]

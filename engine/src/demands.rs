@@ -91,14 +91,14 @@ fn query(request: &Request<'_>, facts: &Facts, demands: &mut Demands) {
         OperationId::PutContainerArchive | OperationId::ContainerArchive | OperationId::ContainerArchiveInfo if text("path").is_empty() => {
             demands.push("path", Demand::NotUnderstood("an empty path".to_owned()));
         }
-        OperationId::ImageCreate => image_create(request, demands),
+        OperationId::ImageCreate => image_create(request, facts, demands),
         OperationId::ImageTag => build::tag("repo", &request.tag_name(), facts, demands),
         _ => {}
     }
 }
 
 /// `POST /images/create`: a pull, or an import where `fromImage` is empty.
-fn image_create(request: &Request<'_>, demands: &mut Demands) {
+fn image_create(request: &Request<'_>, facts: &Facts, demands: &mut Demands) {
     let text = |key: &str| request.query.text(key);
     let import = ["fromSrc", "repo", "message"].into_iter().find(|key| !text(key).is_empty());
     let changes = matches!(request.query.get("changes"), Some(Value::Texts(list)) if !list.is_empty());
@@ -106,16 +106,15 @@ fn image_create(request: &Request<'_>, demands: &mut Demands) {
         demands.push(import.unwrap_or("fromImage"), Demand::Flag(Flag::ImageImport));
         return;
     }
-    let written = match text("tag") {
-        "" => text("fromImage").to_owned(),
-        digest if digest.contains(':') => format!("{}@{digest}", text("fromImage")),
-        tag => format!("{}:{tag}", text("fromImage")),
-    };
+    let written = request.pulled_name();
     match ImageReference::parse(&written) {
         Ok(reference) => {
             demands.flag("tag", Flag::AllTags, reference.tag().is_none() && reference.digest().is_none());
             demands.flag("tag", Flag::MutableTag, reference.digest().is_none());
-            demands.push("fromImage", Demand::Image(ImageUse { written, names: vec![reference], owner: Owner::Nobody }));
+            // An image of somebody else loses the name; that one has it is no grant to pull it.
+            let taken = facts.object(ObjectKind::Image, &reference.to_string()).is_some_and(|object| object.owner == Owner::Other);
+            let owner = if taken { Owner::Other } else { Owner::Nobody };
+            demands.push("fromImage", Demand::Image(ImageUse { written, names: vec![reference], owner }));
         }
         Err(why) => demands.push("fromImage", Demand::NotUnderstood(why)),
     }

@@ -6,17 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::demand::{Demand, Demands, Flag, Name};
+use crate::demand::{Demand, Demands, Name};
 use crate::facts::{Facts, ObjectKind, Reference};
-use crate::types::strings::{clean_path, is_system_path};
 
 /// What a Dockerfile asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dockerfile {
     images: Vec<UsedImage>,
     fetches: Vec<(usize, String)>,
-    /// Working directories in `/proc`, `/sys` or `/dev`.
-    system_dirs: Vec<usize>,
+    /// How many instructions it has.
+    instructions: usize,
     /// The whole of it, as it is written anew.
     parts: Vec<Part>,
 }
@@ -113,9 +112,6 @@ impl Dockerfile {
         for (line, url) in &self.fetches {
             demands.push(format!("Dockerfile:{line}"), Demand::Named(Name::Fetch, url.clone()));
         }
-        for line in &self.system_dirs {
-            demands.push(format!("Dockerfile:{line}"), Demand::Flag(Flag::SystemWorkingDir));
-        }
         demands
     }
 
@@ -148,8 +144,10 @@ impl Dockerfile {
     }
 
     /// The Dockerfile that the engine gets, with a name or id for every image.
-    #[must_use]
-    pub fn write(&self, name: impl Fn(&UsedImage) -> String) -> String {
+    ///
+    /// # Errors
+    /// What was written is read as something else than what was judged. That cannot happen, and is looked at all the same.
+    pub fn write(&self, name: impl Fn(&UsedImage) -> String) -> Result<String, DockerfileError> {
         let mut out = String::new();
         for part in &self.parts {
             match part {
@@ -157,7 +155,16 @@ impl Dockerfile {
                 Part::Text(text) => out.push_str(text),
             }
         }
-        out
+        let error = |why: String| DockerfileError { line: 1, why: format!("it cannot be written as it was read: {why}") };
+        let again = Self::parse(out.as_bytes(), &BTreeMap::new()).map_err(|read| error(read.to_string()))?;
+        let same_images = self.images.len() == again.images.len()
+            && self.images.iter().zip(&again.images).all(|(judged, written)| judged.usage == written.usage && name(judged) == written.name);
+        let same_fetches = self.fetches.iter().map(|(_, url)| url).eq(again.fetches.iter().map(|(_, url)| url));
+        if same_images && same_fetches && self.instructions == again.instructions {
+            Ok(out)
+        } else {
+            Err(error("it would have other instructions or images".to_owned()))
+        }
     }
 }
 
@@ -203,6 +210,7 @@ impl<'a> Reader<'a> {
     }
 
     fn instruction(&mut self, instruction: &Instruction) -> Result<(), DockerfileError> {
+        self.found.instructions += 1;
         let text = instruction.pieces.concat();
         match self.judge(instruction.line, &text, false)? {
             Written::Whole => {}
@@ -225,7 +233,7 @@ impl<'a> Reader<'a> {
             return Err(error(format!("`{}` is no instruction", written.escape_debug().take(40).collect::<String>())));
         }
         if matches!(word.as_str(), "RUN" | "COPY" | "ADD") && has_heredoc(rest) {
-            return Err(error("a here-document is BuildKit's: classic builders would read its lines as instructions".to_owned()));
+            return Err(error("`<<` before a word begins a here-document for some builders, and not for others".to_owned()));
         }
         match word.as_str() {
             "ONBUILD" if trigger => return Err(error("ONBUILD in ONBUILD".to_owned())),
@@ -244,7 +252,6 @@ impl<'a> Reader<'a> {
             "LABEL" if names_reserved_label(rest, self.escape) => {
                 return Err(error("a label that begins with `seawall.`, or a label's name that is a variable".to_owned()));
             }
-            "WORKDIR" if clean_path(rest).is_some_and(|clean| clean != "/" && is_system_path(&clean)) => self.found.system_dirs.push(line),
             _ => {}
         }
         Ok(Written::Not)
@@ -253,6 +260,10 @@ impl<'a> Reader<'a> {
     fn copy(&mut self, line: usize, word: &str, rest: &str, trigger: bool) -> Result<Written, DockerfileError> {
         let error = |why: String| DockerfileError { line, why };
         let (flags, sources) = flags(rest).map_err(error)?;
+        let known: &[&str] = if word == "COPY" { &["--chown=", "--chmod=", "--from="] } else { &["--chown=", "--chmod="] };
+        if let Some(flag) = flags.iter().find(|flag| !known.iter().any(|known| flag.starts_with(known))) {
+            return Err(error(format!("`{flag}`: a classic builder's {word} takes {}", known.join(" "))));
+        }
         if flags.iter().filter(|flag| flag.starts_with("--from")).count() > 1 || flags.contains(&"--from") {
             return Err(error("`--from` takes one name, once".to_owned()));
         }
@@ -266,8 +277,9 @@ impl<'a> Reader<'a> {
         if from.is_empty() || from.contains('$') {
             return Err(error(format!("`--from={from}`: a name without variables is needed")));
         }
-        let index = from.parse::<usize>().ok();
-        if self.names.contains(&from.to_ascii_lowercase()) || index.is_some_and(|index| index + 1 < self.stages) {
+        // Engines take what is no number to them for an image.
+        let index = from.parse::<u16>().ok().filter(|_| from.bytes().all(|b| b.is_ascii_digit()));
+        if self.names.contains(&from.to_ascii_lowercase()) || index.is_some_and(|index| usize::from(index) < self.stages.saturating_sub(1)) {
             return Ok(Written::Not);
         }
         let flags: String = flags.iter().filter(|flag| !flag.starts_with("--from=")).map(|flag| format!("{flag} ")).collect();
@@ -295,13 +307,22 @@ impl<'a> Reader<'a> {
             [..] => return Err(error("FROM takes one flag, `--platform=OS/ARCH`".to_owned())),
         };
         let platform = self.expand(platform).map_err(error)?;
+        if !platform.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-')) {
+            return Err(error(format!("`{}` is no platform", platform.escape_debug().take(40).collect::<String>())));
+        }
         let words: Vec<&str> = rest.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
         let (image, stage) = match words.as_slice() {
             [image] => (*image, ""),
             [image, word, stage] if word.eq_ignore_ascii_case("as") => (*image, *stage),
             _ => return Err(error("FROM takes an image, and `AS` with a name".to_owned())),
         };
+        if !stage.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
+            return Err(error(format!("`{}` is no stage's name", stage.escape_debug().take(40).collect::<String>())));
+        }
         let image = self.expand(image).map_err(error)?;
+        if !image.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(error(format!("`{}` is no image", image.escape_debug().take(40).collect::<String>())));
+        }
         if image.is_empty() {
             return Err(error("FROM names no image: a variable in it is empty".to_owned()));
         }
@@ -329,15 +350,19 @@ impl<'a> Reader<'a> {
     fn add(&mut self, line: usize, sources: &str) -> Result<(), DockerfileError> {
         let words: Vec<String> = match serde_json::from_str::<Vec<String>>(sources) {
             Ok(words) => words,
-            Err(_) if sources.contains(['"', '\'', '\\', '`']) => {
-                return Err(DockerfileError { line, why: "quotes in ADD: write it as [\"SOURCE\", \"TARGET\"], or use COPY".to_owned() });
-            }
             Err(_) => sources.split([' ', '\t']).map(str::to_owned).collect(),
         };
         for word in words {
+            // Taken out of every word before it is looked at, also of those in brackets.
+            if word.contains(['"', '\'', '\\', '`']) {
+                return Err(DockerfileError {
+                    line,
+                    why: "quotes or escapes in an ADD: use COPY, or write it as [\"SOURCE\", \"TARGET\"]".to_owned(),
+                });
+            }
             let lower = word.to_ascii_lowercase();
             // A variable may hold an URL.
-            if lower.contains("://") || lower.starts_with("git@") || lower.contains(['$', '\\']) || lower.contains("github.com/") {
+            if lower.contains("://") || lower.starts_with("git@") || lower.contains('$') || lower.contains("github.com/") {
                 self.found.fetches.push((line, word));
             }
         }
@@ -432,8 +457,9 @@ fn flags(text: &str) -> Result<(Vec<&str>, &str), String> {
         let (flag, after) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
         // moby takes quotes and escapes out of flags before it looks at their names.
         let name = flag.trim_start_matches("--").split('=').next().unwrap_or_default();
-        if flag.contains(['"', '\'', '\\', '`']) || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') {
-            return Err(format!("`{}`: a flag in lower case, without quotes", flag.chars().take(40).collect::<String>()));
+        // And it goes through them byte by byte: the second byte of `à` is a blank to it, and another flag may come behind.
+        if flag.contains(['"', '\'', '\\', '`']) || !flag.is_ascii() || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') {
+            return Err(format!("`{}`: a flag in lower case and ASCII, without quotes", flag.chars().take(40).collect::<String>()));
         }
         found.push(flag);
         rest = after.trim_start_matches([' ', '\t']);
@@ -482,11 +508,11 @@ const MOST_VALUE: usize = 4 << 10;
 /// Most bytes of all of them.
 const MOST_VALUES: usize = 1 << 20;
 
-/// `<<` with the name of an end behind it.
+/// `<<` with anything behind it that could be the name of an end, in whatever quotes; `<<<` begins none (buildkit `parser.ParseHeredoc`).
 fn has_heredoc(text: &str) -> bool {
     text.match_indices("<<").any(|(at, _)| {
-        let after = text.get(at + 2..).unwrap_or_default().trim_start_matches('-').trim_start_matches(['\'', '"']);
-        after.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        let (before, after) = text.split_at(at);
+        !before.ends_with('<') && !matches!(after.chars().nth(2), None | Some(' ' | '\t' | '<'))
     })
 }
 
@@ -601,6 +627,15 @@ mod tests {
             assert_eq!(images(text, &[]).as_deref(), Ok(&*found.iter().map(ToString::to_string).collect::<Vec<_>>()), "{name}");
         }
         assert_eq!(images("ARG B=alpine\nFROM $B", &[("B", "evil")]).unwrap(), ["evil"]);
+        let injected = "linux/amd64 a\nCOPY --from=evil /x /x\nFROM";
+        assert_eq!(
+            images("ARG P\nFROM --platform=$P scratch", &[("P", injected)]).unwrap_err(),
+            "Dockerfile:2: `linux/amd64 a\\nCOPY --from=evil /x /x\\nF` is no platform"
+        );
+        assert_eq!(images("ARG B\nFROM $B", &[("B", "a\nFROM b")]).unwrap_err(), "Dockerfile:2: `a\\nFROM b` is no image");
+        for index in ["18446744073709551615", "65536", "+0"] {
+            assert_eq!(images(&format!("FROM a\nFROM b\nCOPY --from={index} / /"), &[]).unwrap(), ["a", "b", index]);
+        }
         assert_eq!(images("FROM $B", &[("B", "evil")]).unwrap_err(), "Dockerfile:1: FROM names no image: a variable in it is empty");
     }
 
@@ -634,6 +669,15 @@ mod tests {
             "FROM scratch\nCOPY --from=$X / /",
             "FROM a b",
             "FROM ${A:?x}",
+            "FROM a\nCOPY --chown=u\u{e0}--from=evil /x /x",
+            "FROM a\nADD --chown=u\u{e0}http://127.0.0.1/x /x",
+            "FROM a\nONBUILD COPY --chown=u\u{e0}--from=evil /x /x",
+            "FROM a\nCOPY --link /x /x",
+            "FROM a\nADD [\"http:''//127.0.0.1/x\", \"/x\"]",
+            "# escape=`\nFROM a\nADD [\"http:`//127.0.0.1/x\", \"/x\"]",
+            "FROM a\nRUN true <<\\CMD\nFROM scratch AS evil\nFROM a\nCMD\nCOPY --from=evil /x /x",
+            "FROM a\nRUN true <<\"\"\\RUN\nRUN",
+            "FROM a\nRUN true 3<<'EOF' x",
             "FROM \"alpine\"",
         ] {
             assert!(images(text, &[]).is_err(), "{text}");
@@ -641,27 +685,31 @@ mod tests {
     }
 
     fn written(text: &str) -> String {
-        Dockerfile::parse(text.as_bytes(), &BTreeMap::new()).unwrap().write(|image| format!("<{}>", image.name))
+        Dockerfile::parse(text.as_bytes(), &BTreeMap::new()).unwrap().write(|image| image.name.to_uppercase()).unwrap()
     }
 
     #[test]
     fn the_engine_gets_what_was_read() {
         for (text, wanted) in [
             ("\u{feff}# syntax=evil\nfrom  alpine  as  b # x\n", None),
-            ("\u{feff}# syntax=evil\nARG V=3\nfrom  alpine:$V  as  b\n\n# x\nFROM B", Some("ARG V=3\nFROM <alpine:3> AS b\nFROM B\n")),
-            ("FROM --platform=linux/arm64 a", Some("FROM --platform=linux/arm64 <a>\n")),
-            ("FROM scratch\r\nCOPY --chown=1  --from=b  /x   /y \r\n", Some("FROM scratch\nCOPY --chown=1 --from=<b> /x   /y\n")),
+            ("\u{feff}# syntax=evil\nARG V=3\nfrom  alpine:$V  as  b\n\n# x\nFROM B", Some("ARG V=3\nFROM ALPINE:3 AS b\nFROM B\n")),
+            ("FROM --platform=linux/arm64 a", Some("FROM --platform=linux/arm64 A\n")),
+            ("FROM scratch\r\nCOPY --chown=1  --from=b  /x   /y \r\n", Some("FROM scratch\nCOPY --chown=1 --from=B /x   /y\n")),
             ("FROM scratch\nRUN a \\\n  # comment\n\n   b \\\n c", Some("FROM scratch\nRUN a \\\n   b \\\n c\n")),
-            ("# escape=`\nFROM a\nRUN a `\n b\\\nRUN c", Some("# escape=`\nFROM <a>\nRUN a `\n b\\\nRUN c\n")),
-            ("FROM a\nLABEL d=\"x $V\" e='$V y'", Some("FROM <a>\nLABEL d=\"x $V\" e='$V y'\n")),
+            ("# escape=`\nFROM a\nRUN a `\n b\\\nRUN c", Some("# escape=`\nFROM A\nRUN a `\n b\\\nRUN c\n")),
+            ("FROM a\nLABEL d=\"x $V\" e='$V y'", Some("FROM A\nLABEL d=\"x $V\" e='$V y'\n")),
+            ("FROM a\nRUN cat <<< x && echo $((1 << 2))", Some("FROM A\nRUN cat <<< x && echo $((1 << 2))\n")),
         ] {
             let read = Dockerfile::parse(text.as_bytes(), &BTreeMap::new());
-            assert_eq!(read.as_ref().ok().map(|read| read.write(|image| format!("<{}>", image.name))).as_deref(), wanted, "{text:?} {read:?}");
+            let written = read.as_ref().ok().map(|read| read.write(|image| image.name.to_uppercase()).unwrap());
+            assert_eq!(written.as_deref(), wanted, "{text:?} {read:?}");
         }
         // Once written it is read as it is, and written the same.
         let once = written("FROM a AS b\nRUN x\\\n  y\nCOPY --from=b /c /d\nWORKDIR /w");
-        let again = Dockerfile::parse(once.replace(['<', '>'], "").as_bytes(), &BTreeMap::new()).unwrap();
-        assert_eq!(again.write(|image| format!("<{}>", image.name)), once);
+        assert_eq!(written(&once), once);
+        // A name that brings an instruction with it is seen.
+        let read = Dockerfile::parse(b"FROM a", &BTreeMap::new()).unwrap();
+        assert!(read.write(|_| "a\nCOPY --from=victim / /".to_owned()).is_err());
     }
 
     #[test]
@@ -679,7 +727,6 @@ mod tests {
         assert_eq!(demands("RUN make"), Ok(0));
         assert_eq!(demands("COPY . /app"), Ok(0));
         assert_eq!(demands("ADD http://10.0.0.1/x /x"), Ok(1));
-        assert_eq!(demands("WORKDIR /proc/self/fd/8"), Ok(1));
         for trigger in ["COPY --from=victim / /", "COPY --fr\\\nom=victim / /", "FROM victim", "LABEL seawall.tenant=victim", "ONBUILD RUN x"] {
             assert!(demands(trigger).unwrap_err().starts_with("Dockerfile:1: a trigger of base: "), "{trigger}");
         }

@@ -394,9 +394,9 @@ impl fmt::Display for Denial {
             if at != "request" {
                 write!(f, "{at}: ")?;
             }
-            f.write_str(&clip(demand.to_string()))?;
+            f.write_str(&clip(demand.to_string(), MOST_CHARACTERS))?;
             if let Some(remedy) = Policy::remedy(demand) {
-                write!(f, " (would be granted by `{}`)", clip(remedy))?;
+                write!(f, " (would be granted by `{}`)", clip(remedy, MOST_CHARACTERS))?;
             }
         }
         match self.uncovered.len().saturating_sub(MOST_TOLD) {
@@ -411,7 +411,7 @@ impl Denial {
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let told = self.uncovered.iter().take(MOST_TOLD);
-        let mut lines: Vec<String> = told.map(|Demanded { at, demand }| format!("{at}: {}", clip(demand.to_string()))).collect();
+        let mut lines: Vec<String> = told.map(|Demanded { at, demand }| format!("{at}: {}", clip(demand.to_string(), MOST_CHARACTERS))).collect();
         if self.uncovered.len() > MOST_TOLD {
             lines.push(format!("and {} more", self.uncovered.len() - MOST_TOLD));
         }
@@ -423,8 +423,10 @@ impl Denial {
 const MOST_TOLD: usize = 32;
 const MOST_CHARACTERS: usize = 400;
 
-fn clip(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(MOST_CHARACTERS) {
+/// At most so many characters of a text.
+#[must_use]
+pub fn clip(mut text: String, most: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(most) {
         text.truncate(end);
         text.push('…');
     }

@@ -40,11 +40,12 @@ impl Exchange<'_> {
         if let Some(image) = dockerfile.images().iter().find(|image| image.usage != Usage::Copy && known(&facts, image).is_none()) {
             return Err(Refusal::Missing(format!("No such image: {}", image.name)));
         }
-        vet.write(dockerfile.write(|image| match known(&facts, image) {
+        let written = dockerfile.write(|image| match known(&facts, image) {
             Some(id) => id.to_owned(),
             // It may be had under this name, whatever image has it.
             None => ImageReference::parse(&image.name).map_or_else(|_| image.name.clone(), |name| name.to_string()),
-        }));
+        });
+        vet.write(written.map_err(|error| refused(error.to_string()))?);
         Ok(())
     }
 

@@ -14,8 +14,17 @@ pub struct Leases {
 
 #[derive(Debug)]
 struct Holders {
-    tenant: String,
+    holder: Holder,
     requests: usize,
+}
+
+/// For whom a name is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// Whoever pulls it: they get the same image.
+    Pulls,
+    /// What a tenant makes.
+    Tenant(String),
 }
 
 /// Names that are kept while it lasts.
@@ -26,17 +35,17 @@ pub struct Lease<'l> {
 }
 
 impl Leases {
-    /// Keeps names for a tenant; its own requests may share them.
+    /// Keeps names for a tenant, or for pulls; requests of one holder share them.
     ///
     /// # Errors
-    /// The first name that is kept for another tenant.
-    pub fn take(&self, names: Vec<Reference>, tenant: &str) -> Result<Lease<'_>, Reference> {
+    /// The first name that is kept for another.
+    pub fn take(&self, names: Vec<Reference>, holder: &Holder) -> Result<Lease<'_>, Reference> {
         let mut held = self.held.borrow_mut();
-        if let Some(name) = names.iter().find(|name| held.get(name).is_some_and(|holders| holders.tenant != tenant)) {
+        if let Some(name) = names.iter().find(|name| held.get(name).is_some_and(|holders| holders.holder != *holder)) {
             return Err(name.clone());
         }
         for name in &names {
-            held.entry(name.clone()).or_insert_with(|| Holders { tenant: tenant.to_owned(), requests: 0 }).requests += 1;
+            held.entry(name.clone()).or_insert_with(|| Holders { holder: holder.clone(), requests: 0 }).requests += 1;
         }
         drop(held);
         Ok(Lease { all: self, names })
@@ -75,16 +84,17 @@ mod tests {
     fn a_name_is_one_tenants_while_a_request_lasts() {
         let leases = Leases::default();
         let name = |name: &str| Reference { kind: ObjectKind::Image, name: name.to_owned() };
-        let first = leases.take(vec![name("app"), name("web")], "alice").unwrap();
+        let (alice, bob) = (Holder::Tenant("alice".to_owned()), Holder::Tenant("bob".to_owned()));
+        let first = leases.take(vec![name("app"), name("web")], &alice).unwrap();
         assert!(first.is_alone(&name("app")));
-        assert_eq!(leases.take(vec![name("other"), name("web")], "bob").unwrap_err(), name("web"));
-        let second = leases.take(vec![name("web")], "alice").unwrap();
+        assert_eq!(leases.take(vec![name("other"), name("web")], &bob).unwrap_err(), name("web"));
+        let second = leases.take(vec![name("web")], &alice).unwrap();
         assert!(!second.is_alone(&name("web")));
         drop(first);
-        assert!(leases.take(vec![name("web")], "bob").is_err());
+        assert!(leases.take(vec![name("web")], &bob).is_err());
         drop(second);
         // What was refused keeps nothing.
-        assert!(leases.take(vec![name("web"), name("other")], "bob").is_ok());
+        assert!(leases.take(vec![name("web"), name("other")], &bob).is_ok());
         assert!(leases.held.borrow().is_empty());
     }
 }

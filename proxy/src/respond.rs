@@ -3,7 +3,7 @@
 use engine::DecodeError;
 use http::StatusCode;
 use policies::Denial;
-use policies::decide::DenialKind;
+use policies::decide::{DenialKind, clip};
 
 use crate::audit::NotRecorded;
 use crate::dial::EngineError;
@@ -82,7 +82,7 @@ impl Refusal {
                 (StatusCode::BAD_REQUEST, true)
             }
         };
-        let text = self.to_string();
+        let text = clip(self.to_string(), MOST_MESSAGE);
         // These stand as the engine would say them.
         let engines_own = matches!(
             self,
@@ -91,6 +91,9 @@ impl Refusal {
         Reply { status, message: if engines_own { text } else { format!("seawall: {text}") }, close }
     }
 }
+
+/// Most characters of a message: what a client wrote must not come back, and into the record, as a whole.
+const MOST_MESSAGE: usize = 16_000;
 
 impl Reply {
     /// The bytes of the answer: Docker's error JSON, which every client prints.

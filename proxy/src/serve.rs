@@ -16,7 +16,7 @@ use crate::audit::{Audit, Open};
 use crate::clients::{Clients, Known};
 use crate::forward::{Exchange, Next};
 use crate::identity::{Identity, MatchError, UnixSeconds};
-use crate::lease::{Lease, Leases};
+use crate::lease::{Holder, Lease, Leases};
 use crate::receive::{Bounds, Framing, Head, ReceiveError, Receiver};
 use crate::relay::End;
 use crate::resolve::{About, Resolver};
@@ -245,7 +245,7 @@ async fn judge<'b, 's, S: End>(
         return Err(Refusal::Decode(engine::DecodeError::Body { at: String::new(), why: format!("more than {MOST_REFERENCES} objects are named") }));
     }
     // Before it is asked who has a name: whoever gets it meanwhile would not be seen.
-    let lease = shared.leases.take(request.new_names(), &known.tenant).map_err(|name| in_use(&name))?;
+    let lease = shared.leases.take(request.new_names(), &holder(&request, &known)).map_err(|name| in_use(&name))?;
     let facts = shared.resolver.facts(&request, &known.tenant).await?;
     let image = judged_image(&request, &facts);
     request.bind(&facts);
@@ -269,8 +269,13 @@ async fn judge<'b, 's, S: End>(
 /// Most engine objects that one request may name: each is looked up.
 const MOST_REFERENCES: usize = 256;
 
+fn holder(request: &Request<'_>, known: &Known) -> Holder {
+    let pulls = request.operation.id == OperationId::ImageCreate;
+    if pulls { Holder::Pulls } else { Holder::Tenant(known.tenant.to_string()) }
+}
+
 fn in_use(name: &Reference) -> Refusal {
-    Refusal::Conflict(format!("seawall: the {} name {} is about to be given by another tenant's request", name.kind.name(), name.name))
+    Refusal::Conflict(format!("seawall: the {} name {} is about to be given by another request", name.kind.name(), name.name))
 }
 
 fn undecoded(operation: &'static engine::operation::Operation, known: &Known) -> Refusal {
@@ -307,7 +312,7 @@ pub(crate) async fn refuse<S: End>(receiver: &mut Receiver<S>, open: &mut Open, 
     let reply = refusal.reply();
     open.record.status = reply.status.as_u16();
     open.record.decision = if matches!(refusal, Refusal::Engine(_) | Refusal::Raced(_)) { "failed" } else { "denied" };
-    open.record.uncovered = vec![refusal.to_string()];
+    open.record.uncovered = vec![reply.message.clone()];
     if let Refusal::Denied(denial) = refusal
         && !denial.uncovered.is_empty()
     {

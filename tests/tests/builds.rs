@@ -52,7 +52,7 @@ fn a_build_that_waits_keeps_what_it_was_judged_with() {
     bob.flush().unwrap();
 
     let meanwhile = build(&town.alice, "bob-app", &format!("FROM {IMAGE}\n"));
-    assert!(meanwhile.stderr.contains("docker.io/library/bob-app:latest is about to be given by another tenant's request"), "{}", meanwhile.stderr);
+    assert!(meanwhile.stderr.contains("docker.io/library/bob-app:latest is about to be given by another request"), "{}", meanwhile.stderr);
     image::tag(&town.engine, "alice-app", &format!("{TEAM}/base"), "1");
 
     let answer = over(&mut bob, &[chunk(last), chunk(b"")].concat()).unwrap();

@@ -5,7 +5,7 @@ use crate::demand::{Amount, Demand, Demands, Flag, Name, Quantity, Role, TagUse}
 use crate::facts::{Facts, ObjectKind};
 use crate::query::{Query, Value};
 use crate::reference::ImageReference;
-use crate::types::strings::{ExtraHost, NetworkMode, SecurityOption};
+use crate::types::strings::{ExtraHost, NetworkMode, SecurityOption, looks_like_image_id};
 use crate::wire::{Map, Text};
 
 /// Takes every key of the query in turn.
@@ -54,6 +54,10 @@ fn amount(at: &'static str, quantity: Quantity, bytes: i64, demands: &mut Demand
 /// A name that an image gets.
 pub(super) fn tag(at: &'static str, name: &str, facts: &Facts, demands: &mut Demands) {
     match ImageReference::parse(name) {
+        // Engines look for a name before they look for an id that begins so: it would stand before somebody's image.
+        Ok(reference) if reference.bare_name().is_some_and(looks_like_image_id) => {
+            demands.push(at, Demand::NotUnderstood(format!("the name `{}` could be read as an id", reference.repository())));
+        }
         Ok(reference) if reference.digest().is_none() => {
             let taken = facts.object(ObjectKind::Image, &reference.to_string()).map(|object| object.owner);
             demands.push(at, Demand::Tag(TagUse { name: reference, taken }));

@@ -103,10 +103,20 @@ impl Request<'_> {
     fn tags(&self) -> Vec<ImageReference> {
         let written: Vec<String> = match (self.operation.id, self.query.get("t")) {
             (OperationId::ImageBuild, Some(Value::Texts(tags))) => tags.iter().map(ToString::to_string).collect(),
+            (OperationId::ImageCreate, _) => vec![self.pulled_name()],
             (OperationId::ImageTag, _) => vec![self.tag_name()],
             _ => Vec::new(),
         };
         written.iter().filter_map(|tag| ImageReference::parse(tag).ok()).collect()
+    }
+
+    /// The name that `POST /images/create` pulls; the tag may be a digest.
+    pub(crate) fn pulled_name(&self) -> String {
+        match (self.query.text("fromImage"), self.query.text("tag")) {
+            (name, "") => name.to_owned(),
+            (name, digest) if digest.contains(':') => format!("{name}@{digest}"),
+            (name, tag) => format!("{name}:{tag}"),
+        }
     }
 
     /// The name that `POST /images/{name}/tag` gives.

@@ -55,6 +55,13 @@ pub fn looks_like_id(text: &str) -> bool {
     (12..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
+/// An image's name that could be read as the beginning of an id. Words are left alone: nobody writes `facade` for an id.
+#[must_use]
+pub fn looks_like_image_id(name: &str) -> bool {
+    let hex = name.len() >= 4 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    looks_like_id(name) || (hex && name.bytes().any(|b| b.is_ascii_digit()))
+}
+
 /// The network that a container starts in (`HostConfig.NetworkMode`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NetworkMode<'a> {
