@@ -326,7 +326,8 @@ fn an_opaque_link_is_before_translation() {
 /// came: F07. F01 and F08 need frames of one's own; F02 is 29's with nftables; F06 is IPv6.)
 #[test]
 fn stock_engines_are_told_only_what_they_leak() {
-    let table: [(&str, Attacker, &[(&str, usize)]); 7] = [
+    type Kinds = &'static [(&'static str, usize)];
+    let table: [(&str, Attacker, Kinds); 7] = [
         ("20.10.24", Attacker::Process, &[("cross-network", 4), ("outside-in", 24)]),
         ("26.1.5", Attacker::Process, &[("outside-in", 22)]),
         ("28.5.2", Attacker::Process, &[]),
