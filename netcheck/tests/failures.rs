@@ -4,9 +4,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use netcheck::analyse::{Answer, Attacker, Explanation, Question, explain};
+use netcheck::compare::Comparison;
 use netcheck::model::Model;
 use netcheck::packet::Protocol;
 use netcheck::snapshot::{Data, Expression, Gap, GapKind, Namespace, NfRule, Snapshot, Verdict};
@@ -317,5 +319,35 @@ fn an_opaque_link_is_before_translation() {
         for to in ["a1", "a2", "b1", "i1", "n1", "host"] {
             expect(engine, &ask(&snapshot, Attacker::Process, "outside", to, "tcp/80"), Answer::Unknown);
         }
+    }
+}
+
+/// Stock engines are told what they leak, as what it is, and nothing else. (The hosts of the first two forwarded before the engine
+/// came: F07. F01 and F08 need frames of one's own; F02 is 29's with nftables; F06 is IPv6.)
+#[test]
+fn stock_engines_are_told_only_what_they_leak() {
+    type Kinds = &'static [(&'static str, usize)];
+    let table: [(&str, Attacker, Kinds); 7] = [
+        ("20.10.24", Attacker::Process, &[("cross-network", 4), ("outside-in", 24)]),
+        ("26.1.5", Attacker::Process, &[("outside-in", 22)]),
+        ("28.5.2", Attacker::Process, &[]),
+        ("28.5.2", Attacker::NetRaw, &[("internal-egress", 8), ("internal-ingress", 22), ("outside-in", 4)]),
+        ("29.7.2-iptables", Attacker::Process, &[]),
+        ("29.7.2-iptables", Attacker::NetRaw, &[("internal-egress", 8), ("internal-ingress", 22), ("outside-in", 4)]),
+        ("29.7.2-nftables", Attacker::Process, &[("internal-egress", 8)]),
+    ];
+    let isolation = policies::isolation::Isolation::preset(policies::isolation::Preset::DockerDefault);
+    for (engine, attacker, kinds) in table {
+        let snapshot = snapshot(engine);
+        let model = Model::new(&snapshot);
+        let reachability = netcheck::analyse::analyse(&model, attacker);
+        let comparison = Comparison { snapshot: &snapshot, model: &model, reachability: &reachability, isolation: &isolation, today: "2026-11-25" };
+        let (document, _) = comparison.document();
+        let mut found: BTreeMap<&str, usize> = BTreeMap::new();
+        for violation in &document.violations {
+            *found.entry(violation.kind.as_str()).or_default() += 1;
+            assert!(violation.witness.is_some(), "{engine}: {} to {} has no witness", violation.from, violation.to);
+        }
+        assert_eq!(found, kinds.iter().copied().collect(), "{engine} as {}", attacker.name());
     }
 }

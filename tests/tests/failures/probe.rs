@@ -30,7 +30,12 @@ link.send(bytes.fromhex(sys.argv[2]))";
 pub(crate) fn arrives(host: &Host, model: &Model, answer: &Explanation) -> Result<()> {
     let witness = answer.witness.context("no witness")?;
     if answer.trace.last().is_some_and(|hop| hop.kind == "proxy") {
-        return connects(host, answer, witness);
+        // who writes frames has no connections of its own
+        return if matches!(answer.start, Some(Start::Wire { .. })) {
+            by_halves(host, model, answer, witness)
+        } else {
+            connects(host, answer, witness)
+        };
     }
     let Some(EndpointKind::Inside(target)) = model.endpoint(&answer.to).map(|endpoint| endpoint.kind) else {
         anyhow::bail!("{} is no namespace", answer.to);
@@ -122,17 +127,34 @@ fn header_checksum(header: &[u8]) -> u16 {
     !u16::try_from(sum).unwrap()
 }
 
+/// The first packet of a connection arrives at the proxy's host, and the proxy's own connection at the container.
+fn by_halves(host: &Host, model: &Model, answer: &Explanation, witness: Packet) -> Result<()> {
+    let start = answer.start.context("no start")?;
+    let (packet, id) = own(model, witness, start, model.host);
+    let ears = Ears::open(&host.namespace("host")?, packet)?;
+    send(host, model, &answer.from, start, packet, id)?;
+    let port = packet.transport.ports().map(|(_, port)| port);
+    until(&format!("{packet} arrives at the host"), || ears.heard(packet, id, port))?;
+    let told = answer.trace.last().map(|hop| hop.text.replace("docker-proxy connects to ", "")).context("no trace")?;
+    let (address, port) = told.split_once(" port ").with_context(|| format!("`{told}` is no place"))?;
+    connection(host, ("host", &answer.to), SocketAddr::new(address.parse()?, port.parse()?), port.parse()?)
+}
+
 /// Through a proxy a connection arrives, not a packet.
 fn connects(host: &Host, answer: &Explanation, witness: Packet) -> Result<()> {
     let Transport::Tcp { destination_port, .. } = witness.transport else {
         anyhow::bail!("only connections are followed through a proxy");
     };
-    let port = answer.port.context("no port")?;
-    let listener = within(&host.namespace(&answer.to)?, || Ok(TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?))?;
-    listener.set_nonblocking(true)?;
     let entry = SocketAddr::new(witness.destination, destination_port);
-    let caller = within(&host.namespace(&answer.from)?, || TcpStream::connect_timeout(&entry, LIMIT).with_context(|| format!("connect to {entry}")))?;
-    until(&format!("a connection to {entry} arrives at {}", answer.to), || listener.accept().is_ok())?;
+    connection(host, (&answer.from, &answer.to), entry, answer.port.context("no port")?)
+}
+
+/// Somebody connects to `entry`, and somebody who listens on a port gets it.
+fn connection(host: &Host, (from, to): (&str, &str), entry: SocketAddr, port: u16) -> Result<()> {
+    let listener = within(&host.namespace(to)?, || Ok(TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?))?;
+    listener.set_nonblocking(true)?;
+    let caller = within(&host.namespace(from)?, || TcpStream::connect_timeout(&entry, LIMIT).with_context(|| format!("connect to {entry}")))?;
+    until(&format!("a connection to {entry} arrives at {to}"), || listener.accept().is_ok())?;
     drop(caller);
     Ok(())
 }
