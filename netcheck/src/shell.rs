@@ -11,3 +11,4 @@ pub(crate) mod privilege;
 pub(crate) mod procfs;
 pub(crate) mod read;
 pub(crate) mod rules;
+pub(crate) mod tls;
