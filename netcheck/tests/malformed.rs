@@ -41,16 +41,19 @@ fn capture(engine: &str) -> Vec<u8> {
 /// A small document with something of every kind: two containers, their bridge, and every tenth rule.
 fn small() -> serde_json::Value {
     let mut document: serde_json::Value = serde_json::from_slice(&capture("28.5.2")).unwrap();
-    document["namespaces"].as_array_mut().unwrap().truncate(3);
-    document["engine"]["containers"].as_array_mut().unwrap().truncate(3);
-    for list in ["routes", "neighbours", "fdb", "addresses"] {
-        thin(&mut document["namespaces"][0][list], 6);
+    document["namespaces"].as_array_mut().unwrap().truncate(2);
+    document["engine"]["containers"].as_array_mut().unwrap().truncate(1);
+    for list in ["links", "routes", "neighbours", "fdb", "addresses", "sockets"] {
+        // A list that is empty is not written.
+        document["namespaces"][0].get_mut(list).into_iter().for_each(|list| thin(list, 12));
     }
     for table in document["namespaces"][0]["tables"].as_array_mut().unwrap() {
+        thin(&mut table["chains"], 3);
         for chain in table["chains"].as_array_mut().unwrap() {
-            thin(&mut chain["rules"], 10);
+            chain.get_mut("rules").into_iter().for_each(|rules| thin(rules, 12));
         }
     }
+    Snapshot::from_json(&serde_json::to_vec(&document).unwrap()).unwrap();
     document
 }
 
@@ -82,8 +85,19 @@ fn change(value: &mut serde_json::Value, random: &mut Random) {
         }
         _ => None,
     };
-    if let Some(inner) = inner.filter(|_| random.0 % 30 != 0) {
+    if let Some(inner) = inner.filter(|_| random.below(60) != 0) {
         return change(inner, random);
+    }
+    // Mostly a value of the same kind, so that what is said is wrong and not how.
+    if random.below(5) != 0 {
+        let numbers = [0_u64, 1, 2, 3, 32, 33, 128, 254, 255, 256, 65_535, 65_536, u64::from(u32::MAX), u64::MAX];
+        let texts = ["", "lo", "eth0", "br-na", "ffff", "00", "0.0.0.0/0", "::/0", "10.1.1.2", "fd00::1", "02:42:ac:11:00:02", "drop", "ip6"];
+        match value {
+            serde_json::Value::Bool(switch) => return *switch = !*switch,
+            serde_json::Value::Number(_) => return *value = numbers[random.below(numbers.len())].into(),
+            serde_json::Value::String(text) => return texts[random.below(texts.len())].clone_into(text),
+            _ => {}
+        }
     }
     let others = ["null", "true", "-1", "0", "1", "255", "4294967295", "18446744073709551615", "1e99", "\"\"", "\"ffff\"", "\"::/0\"", "[]", "{}"];
     *value = serde_json::from_str(others[random.below(others.len())]).unwrap();
