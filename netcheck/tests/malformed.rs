@@ -129,7 +129,7 @@ fn snapshots_that_were_changed_are_errors_or_are_analysed() {
         let (from, to) = (names[random.below(names.len())], names[random.below(names.len())]);
         let question = Question { from: from.to_owned(), to: to.to_owned(), protocol: Protocol::Tcp, port: Some(80), attacker: Attacker::Process };
         // Whatever it answers, it answers.
-        if case % 20 == 0 {
+        if case % 50 == 0 {
             let _ = explain(&model, &question);
         }
         write(&snapshot);
