@@ -96,6 +96,9 @@ fn snapshot(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     command.envs(environment.iter().copied()).output().unwrap()
 }
 
+/// A name, arguments, environment, the exit status, and something that is said.
+type Case<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
+
 #[test]
 fn an_engine_behind_tls_is_asked_and_mistakes_are_told_apart() {
     let (authority, stranger) = (Authority::new(), Authority::new());
@@ -110,7 +113,7 @@ fn an_engine_behind_tls_is_asked_and_mistakes_are_told_apart() {
     let by_name = ["--engine", &tls, "--tlscacert", ca, "--tlscert", certificate, "--tlskey", key];
     let (right, wrong_ca, wrong_client) = (path(&right), path(&wrong_ca), path(&wrong_client));
     let at = ["--engine", &tls];
-    let cases: [(&str, &[&str], &[(&str, &str)], i32, &str); 8] = [
+    let cases: [Case<'_>; 8] = [
         ("files by name", &by_name, &[], 0, ""),
         ("DOCKER_CERT_PATH", &at, &[("DOCKER_CERT_PATH", &right)], 0, ""),
         ("DOCKER_HOST", &[], &[("DOCKER_HOST", &tcp), ("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", &right)], 0, ""),
