@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::model::fib::number;
-use crate::model::{EndpointKind, Model};
+use crate::model::{EndpointKind, METADATA, Model};
 use crate::packet::{Packet, Protocol, Transport};
 use crate::snapshot::{Proxy, RouteKind, Socket};
 use crate::space::{Field, Ranges, Space};
@@ -103,9 +103,16 @@ pub fn analyse(model: &Model, attacker: Attacker) -> Reachability {
     let mut pairs: BTreeMap<(String, String), Pair> = BTreeMap::new();
     let mut found: BTreeMap<Origin, Found> = BTreeMap::new();
     let groups = Groups::new(model);
-    for from in &model.endpoints {
+    for from in model.endpoints.iter().filter(|from| from.kind != EndpointKind::Metadata) {
         for to in model.endpoints.iter().filter(|to| to.name != from.name) {
+            if to.kind == EndpointKind::Metadata {
+                if let EndpointKind::Inside(namespace) = from.kind {
+                    pairs.insert((from.name.clone(), to.name.clone()), explorer.metadata(model, namespace, attacker));
+                }
+                continue;
+            }
             let pair = match from.kind {
+                EndpointKind::Metadata => continue,
                 EndpointKind::Lost => Pair::doubtful("its namespace was not found"),
                 EndpointKind::Outside => explorer.of(&Origin::outside(), attacker, &mut found).pair(model, None, to.kind),
                 EndpointKind::Inside(namespace) => {
@@ -140,7 +147,7 @@ pub fn samples_from(model: &Model, attacker: Attacker, name: &str) -> Vec<Sample
     let origin = model.endpoint(name).and_then(|endpoint| match endpoint.kind {
         EndpointKind::Inside(place) => Some(Origin::only(Some(place))),
         EndpointKind::Outside => Some(Origin::outside()),
-        EndpointKind::Lost => None,
+        EndpointKind::Lost | EndpointKind::Metadata => None,
     });
     sampled(model, attacker, origin.into_iter())
 }
@@ -243,7 +250,7 @@ impl Flow {
             && answers.iter().all(|answer| match origin {
                 EndpointKind::Inside(namespace) => answer.end == (End::Delivered { namespace }),
                 EndpointKind::Outside => !answer.exits.is_empty() && number(answer.packet.destination) == number(self.witness.source),
-                EndpointKind::Lost => false,
+                EndpointKind::Lost | EndpointKind::Metadata => false,
             })
     }
 
@@ -273,7 +280,7 @@ impl Found {
         let place = match to {
             EndpointKind::Inside(namespace) if origin == Some(namespace) => return Pair::shared(),
             EndpointKind::Inside(namespace) => Some(namespace),
-            EndpointKind::Outside => None,
+            EndpointKind::Metadata | EndpointKind::Outside => None,
             EndpointKind::Lost => return Pair::doubtful("its namespace was not found"),
         };
         let of = |flows: &BTreeMap<Option<usize>, Vec<Flow>>| flows.get(&place).cloned().unwrap_or_default();
@@ -372,12 +379,18 @@ impl<'m> Explorer<'m> {
         found.entry(origin.clone()).or_insert_with(|| self.explore_all(origin, attacker, None))
     }
 
+    /// What a namespace can send to the metadata service, wherever it goes: a program on the host may answer for it.
+    fn metadata(&mut self, model: &Model, namespace: usize, attacker: Attacker) -> Pair {
+        let only = Only { protocol: None, ports: all_ports(), destinations: METADATA.to_vec() };
+        self.explore_all(&Origin::only(Some(namespace)), attacker, Some(&only)).any(model, Some(namespace))
+    }
+
     /// Everything that an origin can make; `only` keeps to one protocol and a set of destinations and ports.
     pub(crate) fn explore_all(&mut self, origin: &Origin, attacker: Attacker, only: Option<&Only>) -> Found {
         let mut found = Found::default();
         for probe in probes(self.model, origin, attacker) {
             for protocol in Protocol::ALL {
-                if !protocol.runs_over(probe.ipv4) || only.is_some_and(|only| only.protocol != protocol) {
+                if !protocol.runs_over(probe.ipv4) || only.is_some_and(|only| only.protocol.is_some_and(|wanted| wanted != protocol)) {
                     continue;
                 }
                 let mut space = probe.space(protocol);
@@ -615,19 +628,20 @@ pub struct Sample {
 /// What a question keeps to.
 #[derive(Debug, Clone)]
 pub(crate) struct Only {
-    pub(crate) protocol: Protocol,
+    /// One protocol; all of them when none.
+    pub(crate) protocol: Option<Protocol>,
     pub(crate) ports: Ranges,
-    /// Destinations; every address when none.
-    pub(crate) destination: Option<IpAddr>,
+    /// Destinations; every address when there is none.
+    pub(crate) destinations: Vec<IpAddr>,
 }
 
 impl Only {
     fn destinations(&self, ipv4: bool) -> Ranges {
-        match self.destination {
-            None => Ranges::between(0, u128::MAX),
-            Some(address) if address.is_ipv4() == ipv4 => Ranges::one(number(address)),
-            Some(_) => Ranges::empty(),
+        if self.destinations.is_empty() {
+            return Ranges::between(0, u128::MAX);
         }
+        let of_family = self.destinations.iter().filter(|address| address.is_ipv4() == ipv4).map(|address| number(*address));
+        Ranges::union_of(of_family.map(|address| (address, address)))
     }
 }
 

@@ -20,7 +20,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use miette::miette;
 use netcheck::analyse;
 
-use crate::shell::engine::Address;
+use crate::shell::engine::{Address, Endpoint};
+use crate::shell::tls::Files;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,16 +183,27 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Where the containers' names come from.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EngineArguments {
-    /// The engine to ask: unix:///path, or none. Without it: DOCKER_HOST, the rootless socket, /var/run/docker.sock, Podman's
+    /// The engine to ask: unix:///path, tls://host:port, or none. Without it: DOCKER_HOST, the rootless socket, /var/run/docker.sock, Podman's
     #[arg(long, value_name = "ADDR")]
     engine: Option<Address>,
+    /// The authority of the engine's certificate; ca.pem in DOCKER_CERT_PATH without it
+    #[arg(long, value_name = "FILE")]
+    tlscacert: Option<PathBuf>,
+    /// The certificate to show the engine; cert.pem in DOCKER_CERT_PATH without it
+    #[arg(long, value_name = "FILE")]
+    tlscert: Option<PathBuf>,
+    /// The key of that certificate; key.pem in DOCKER_CERT_PATH without it
+    #[arg(long, value_name = "FILE")]
+    tlskey: Option<PathBuf>,
 }
 
 impl EngineArguments {
-    /// The engine that is meant.
-    pub(crate) fn address(&self) -> Result<Address, Failure> {
+    /// The engine that is meant; none when there is none. Reads certificates, so it comes before privileges are given up.
+    pub(crate) fn endpoint(&self) -> Result<Option<Endpoint>, Failure> {
         let given = self.engine.clone().map(Ok);
-        given.unwrap_or_else(Address::find).map_err(|error| Failure::Usage(miette!("{error}")))
+        let address = given.unwrap_or_else(Address::find).map_err(|error| Failure::Usage(miette!("{error}")))?;
+        let files = Files { ca: self.tlscacert.clone(), certificate: self.tlscert.clone(), key: self.tlskey.clone() };
+        address.endpoint(&files).map_err(|error| Failure::Usage(miette!("{error}")))
     }
 }
 

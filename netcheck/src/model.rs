@@ -8,7 +8,7 @@ pub(crate) mod shortcut;
 mod wiring;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::snapshot::{self, GapKind, IpSet, Link, LinkKind, Mac, NamespaceId, Neighbour, PortVlan, Snapshot, Socket};
 
@@ -55,9 +55,14 @@ pub enum EndpointKind {
     Inside(usize),
     /// A container whose namespace was not found.
     Lost,
+    /// The cloud's metadata service, which hands out the host's credentials to whoever reaches it: it only receives.
+    Metadata,
     /// The neighbour on the uplink.
     Outside,
 }
+
+/// Addresses of the metadata service: AWS, Azure, Google Cloud and OpenStack on IPv4, AWS on IPv6.
+pub const METADATA: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254))];
 
 /// One network namespace.
 #[derive(Debug, Clone, Default)]
@@ -215,7 +220,11 @@ impl Model {
             }
             let names = if namespace.names.is_empty() { vec![format!("netns:{}", namespace.id)] } else { namespace.names.clone() };
             for name in names {
-                let free = if endpoints.contains_key(&name) || name == "host" || name == "outside" { format!("netns:{name}") } else { name };
+                let free = if endpoints.contains_key(&name) || ["host", "metadata", "outside"].contains(&name.as_str()) {
+                    format!("netns:{name}")
+                } else {
+                    name
+                };
                 endpoints.insert(free, EndpointKind::Inside(index));
             }
         }
@@ -234,6 +243,7 @@ impl Model {
             "host".clone_into(&mut host.label);
         }
         endpoints.entry("host".to_owned()).or_insert(EndpointKind::Inside(self.host));
+        endpoints.entry("metadata".to_owned()).or_insert(EndpointKind::Metadata);
         endpoints.entry("outside".to_owned()).or_insert(EndpointKind::Outside);
         self.endpoints = endpoints.into_iter().map(|(name, kind)| Endpoint { name, kind }).collect();
     }

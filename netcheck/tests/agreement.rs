@@ -22,7 +22,7 @@ fn model(engine: &str) -> Model {
 fn inside(model: &Model, name: &str) -> Option<usize> {
     match model.endpoint(name)?.kind {
         EndpointKind::Inside(namespace) => Some(namespace),
-        EndpointKind::Lost | EndpointKind::Outside => None,
+        EndpointKind::Lost | EndpointKind::Metadata | EndpointKind::Outside => None,
     }
 }
 

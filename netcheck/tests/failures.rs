@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use netcheck::analyse::{Answer, Attacker, Explanation, Question, explain};
+use netcheck::analyse::{Answer, Attacker, Explanation, Question, analyse, explain};
 use netcheck::compare::Comparison;
 use netcheck::model::Model;
 use netcheck::packet::Protocol;
-use netcheck::snapshot::{Data, Expression, Gap, GapKind, Namespace, NfRule, Snapshot, Verdict};
+use netcheck::snapshot::{CmpOperation, Data, Expression, Family, Gap, GapKind, Namespace, NfRule, PayloadBase, Register, Snapshot, Verdict};
 
 const ENGINES: [&str; 5] = ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables", "29.7.2-nftables"];
 
@@ -340,7 +340,7 @@ fn stock_engines_are_told_only_what_they_leak() {
     for (engine, attacker, kinds) in table {
         let snapshot = snapshot(engine);
         let model = Model::new(&snapshot);
-        let reachability = netcheck::analyse::analyse(&model, attacker);
+        let reachability = analyse(&model, attacker);
         let comparison = Comparison { snapshot: &snapshot, model: &model, reachability: &reachability, isolation: &isolation, today: "2026-11-25" };
         let (document, _) = comparison.document();
         let mut found: BTreeMap<&str, usize> = BTreeMap::new();
@@ -350,4 +350,26 @@ fn stock_engines_are_told_only_what_they_leak() {
         }
         assert_eq!(found, kinds.iter().copied().collect(), "{engine} as {}", attacker.name());
     }
+
+/// The metadata service is an endpoint of its own: who has a way out reaches it, and a rule on the host is what closes it.
+#[test]
+fn the_metadata_service_is_an_endpoint() {
+    for engine in ENGINES {
+        let stock = snapshot(engine);
+        expect(engine, &ask(&stock, Attacker::Process, "a1", "metadata", "tcp/80"), Answer::Open);
+        expect(engine, &ask(&stock, Attacker::Process, "i1", "metadata", "tcp/80"), Answer::Closed);
+        let reachability = analyse(&Model::new(&stock), Attacker::Process);
+        let pair = |from: &str| reachability.pairs.get(&(from.to_owned(), "metadata".to_owned())).unwrap();
+        assert!(pair("a1").open_ports(Protocol::Tcp).contains(80), "{engine}");
+        assert!(pair("i1").open.is_empty() && pair("i1").unknown.is_empty(), "{engine}");
+        assert!(!reachability.pairs.keys().any(|(from, _)| from == "metadata"), "{engine}: it only receives");
+    }
+    let mut closed = snapshot("28.5.2");
+    let address = |text: &str| Expression::Cmp { source: Register(0), operation: CmpOperation::Eq, value: text.parse().unwrap() };
+    let destination = Expression::Payload { into: Register(0), base: PayloadBase::Network, offset: 16, len: 4 };
+    let drop = Expression::Immediate { into: None, data: Data::Verdict(Verdict::Drop) };
+    let user = host(&mut closed).tables.iter_mut().find(|table| table.family == Family::Ip && table.name == "filter").unwrap();
+    let user = user.chains.iter_mut().find(|chain| chain.name == "DOCKER-USER").unwrap();
+    user.rules.insert(0, NfRule { handle: 9999, expressions: vec![destination, address("a9fea9fe"), drop], comment: None });
+    expect("a rule", &ask(&closed, Attacker::Process, "a1", "metadata", "tcp/80"), Answer::Closed);
 }

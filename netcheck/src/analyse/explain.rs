@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::model::{EndpointKind, Model};
+use crate::model::{EndpointKind, METADATA, Model};
 use crate::packet::{Packet, Protocol};
 use crate::space::{Field, Ranges};
 use crate::walk::{End, Hop, Reason, Start, Walker, point};
@@ -97,17 +97,22 @@ pub fn explain(model: &Model, question: &Question) -> Result<Explanation, Questi
     let origin = match from {
         EndpointKind::Inside(namespace) => Some(namespace),
         EndpointKind::Outside => None,
+        EndpointKind::Metadata => return Ok(question.answered(Answer::Closed)),
         EndpointKind::Lost => {
             return Ok(question.unknown(vec!["the sender's namespace was not found".to_owned()]));
         }
     };
     let mut explorer = Explorer::new(model);
     let ports = if address.is_some() { Ranges::one(port) } else { all_ports() };
-    let only = Only { protocol: question.protocol, ports, destination: address };
+    let destinations: Vec<IpAddr> = match to {
+        Some(EndpointKind::Metadata) => METADATA.to_vec(),
+        Some(EndpointKind::Inside(_) | EndpointKind::Lost | EndpointKind::Outside) | None => address.into_iter().collect(),
+    };
+    let only = Only { protocol: Some(question.protocol), ports, destinations };
     let found = explorer.explore_all(&Origin::only(origin), question.attacker, Some(&only));
     let pair = match to {
+        Some(EndpointKind::Metadata) | None => found.any(model, origin),
         Some(to) => found.pair(model, origin, to),
-        None => found.any(model, origin),
     };
     // An address is asked about as it is sent to: whatever port the packet arrives at counts.
     let at_port = |flow: &&Flow| flow.protocol == question.protocol && (address.is_some() || flow.ports.contains(port));
@@ -120,6 +125,7 @@ pub fn explain(model: &Model, question: &Question) -> Result<Explanation, Questi
     }
     let targets = match (address, to) {
         (Some(address), _) => vec![address],
+        (None, Some(EndpointKind::Metadata)) => METADATA.to_vec(),
         (None, Some(EndpointKind::Inside(namespace))) => {
             model.namespace(namespace).addresses().map(|own| own.address.addr()).filter(|own| !own.is_loopback()).collect()
         }
@@ -169,7 +175,7 @@ fn closers(model: &Model, found: &Found, targets: &[IpAddr], port: u128) -> Vec<
 
 impl Found {
     /// Whatever arrives anywhere.
-    fn any(&self, model: &Model, origin: Option<usize>) -> Pair {
+    pub(super) fn any(&self, model: &Model, origin: Option<usize>) -> Pair {
         let mut pair = Pair::default();
         for place in self.open.keys().chain(self.unknown.keys()) {
             let to = place.map_or(EndpointKind::Outside, EndpointKind::Inside);
@@ -183,6 +189,9 @@ impl Found {
             pair.unknown.extend(part.unknown);
         }
         pair.unknown.extend(self.anywhere.iter().cloned());
+        if let Some(gap) = model.gaps.first() {
+            pair.unknown.extend(Pair::doubtful(gap).unknown);
+        }
         pair
     }
 }

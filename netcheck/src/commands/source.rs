@@ -10,18 +10,26 @@ use crate::shell::{collect, privilege};
 
 /// Reads the file that is named, or this host.
 pub(crate) fn snapshot(arguments: &SourceArguments) -> Result<Snapshot, Failure> {
-    if arguments.from.is_none() {
-        privilege::keep_only_what_is_needed().map_err(Failure::Collect)?;
+    if let Some(path) = &arguments.from {
+        return file(path);
     }
-    with_these_privileges(arguments)
+    reading(arguments, privilege::keep_only_what_is_needed)
 }
 
-/// The same, with the privileges that this process has.
-pub(crate) fn with_these_privileges(arguments: &SourceArguments) -> Result<Snapshot, Failure> {
-    match &arguments.from {
-        Some(path) => file(path),
-        None => collect::collect(&arguments.engine.address()?).map_err(Failure::Collect),
+/// The same for one that builds a twin afterwards.
+pub(crate) fn snapshot_for_twin(arguments: &SourceArguments) -> Result<Snapshot, Failure> {
+    if let Some(path) = &arguments.from {
+        let snapshot = file(path)?;
+        privilege::keep_only_what_a_twin_needs().map_err(Failure::Collect)?;
+        return Ok(snapshot);
     }
+    reading(arguments, privilege::keep_only_what_a_twin_needs)
+}
+
+fn reading(arguments: &SourceArguments, give_up: fn() -> miette::Result<()>) -> Result<Snapshot, Failure> {
+    let engine = arguments.engine.endpoint()?;
+    give_up().map_err(Failure::Collect)?;
+    collect::collect(engine.as_ref()).map_err(Failure::Collect)
 }
 
 /// Reads a snapshot file.

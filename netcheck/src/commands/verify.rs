@@ -12,7 +12,6 @@ use serde::Serialize;
 
 use super::output::Output;
 use super::{ExplainFormat, Failure, Outcome, VerifyArguments, source};
-use crate::shell::privilege;
 
 /// The name and version of the format.
 const SCHEMA: &str = "netcheck/verify/1";
@@ -45,9 +44,8 @@ struct Lack {
 /// Builds, sends and compares.
 pub(crate) fn run(arguments: &VerifyArguments) -> Result<Outcome, Failure> {
     let output = Output::open(arguments.output.as_deref())?;
-    privilege::keep_only_what_a_twin_needs().map_err(Failure::Collect)?;
-    let snapshot = source::with_these_privileges(&arguments.source)?;
     let other = arguments.against.as_deref().map(source::file).transpose()?;
+    let snapshot = source::snapshot_for_twin(&arguments.source)?;
     let model = Model::new(&snapshot);
     let failed = |error: netcheck::twin::TwinError| Failure::Collect(miette!("{error}"));
     let mut twin = Twin::build(other.as_ref().unwrap_or(&snapshot)).map_err(failed)?;

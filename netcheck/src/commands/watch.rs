@@ -26,13 +26,13 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<Outcome, Failure> {
     if let Some(address) = arguments.metrics {
         serve(address, Arc::clone(&metrics))?;
     }
+    let engine = arguments.engine.endpoint()?;
     privilege::keep_only_what_is_needed().map_err(Failure::Collect)?;
-    let engine = arguments.engine.address()?;
     let attacker = arguments.attacker.map(Attacker::from);
     let events = Events::subscribe().map_err(|error| Failure::Collect(miette!("cannot watch the kernel: {error}")))?;
     let mut before: Option<Baseline> = None;
     loop {
-        match collect::collect(&engine) {
+        match collect::collect(engine.as_ref()) {
             Ok(snapshot) => {
                 let (document, _) = check::compare(&snapshot, &isolation, attacker);
                 *metrics.lock().unwrap_or_else(PoisonError::into_inner) = prometheus::metrics(&document);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use policies::isolation::{Membership, Party, PartyKind, Publication};
 
-use crate::model::{EndpointKind, Model};
+use crate::model::{EndpointKind, METADATA, Model};
 use crate::snapshot::{Container, Engine, Namespace, Snapshot};
 
 /// The endpoints of a model.
@@ -18,6 +18,9 @@ pub fn parties(snapshot: &Snapshot, model: &Model) -> Vec<Party> {
         .map(|endpoint| match (containers.get(endpoint.name.as_str()), endpoint.kind) {
             (Some(container), kind) => of_container(snapshot, container, kind),
             (None, EndpointKind::Inside(place)) => of_namespace(snapshot, model, &endpoint.name, place),
+            (None, EndpointKind::Metadata) => {
+                Party { name: endpoint.name.clone(), kind: PartyKind::Metadata, addresses: METADATA.to_vec(), ..Party::default() }
+            }
             (None, EndpointKind::Outside | EndpointKind::Lost) => Party { name: endpoint.name.clone(), kind: PartyKind::Outside, ..Party::default() },
         })
         .collect()
@@ -27,7 +30,7 @@ fn of_container(snapshot: &Snapshot, container: &Container, kind: EndpointKind) 
     let engine = snapshot.engine.as_ref();
     let place = match kind {
         EndpointKind::Inside(place) => Some(place),
-        EndpointKind::Lost | EndpointKind::Outside => None,
+        EndpointKind::Lost | EndpointKind::Metadata | EndpointKind::Outside => None,
     };
     let namespace = place.and_then(|place| snapshot.namespaces.get(place));
     let owner = network_owner(snapshot, container);

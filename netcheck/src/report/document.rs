@@ -47,7 +47,7 @@ pub struct Document {
 pub struct PartyView {
     /// Its name.
     pub name: String,
-    /// `container`, `host`, `outside`, or `namespace` for one that the engine does not know.
+    /// `container`, `host`, `metadata`, `outside`, or `namespace` for one that the engine does not know.
     pub kind: String,
     /// Networks that it is attached to.
     pub networks: Vec<String>,

@@ -1,13 +1,12 @@
 //! The whole collection: discover, enter and read each namespace, and put the snapshot together.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use miette::miette;
 use netcheck::snapshot::{Container, Engine, Gap, GapKind, Namespace, NamespaceId, Snapshot, VERSION};
 
 use super::discover::{Discovery, Subject, discover};
-use super::engine::{self, Address};
+use super::engine::{self, Endpoint};
 use super::procfs::{self, Unmodelled};
 use super::read::{self, Reading, Surroundings};
 use netcheck::kernel::enter::{Handle, in_each};
@@ -16,12 +15,9 @@ use netcheck::kernel::enter::{Handle, in_each};
 const XFRM: &str = "6";
 
 /// Collects a snapshot of this host.
-pub(crate) fn collect(address: &Address) -> miette::Result<Snapshot> {
+pub(crate) fn collect(at: Option<&Endpoint>) -> miette::Result<Snapshot> {
     let mut gaps = Vec::new();
-    let mut engine = match address {
-        Address::None => None,
-        Address::Unix(path) => Some(engine::ask(path).map_err(|error| miette!("{error}"))?),
-    };
+    let mut engine = at.map(|at| engine::ask(at).map_err(|error| miette!("{error}"))).transpose()?;
     let discovery = discover(engine.as_mut()).map_err(|error| miette!("cannot look for namespaces: {error}"))?;
     let host = discovery.host;
     let (owners, bpf) = procfs::owners(&discovery.host_pids);
@@ -32,8 +28,8 @@ pub(crate) fn collect(address: &Address) -> miette::Result<Snapshot> {
     if let Some(namespace) = namespaces.first_mut() {
         procfs::attribute(namespace, &owners);
     }
-    if let (Some(engine), Address::Unix(path)) = (engine.as_mut(), address) {
-        gaps.extend(confirm(engine, path, &namespaces));
+    if let (Some(engine), Some(at)) = (engine.as_mut(), at) {
+        gaps.extend(confirm(engine, at, &namespaces));
     }
     let kept = reached(host, &namespaces, engine.as_ref());
     namespaces.retain(|namespace| kept.contains(&namespace.id));
@@ -82,10 +78,10 @@ fn has_netlink_family(number: &str) -> bool {
 }
 
 /// Forgets containers that went away while they were read, and what was found for a container but is not its own.
-fn confirm(engine: &mut Engine, path: &Path, namespaces: &[Namespace]) -> Vec<Gap> {
+fn confirm(engine: &mut Engine, at: &Endpoint, namespaces: &[Namespace]) -> Vec<Gap> {
     let mut gaps = Vec::new();
     let gap = |kind, detail| Gap { kind, namespace: None, link: None, detail };
-    match engine::running(path) {
+    match engine::running(at) {
         Ok(running) => {
             let running: BTreeSet<String> = running.into_iter().collect();
             engine.containers.retain(|container| {

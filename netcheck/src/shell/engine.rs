@@ -1,8 +1,8 @@
-//! Asking the engine what it made: three kinds of `GET` over its unix socket. Its answers are facts for names and grouping.
+//! Asking the engine what it made: three kinds of `GET` over its unix socket, or TLS. Its answers are facts for names and grouping.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -13,7 +13,9 @@ use hyper_util::rt::TokioIo;
 use netcheck::snapshot::{Attachment, Capabilities, Container, Engine, Mac, Network, PublishedPort, Subnet};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
+
+use super::tls::{Tls, TlsError};
 
 /// The API version that is asked for, unless the engine is older or has dropped it: its answers are what the types here say.
 const API: (u32, u32) = (1, 44);
@@ -28,7 +30,7 @@ pub(crate) enum EngineError {
     /// Nothing listens there.
     #[error("cannot connect to the engine at {path}: {source}")]
     Connect {
-        /// The socket.
+        /// The socket, or host and port.
         path: String,
         /// Why.
         #[source]
@@ -80,7 +82,18 @@ pub(crate) enum EngineError {
 pub(crate) enum Address {
     /// There is none: namespaces are found from the kernel alone.
     None,
+    /// Behind TLS: host and port. Its certificates are named apart.
+    Tls(String, u16),
     /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// How the engine is connected to.
+#[derive(Debug, Clone)]
+pub(crate) enum Endpoint {
+    /// By TLS.
+    Tls(Tls),
+    /// By a unix socket.
     Unix(PathBuf),
 }
 
@@ -91,10 +104,17 @@ impl FromStr for Address {
         if text == "none" {
             return Ok(Self::None);
         }
-        match text.strip_prefix("unix://") {
-            Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
-            _ => Err("expected unix:///path/to/docker.sock or none".to_owned()),
+        if let Some(path) = text.strip_prefix("unix://").filter(|path| path.starts_with('/')) {
+            return Ok(Self::Unix(path.into()));
         }
+        let expected = || "expected unix:///path/to/docker.sock, tls://host:port or none".to_owned();
+        let (host, port) = text.strip_prefix("tls://").and_then(|rest| rest.rsplit_once(':')).ok_or_else(|| match text.strip_prefix("tcp://") {
+            Some(rest) => format!("the engine would be asked without TLS; if it has TLS, write tls://{rest}"),
+            None => expected(),
+        })?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = port.parse().ok().filter(|port| *port != 0 && !host.is_empty()).ok_or_else(expected)?;
+        Ok(Self::Tls(host.to_owned(), port))
     }
 }
 
@@ -105,7 +125,7 @@ impl Address {
     /// When `DOCKER_HOST` names one that cannot be asked: another would be the wrong one.
     pub(crate) fn find() -> Result<Self, String> {
         match std::env::var("DOCKER_HOST") {
-            Ok(host) if !host.is_empty() => return host.parse().map_err(|error| format!("DOCKER_HOST: {error}")),
+            Ok(host) if !host.is_empty() => return docker_host(&host).map_err(|error| format!("DOCKER_HOST: {error}")),
             _ => {}
         }
         let runtime = std::env::var("XDG_RUNTIME_DIR").unwrap_or_default();
@@ -120,15 +140,44 @@ impl Address {
     }
 }
 
+impl Address {
+    /// What connects to it; none when there is no engine. Certificates are read here.
+    pub(crate) fn endpoint(self, files: &super::tls::Files) -> Result<Option<Endpoint>, TlsError> {
+        Ok(match self {
+            Self::None => None,
+            Self::Tls(host, port) => Some(Endpoint::Tls(Tls::new(&host, port, files)?)),
+            Self::Unix(path) => Some(Endpoint::Unix(path)),
+        })
+    }
+}
+
+/// `tcp://` is TLS when `DOCKER_TLS_VERIFY` says so, as `docker` has it.
+fn docker_host(host: &str) -> Result<Address, String> {
+    let verify = std::env::var("DOCKER_TLS_VERIFY").is_ok_and(|value| !value.is_empty());
+    match host.strip_prefix("tcp://").filter(|_| verify) {
+        Some(rest) => format!("tls://{rest}").parse(),
+        None => host.parse(),
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tls(tls) => tls.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
 /// Asks for networks and running containers.
-pub(crate) fn ask(path: &Path) -> Result<Engine, EngineError> {
-    runtime()?.block_on(engine(path))
+pub(crate) fn ask(at: &Endpoint) -> Result<Engine, EngineError> {
+    runtime()?.block_on(engine(at))
 }
 
 /// The ids of the containers that run, to see which of them still do.
-pub(crate) fn running(path: &Path) -> Result<Vec<String>, EngineError> {
+pub(crate) fn running(at: &Endpoint) -> Result<Vec<String>, EngineError> {
     runtime()?.block_on(async {
-        let mut connection = connect(path).await?;
+        let mut connection = connect(at).await?;
         let version: Version = get(&mut connection, "/version").await?;
         let list: Vec<Listed> = get(&mut connection, &format!("{}/containers/json", version.api())).await?;
         Ok(list.into_iter().map(|listed| listed.id).collect())
@@ -139,26 +188,26 @@ fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EngineError::Runtime)
 }
 
-async fn engine(path: &Path) -> Result<Engine, EngineError> {
-    let mut connection = connect(path).await?;
+async fn engine(at: &Endpoint) -> Result<Engine, EngineError> {
+    let mut connection = connect(at).await?;
     let version: Version = get(&mut connection, "/version").await?;
     let api = version.api();
     let networks: Vec<RawNetwork> = get(&mut connection, &format!("{api}/networks")).await?;
     let list: Vec<Listed> = get(&mut connection, &format!("{api}/containers/json")).await?;
-    let mut containers = inspect_all(path, &api, list).await?;
+    let mut containers = inspect_all(at, &api, list).await?;
     containers.sort_by(|a, b| a.name.cmp(&b.name));
     let mut networks: Vec<Network> = networks.into_iter().map(Network::from).collect();
     networks.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Engine { version: version.version, containers, networks })
 }
 
-async fn inspect_all(path: &Path, api: &str, list: Vec<Listed>) -> Result<Vec<Container>, EngineError> {
+async fn inspect_all(at: &Endpoint, api: &str, list: Vec<Listed>) -> Result<Vec<Container>, EngineError> {
     let share = list.len().div_ceil(CONNECTIONS).max(1);
     let mut tasks = tokio::task::JoinSet::new();
     for part in list.chunks(share) {
         let ids: Vec<String> = part.iter().map(|listed| listed.id.clone()).collect();
-        let (path, api) = (path.to_owned(), api.to_owned());
-        tasks.spawn(async move { inspect(&path, &api, ids).await });
+        let (at, api) = (at.clone(), api.to_owned());
+        tasks.spawn(async move { inspect(&at, &api, ids).await });
     }
     let mut containers = Vec::with_capacity(list.len());
     while let Some(result) = tasks.join_next().await {
@@ -169,8 +218,8 @@ async fn inspect_all(path: &Path, api: &str, list: Vec<Listed>) -> Result<Vec<Co
 }
 
 /// Inspects some; one that is gone meanwhile is left out.
-async fn inspect(path: &Path, api: &str, ids: Vec<String>) -> Result<Vec<Container>, EngineError> {
-    let mut connection = connect(path).await?;
+async fn inspect(at: &Endpoint, api: &str, ids: Vec<String>) -> Result<Vec<Container>, EngineError> {
+    let mut connection = connect(at).await?;
     let mut containers = Vec::with_capacity(ids.len());
     for id in ids {
         match get::<Inspected>(&mut connection, &format!("{api}/containers/{id}/json")).await {
@@ -182,10 +231,22 @@ async fn inspect(path: &Path, api: &str, ids: Vec<String>) -> Result<Vec<Contain
     Ok(containers)
 }
 
-async fn connect(path: &Path) -> Result<SendRequest<Empty<Bytes>>, EngineError> {
-    let named = || path.display().to_string();
-    let stream = UnixStream::connect(path).await.map_err(|source| EngineError::Connect { path: named(), source })?;
-    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|source| EngineError::Http { path: named(), source })?;
+async fn connect(at: &Endpoint) -> Result<SendRequest<Empty<Bytes>>, EngineError> {
+    let refused = |source| EngineError::Connect { path: at.to_string(), source };
+    match at {
+        Endpoint::Unix(path) => speak(at, UnixStream::connect(path).await.map_err(refused)?).await,
+        Endpoint::Tls(tls) => {
+            let stream = TcpStream::connect((tls.host.as_str(), tls.port)).await.map_err(refused)?;
+            speak(at, tls.handshake(stream).await.map_err(refused)?).await
+        }
+    }
+}
+
+async fn speak<S>(at: &Endpoint, stream: S) -> Result<SendRequest<Empty<Bytes>>, EngineError>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|source| EngineError::Http { path: at.to_string(), source })?;
     // Its errors come out of the requests that are under way.
     tokio::spawn(connection);
     Ok(sender)

@@ -56,7 +56,7 @@ pub fn frame(packet: &Packet, id: u32, (source, destination): (Mac, Mac), vlan: 
     bytes
 }
 
-/// Length of the packet that [`bytes`] makes: a datagram and an echo need room for the number.
+/// Length of the packet that [`bytes()`] makes: a datagram and an echo need room for the number.
 #[must_use]
 pub fn length(packet: &Packet) -> u16 {
     let least = header_length(packet)

@@ -8,9 +8,9 @@ use netcheck::analyse::{Answer, Attacker, Question, explain};
 use netcheck::model::Model;
 use netcheck::packet::{Packet, Protocol};
 use netcheck::snapshot::Snapshot;
+use netcheck::twin::{Sockets, wire};
 
-use crate::lab::{Lab, Sockets};
-use crate::wire;
+use crate::lab::Lab;
 
 const RULES: &str = r#"
 table inet engine {
@@ -115,7 +115,7 @@ fn fire(sockets: &[(&str, Sockets)], from: &str, packet: &Packet, id: u32) -> Op
         std::thread::sleep(std::time::Duration::from_millis(1));
         let seen: BTreeSet<&str> = sockets
             .iter()
-            .filter(|(_, sockets)| sockets.drain().iter().any(|seen| wire::identify(seen.protocol, &seen.bytes).is_some_and(|(got, _)| got == id)))
+            .filter(|(_, sockets)| sockets.drain().iter().any(|seen| seen.identify().is_some_and(|(got, _)| got == id)))
             .map(|(name, _)| *name)
             .collect();
         if let Some(name) = seen.first() {

@@ -2,35 +2,15 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType};
+use netcheck::twin::Sockets;
 
 /// Namespaces with a common prefix; gone when this is dropped.
 pub(crate) struct Lab {
     prefix: String,
     names: Vec<String>,
-}
-
-/// Sockets in one namespace: to send any packet, and to see what passed INPUT.
-pub(crate) struct Sockets {
-    send4: OwnedFd,
-    send6: OwnedFd,
-    /// Protocol, whether IPv4, and the socket.
-    receive: Vec<(u8, bool, OwnedFd)>,
-}
-
-/// A packet that passed INPUT.
-#[derive(Debug, Clone)]
-pub(crate) struct Seen {
-    pub(crate) protocol: u8,
-    pub(crate) source: IpAddr,
-    /// Only IPv4 sockets tell.
-    pub(crate) destination: Option<IpAddr>,
-    /// The transport header and what follows.
-    pub(crate) bytes: Vec<u8>,
 }
 
 impl Lab {
@@ -124,7 +104,7 @@ impl Lab {
                 .spawn(|| {
                     let kind = rustix::thread::LinkNameSpaceType::Network;
                     rustix::thread::move_into_link_name_space(file.as_fd(), Some(kind)).unwrap();
-                    Sockets::open()
+                    Sockets::open().unwrap()
                 })
                 .join()
                 .unwrap()
@@ -138,78 +118,6 @@ impl Drop for Lab {
             let _ = Command::new("ip").args(["netns", "del", name]).stderr(Stdio::null()).status();
         }
     }
-}
-
-fn raw(family: AddressFamily, protocol: u32) -> OwnedFd {
-    let protocol = Protocol::from_raw(rustix::net::RawProtocol::new(protocol).unwrap());
-    rustix::net::socket_with(family, SocketType::RAW, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, Some(protocol)).unwrap()
-}
-
-impl Sockets {
-    fn open() -> Self {
-        const RAW: u32 = 255;
-        let mut receive = Vec::new();
-        for (protocol, ipv4) in [(1, true), (6, true), (17, true), (6, false), (17, false), (58, false)] {
-            let family = if ipv4 { AddressFamily::INET } else { AddressFamily::INET6 };
-            let socket = raw(family, u32::from(protocol));
-            let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 4 << 20);
-            receive.push((protocol, ipv4, socket));
-        }
-        Self { send4: raw(AddressFamily::INET, RAW), send6: raw(AddressFamily::INET6, RAW), receive }
-    }
-
-    /// Sends a whole packet, IP header included. Errors are an outcome: no route, a rule in OUTPUT.
-    pub(crate) fn send(&self, packet: &[u8], destination: IpAddr, scope: u32) {
-        // A full socket is not an outcome: its packets wait for neighbours who are not there.
-        for _ in 0..4000 {
-            if self.try_send(packet, destination, scope) != Err(rustix::io::Errno::AGAIN) {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-    }
-
-    fn try_send(&self, packet: &[u8], destination: IpAddr, scope: u32) -> rustix::io::Result<usize> {
-        let flags = SendFlags::empty();
-        match destination {
-            IpAddr::V4(v4) => rustix::net::sendto(&self.send4, packet, flags, &SocketAddrV4::new(v4, 0)),
-            IpAddr::V6(v6) => rustix::net::sendto(&self.send6, packet, flags, &SocketAddrV6::new(v6, 0, 0, scope)),
-        }
-    }
-
-    /// Everything that has passed INPUT since the last time.
-    pub(crate) fn drain(&self) -> Vec<Seen> {
-        let mut seen = Vec::new();
-        let mut buffer = [0_u8; 2048];
-        for (protocol, ipv4, socket) in &self.receive {
-            while let Ok((_, length, from)) = rustix::net::recvfrom(socket, &mut buffer[..], RecvFlags::DONTWAIT) {
-                let bytes = &buffer[..length];
-                let source = address(from);
-                if *ipv4 {
-                    let header = usize::from(bytes[0] & 15) * 4;
-                    let destination: [u8; 4] = bytes[16..20].try_into().unwrap();
-                    let source: [u8; 4] = bytes[12..16].try_into().unwrap();
-                    seen.push(Seen {
-                        protocol: *protocol,
-                        source: source.into(),
-                        destination: Some(destination.into()),
-                        bytes: bytes[header..].to_vec(),
-                    });
-                } else {
-                    seen.push(Seen { protocol: *protocol, source: source.unwrap(), destination: None, bytes: bytes.to_vec() });
-                }
-            }
-        }
-        seen
-    }
-}
-
-fn address(from: Option<SocketAddrAny>) -> Option<IpAddr> {
-    let from = from?;
-    if let Ok(v4) = SocketAddrV4::try_from(from.clone()) {
-        return Some(IpAddr::V4(*v4.ip()));
-    }
-    SocketAddrV6::try_from(from).ok().map(|v6| IpAddr::V6(*v6.ip()))
 }
 
 pub(crate) fn run(arguments: &[&str], input: &str) {

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use crate::lab::{Lab, Sockets};
+use netcheck::twin::Sockets;
+
+use crate::lab::Lab;
 use crate::random::Random;
 
 /// A topology in the kernel.
