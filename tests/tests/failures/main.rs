@@ -13,9 +13,6 @@ mod catalogue;
 mod host;
 mod probe;
 mod stock;
-#[path = "../../../netcheck/tests/kernel_fuzz/wire.rs"]
-#[expect(dead_code, clippy::panic, reason = "it is of netcheck's own tests, which use all of it")]
-mod wire;
 
 use anyhow::{Context, Result, bail, ensure};
 use catalogue::{Covered, Live, On, Reported, catalogue};

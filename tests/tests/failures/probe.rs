@@ -11,11 +11,11 @@ use anyhow::{Context, Result, ensure};
 use netcheck::analyse::Explanation;
 use netcheck::model::{EndpointKind, Model, Place};
 use netcheck::packet::{Packet, Transport};
+use netcheck::twin::wire;
 use netcheck::walk::{End, Start, walk};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use crate::host::Host;
-use crate::wire;
 
 /// How long something may take that must happen; it is an error beyond that.
 const LIMIT: Duration = Duration::from_secs(10);
