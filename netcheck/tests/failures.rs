@@ -350,6 +350,7 @@ fn stock_engines_are_told_only_what_they_leak() {
         }
         assert_eq!(found, kinds.iter().copied().collect(), "{engine} as {}", attacker.name());
     }
+}
 
 /// The metadata service is an endpoint of its own: who has a way out reaches it, and a rule on the host is what closes it.
 #[test]
