@@ -210,3 +210,31 @@ fn namespaces_that_come_and_go_are_no_error() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
+
+/// What comes to a proxy's sockets goes on to a container: without a look at its sockets nothing may be called closed.
+#[test]
+fn a_proxy_that_cannot_be_looked_at_is_a_gap() {
+    let mut lab = Lab::new("x");
+    lab.add("host");
+    let folder = std::env::temp_dir().join(lab.full("bin"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let program = folder.join("docker-proxy");
+    std::fs::copy("/bin/sleep", &program).unwrap();
+    let mut proxy = Command::new(&program).arg("1000").spawn().unwrap();
+    let net = format!("--net=/run/netns/{}", lab.full("host"));
+    let seen = |capabilities: &str| {
+        let bounds = format!("-all,{capabilities}");
+        let output = Command::new("nsenter")
+            .args([&net, "setpriv", "--bounding-set", &bounds, "--inh-caps", "-all", env!("CARGO_BIN_EXE_netcheck"), "snapshot", "--engine", "none"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let pid = format!("process {} (docker-proxy)", proxy.id());
+        Snapshot::from_json(&output.stdout).unwrap().gaps.iter().any(|gap| gap.detail.starts_with(&pid))
+    };
+    let (without, with) = (seen("+sys_admin,+net_admin"), seen("+sys_admin,+net_admin,+sys_ptrace"));
+    proxy.kill().unwrap();
+    proxy.wait().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(without && !with, "a gap without: {without}, with CAP_SYS_PTRACE: {with}");
+}

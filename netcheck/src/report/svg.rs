@@ -21,11 +21,11 @@ const ARROWS: usize = 80;
 /// Colours, for light and dark; the page and the picture share them.
 pub(crate) const STYLE: &str = "
 .net{fill:#eef1f4;stroke:#c3cad2}.box{fill:#fff;stroke:#8793a1}.host{fill:#e3ebf6;stroke:#5b7fae}.far{fill:#f4efe3;stroke:#a38c55}
-.name{font:13px ui-sans-serif,system-ui,sans-serif;fill:#1b2733}.title{font:600 12px ui-sans-serif,system-ui,sans-serif;fill:#55616e}
+.name{font:13px ui-sans-serif,system-ui,sans-serif;fill:#1b2733}.title{font:600 12px ui-sans-serif,system-ui,sans-serif;fill:#55616e;stroke:#eef1f4;stroke-width:4px;paint-order:stroke}
 .wire{stroke:#8793a1;stroke-width:1.5;stroke-dasharray:4 3;fill:none}.bad{stroke:#c8102e;stroke-width:1.8;fill:none}.maybe{stroke:#b97700;stroke-width:1.6;stroke-dasharray:5 4;fill:none}
 .tip{fill:#c8102e}
 @media (prefers-color-scheme:dark){.net{fill:#1d242c;stroke:#3a4652}.box{fill:#28323c;stroke:#6d7b8a}.host{fill:#1f2f45;stroke:#6f9bd1}.far{fill:#332d1d;stroke:#b8a066}
-.name{fill:#e6ebf0}.title{fill:#a7b3bf}.wire{stroke:#6d7b8a}.bad{stroke:#ff5c6c}.maybe{stroke:#ffb84d}.tip{fill:#ff5c6c}}
+.name{fill:#e6ebf0}.title{fill:#a7b3bf;stroke:#1d242c}.wire{stroke:#6d7b8a}.bad{stroke:#ff5c6c}.maybe{stroke:#ffb84d}.tip{fill:#ff5c6c}}
 ";
 
 /// A picture that stands on its own.
@@ -52,6 +52,14 @@ impl Place {
     }
 }
 
+/// Where a network is.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    middle: u32,
+    top: u32,
+    bottom: u32,
+}
+
 /// A network, or a place for those who are on none.
 struct Area<'a> {
     title: String,
@@ -66,7 +74,7 @@ struct Picture {
     boxes: String,
     arrows: String,
     places: BTreeMap<String, Place>,
-    networks: BTreeMap<String, (u32, u32)>,
+    networks: BTreeMap<String, Frame>,
     width: u32,
     height: u32,
 }
@@ -102,14 +110,10 @@ impl Picture {
         let width = across * (BOX_WIDTH + GAP) - GAP + 2 * PADDING;
         let height = TITLE + down * (BOX_HEIGHT + GAP) - GAP + PADDING;
         // Writing to a string does not fail.
-        let _ = writeln!(
-            self.frames,
-            "<rect class=\"net\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"8\"/><text class=\"title\" x=\"{}\" y=\"{}\">{}</text>",
-            x + PADDING,
-            y + 17,
-            escape(&short(&area.title, 30))
-        );
-        self.networks.insert(area.title.clone(), (x + width / 2, y + height));
+        let _ = writeln!(self.frames, "<rect class=\"net\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"8\"/>");
+        // With the boxes: dashes pass behind it.
+        let _ = writeln!(self.boxes, "<text class=\"title\" x=\"{}\" y=\"{}\">{}</text>", x + PADDING, y + 17, escape(&short(&area.title, 30)));
+        self.networks.insert(area.title.clone(), Frame { middle: x + width / 2, top: y, bottom: y + height });
         for (index, member) in area.members.iter().enumerate() {
             let column = count(index % ACROSS);
             let row = count(index / ACROSS);
@@ -163,7 +167,8 @@ impl Picture {
         let Some(place) = self.places.get(&party.name) else { return };
         let (x, y) = place.middle();
         for network in party.networks.iter().skip(1) {
-            if let Some((to_x, to_y)) = self.networks.get(network) {
+            if let Some(Frame { middle, top, bottom }) = self.networks.get(network).copied() {
+                let (to_x, to_y) = (middle, if top > y { top } else { bottom });
                 // Writing to a string does not fail.
                 let _ = writeln!(self.wires, "<path class=\"wire\" d=\"M{x} {y} L{to_x} {to_y}\"/>");
             }
@@ -174,9 +179,10 @@ impl Picture {
         for violation in document.violations.iter().filter(|violation| violation.state != State::Closed).take(ARROWS) {
             let (Some(from), Some(to)) = (self.places.get(&violation.from), self.places.get(&violation.to)) else { continue };
             let ((a, b), (c, d)) = (edge(*to, *from), edge(*from, *to));
-            // Bent to one side, so that the way back is another line.
             let (dx, dy) = (i64::from(c) - i64::from(a), i64::from(d) - i64::from(b));
-            let (bend_x, bend_y) = ((i64::from(a) + i64::from(c)) / 2 - dy / 8, (i64::from(b) + i64::from(d)) / 2 + dx / 8);
+            let (middle_x, middle_y) = ((i64::from(a) + i64::from(c)) / 2, (i64::from(b) + i64::from(d)) / 2);
+            // Bent to one side, so that the way back is another line; within a row it hangs below the boxes between.
+            let (bend_x, bend_y) = if from.y == to.y { (middle_x, middle_y + 24 + dx.abs() / 10) } else { (middle_x - dy / 8, middle_y + dx / 8) };
             let class = if violation.state == State::Unknown { "maybe" } else { "bad" };
             let _ = writeln!(
                 self.arrows,
@@ -187,17 +193,16 @@ impl Picture {
     }
 }
 
-/// Where an arrow touches a box: at the side that looks to its other end.
+/// Where an arrow touches a box: above or below, at the side that looks to its other end; below when both are in one row.
 fn edge(from: Place, to: Place) -> (u32, u32) {
     let (x, _) = to.middle();
     if from.y + BOX_HEIGHT <= to.y {
         (x, to.y)
     } else if to.y + BOX_HEIGHT <= from.y {
         (x, to.y + BOX_HEIGHT)
-    } else if from.x < to.x {
-        (to.x, to.y + BOX_HEIGHT / 2)
     } else {
-        (to.x + to.width, to.y + BOX_HEIGHT / 2)
+        // Two arrows of one box do not leave from one point.
+        (if from.x < to.x { x - to.width / 6 } else { x + to.width / 6 }, to.y + BOX_HEIGHT)
     }
 }
 

@@ -97,11 +97,20 @@ impl Search {
     }
 
     /// Namespaces of processes. Returns those in this host's. A process that does not show its own is no gap: if links lead to where it
-    /// is, they end in a namespace that is not known, and that is one.
+    /// is, they end in a namespace that is not known, and that is one. A proxy that does not show itself is one: what comes to it goes on.
     fn processes(&mut self, host: NamespaceId) -> Vec<u32> {
         let mut on_host = Vec::new();
         for pid in procfs::processes() {
-            let Some(id) = procfs::namespace_of(pid) else { continue };
+            let Some(id) = procfs::namespace_of(pid) else {
+                let command = procfs::command_of(pid);
+                if procfs::is_proxy(&command) {
+                    self.gap(
+                        GapKind::NotEntered,
+                        format!("process {pid} ({command}): which sockets it passes on is not known without CAP_SYS_PTRACE"),
+                    );
+                }
+                continue;
+            };
             if id == host {
                 on_host.push(pid);
             }

@@ -185,13 +185,19 @@ fn bpf_link(pid: u32, descriptor: &str) -> Option<Gap> {
     Some(Gap { kind: GapKind::Bpf, namespace: namespace_of(pid), link: None, detail })
 }
 
+/// The name of a process, which anybody may read.
+pub(crate) fn command_of(pid: u32) -> String {
+    read(&format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+}
+
+/// Whether processes of this name pass on to containers what comes to their sockets.
+pub(crate) fn is_proxy(command: &str) -> bool {
+    command == "docker-proxy" || command == "rootlessport"
+}
+
 fn owner_of(pid: u32) -> Owner {
-    let command = read(&format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned();
-    let proxy = if command == "docker-proxy" || command == "rootlessport" {
-        read(&format!("/proc/{pid}/cmdline")).and_then(|line| proxy(&line))
-    } else {
-        None
-    };
+    let command = command_of(pid);
+    let proxy = if is_proxy(&command) { read(&format!("/proc/{pid}/cmdline")).and_then(|line| proxy(&line)) } else { None };
     Owner { pid, command, proxy }
 }
 
