@@ -1,14 +1,17 @@
 //! What only `/proc` knows: which process is in which namespace and holds which socket, a few switches, and things of the kernel that
 //! the model does not cover. Processes choose what much of it says; it is bounded and never trusted.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 use netcheck::snapshot::{Gap, GapKind, Ipv4Conf, Namespace, NamespaceId, Owner, Proxy};
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 /// Files of `/proc` are small; a command line may be long.
 const LIMIT: u64 = 64 * 1024;
@@ -39,11 +42,52 @@ pub(crate) fn namespace_of(pid: u32) -> Option<NamespaceId> {
     inode.parse().ok().map(NamespaceId)
 }
 
-/// Switches of `all` that no netlink message has, of the namespace that this thread is in.
+/// `/proc/sys`, in a procfs of this thread's own that nobody else sees.
 ///
-/// The directory is opened once: looking up `net/ipv4` in `/proc/sys` takes time in proportion to the number of namespaces.
+/// The kernel keeps what was looked up below `/proc/sys/net` for each namespace, all of them under the same names: a look-up compares with
+/// every namespace that was read before (`proc_sys_compare`, fs/proc/proc_sysctl.c). In a procfs of one's own there are but a few.
+#[derive(Debug)]
+struct Sys {
+    root: Option<OwnedFd>,
+    /// How many namespaces it may yet be used for.
+    left: u32,
+}
+
+/// Namespaces that share a procfs.
+const SHARED: u32 = 32;
+
+thread_local! {
+    static SYS: RefCell<Sys> = const { RefCell::new(Sys { root: None, left: 0 }) };
+}
+
+impl Sys {
+    /// Opens a directory below `/proc/sys`, of the namespace that this thread is in.
+    fn open(&mut self, path: &str) -> Option<OwnedFd> {
+        if self.left == 0 {
+            // Where no procfs may be mounted, the one that everybody sees serves as well, and takes longer.
+            self.root = mount().ok();
+            self.left = SHARED;
+        }
+        self.left -= 1;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = match &self.root {
+            Some(root) => openat(root, format!("sys/{path}"), flags, Mode::empty()),
+            None => openat(CWD, format!("/proc/sys/{path}"), flags, Mode::empty()),
+        };
+        opened.ok()
+    }
+}
+
+/// A procfs that is mounted nowhere; gone when it is closed.
+fn mount() -> rustix::io::Result<OwnedFd> {
+    let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(context.as_fd())?;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)
+}
+
+/// Switches of `all` that no netlink message has, of the namespace that this thread is in.
 pub(crate) fn ipv4_all(conf: &mut Ipv4Conf, everything: bool) {
-    let Ok(all) = File::open("/proc/sys/net/ipv4/conf/all") else { return };
+    let Some(all) = SYS.with_borrow_mut(|sys| sys.open("net/ipv4/conf/all")) else { return };
     let number = |name: &str| {
         let file = openat(&all, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
         read_file(&File::from(file))?.trim().parse::<u32>().ok()
