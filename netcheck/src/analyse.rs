@@ -469,16 +469,12 @@ fn at_socket(protocol: Protocol, packet: Packet, class: &Space, branch: &Branch,
     let number_of = packet.transport.number();
     let any = socket.address.is_unspecified();
     let family = socket.address.is_ipv4() == packet.is_ipv4() || (any && !socket.address.is_ipv4() && !socket.v6only);
-    let (arrived, own_port) = branch.arrival_port();
-    let port = u128::from(socket.port);
-    let at_port = if own_port { class.of(Field::DestinationPort).contains(port) } else { arrived == socket.port };
-    if socket.protocol != number_of || !family || !at_port {
+    if socket.protocol != number_of || !family {
         return None;
     }
     let mut entry = packet;
-    if own_port {
-        let (source_port, _) = packet.transport.ports()?;
-        entry.transport = protocol.first(source_port, socket.port);
+    if let Some((source_port, _)) = packet.transport.ports() {
+        entry.transport = protocol.first(source_port, branch.sent_port(class, socket.port)?);
     }
     if !any {
         let bound = number(socket.address);
@@ -499,8 +495,7 @@ fn arrival_ports(protocol: Protocol, class: &Space, branch: &Branch) -> Ranges {
     if !protocol.has_ports() {
         return all_ports();
     }
-    let (port, own) = branch.arrival_port();
-    if own { class.of(Field::DestinationPort).clone() } else { Ranges::one(u128::from(port)) }
+    branch.arrival_ports(class)
 }
 
 /// What a question keeps to.

@@ -2,13 +2,14 @@
 //!
 //! Nothing here follows a packet; [`crate::walk`] does. The model only puts what was read into the shape that the kernel keeps it in.
 
+pub(crate) mod dispatch;
 pub mod fib;
 pub mod netfilter;
 pub(crate) mod shortcut;
 mod wiring;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::snapshot::{self, GapKind, IpSet, Link, LinkKind, Mac, NamespaceId, Neighbour, PortVlan, Snapshot, Socket};
 
@@ -24,6 +25,8 @@ pub(crate) use wiring::{is_bridge_port, vlan_in, vlan_out};
 pub struct Model {
     namespaces: Vec<Namespace>,
     by_id: BTreeMap<NamespaceId, usize>,
+    /// The first namespace that has an address.
+    pub(crate) owners: BTreeMap<IpAddr, usize>,
     nowhere: Namespace,
     uppers: wiring::Uppers,
     /// The namespace that netcheck was started in.
@@ -106,7 +109,11 @@ impl Model {
     pub fn new(snapshot: &Snapshot) -> Self {
         let mut model = Self { little_endian: snapshot.little_endian, ..Self::default() };
         for namespace in &snapshot.namespaces {
-            model.by_id.insert(namespace.id, model.namespaces.len());
+            let index = model.namespaces.len();
+            model.by_id.insert(namespace.id, index);
+            for own in namespace.addresses.iter().filter(|own| !own.unusable) {
+                model.owners.entry(own.address.addr()).or_insert(index);
+            }
             model.namespaces.push(Namespace::new(namespace));
         }
         model.host = model.by_id.get(&snapshot.this_host).copied().unwrap_or(0);
@@ -233,17 +240,18 @@ impl Namespace {
         let on = |name: &str| read.sysctls.get(name).is_some_and(|value| value.trim() == "1");
         let (routes4, routes6) = read.routes.iter().cloned().partition(|route| route.destination.addr().is_ipv4());
         let (rules4, rules6) = read.rules.iter().cloned().partition(|rule| rule.family == snapshot::Family::Ip);
+        let by_name: BTreeMap<String, u32> = read.links.iter().map(|link| (link.name.clone(), link.index)).collect();
         let mut namespace = Self {
             label: read.names.first().cloned().unwrap_or_else(|| format!("netns:{}", read.id)),
             links: read.links.iter().map(|link| (link.index, link.clone())).collect(),
-            by_name: read.links.iter().map(|link| (link.name.clone(), link.index)).collect(),
             fib4: Fib::new(routes4, rules4, true),
             fib6: Fib::new(routes6, rules6, false),
             ipv4_all: read.ipv4_all,
             ipv6_all: read.ipv6_all,
             bridge_calls_iptables: on("net/bridge/bridge-nf-call-iptables"),
             bridge_calls_ip6tables: on("net/bridge/bridge-nf-call-ip6tables"),
-            rules: Ruleset::new(&read.tables),
+            rules: Ruleset::new(&read.tables, &by_name),
+            by_name,
             ipsets: read.ipsets.iter().map(|set| (set.index, set.clone())).collect(),
             sockets: read.sockets.clone(),
             entered: !read.links.is_empty(),
@@ -326,6 +334,20 @@ impl Namespace {
         const NOARP_OR_PERMANENT: u16 = 0xc0;
         let entry = self.neighbours.get(&(link, address)).filter(|entry| entry.state & NOARP_OR_PERMANENT != 0 && !entry.proxy)?;
         entry.mac
+    }
+
+    /// Addresses of a link's neighbours that someone fixed.
+    pub(crate) fn fixed_neighbours(&self, link: u32, ipv4: bool) -> Ranges {
+        let first = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let of_link = self.neighbours.range((link, first)..).take_while(|((of, _), _)| *of == link).map(|((_, address), _)| *address);
+        let fixed = of_link.filter(|address| address.is_ipv4() == ipv4 && self.fixed_neighbour(link, *address).is_some());
+        Ranges::union_of(fixed.map(|address| (fib::number(address), fib::number(address))))
+    }
+
+    /// IPv6 addresses of a link that may be used.
+    pub(crate) fn own6(&self, link: u32) -> Ranges {
+        let own = self.addresses_of(link).iter().map(|own| (own.address.addr(), own.unusable)).filter(|(own, unusable)| !own.is_ipv4() && !unusable);
+        Ranges::union_of(own.map(|(own, _)| (fib::number(own), fib::number(own))))
     }
 
     /// Whether someone fixed the hardware address of a neighbour.

@@ -254,7 +254,6 @@ impl Model {
     /// The namespace that has this address, when it is a container's or the host's.
     #[must_use]
     pub fn owner_of(&self, address: IpAddr) -> Option<usize> {
-        let has = |(_, namespace): &(usize, &Namespace)| namespace.has_address(address);
-        self.namespaces().find(has).map(|(index, _)| index)
+        self.owners.get(&address).copied()
     }
 }
