@@ -375,7 +375,8 @@ impl Space {
         }
         let mut common = self.clone();
         let mut rest = Vec::new();
-        for field in Field::ALL {
+        // What is cut off first keeps the whole of what is cut later. Whom a packet is for matters more to its fate than who sent it.
+        for field in Field::ALL.into_iter().rev() {
             let outside = common.of(field).subtract(other.of(field));
             if !outside.is_empty() {
                 rest.push(common.clone().with(field, outside));

@@ -65,6 +65,13 @@ impl<'m> Walker<'m> {
         }
     }
 
+    /// Keeps to packets whose number is in `ranges`.
+    pub(super) fn narrow_number(&mut self, number: Number, ranges: &Ranges) {
+        if let Some(variable) = number.field {
+            self.narrow(variable, ranges);
+        }
+    }
+
     /// Keeps to packets whose number is not in `ranges`.
     pub(super) fn exclude_number(&mut self, number: Number, ranges: &Ranges) {
         if let Some(variable) = number.field {

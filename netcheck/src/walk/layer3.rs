@@ -483,6 +483,12 @@ impl<'m> Walker<'m> {
             if self.test(number, &Ranges::between(0xe000_0000, 0xefff_ffff)) {
                 return Ok(RTN_MULTICAST);
             }
+            if device.is_none()
+                && let Some((kind, alike)) = content.fib4.kind_in(LOCAL, number.value)
+            {
+                self.narrow_number(number, alike);
+                return Ok(kind.map_or(RTN_UNICAST, route_type));
+            }
             let key = Key { destination: number.value, ..Key::default() };
             let mut seen = Vec::new();
             let found = content.fib4.lookup_table(LOCAL, &key, &mut seen);
