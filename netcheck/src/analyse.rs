@@ -10,6 +10,7 @@
 mod explain;
 mod group;
 mod origin;
+mod rows;
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,7 @@ use crate::space::{Field, Ranges, Space};
 use crate::walk::{Branch, End, Hop, Reason, Start, Walker};
 
 pub use explain::{Answer, Explanation, Question, QuestionError, explain};
-use group::{Groups, Origin};
+use group::Origin;
 use origin::{Probe, probes};
 
 /// What the sender is able to do. Each is able to do what those before it are.
@@ -63,8 +64,10 @@ pub struct Reachability {
     pub attacker: Attacker,
     /// Names of the endpoints, sorted.
     pub endpoints: Vec<String>,
-    /// For each ordered pair that was answered, what passes; an empty entry is *closed*.
-    pub pairs: BTreeMap<(String, String), Pair>,
+    /// For each endpoint, what it sends.
+    rows: Vec<rows::Row>,
+    /// What the whole host lacks: while there is anything, nothing is closed.
+    gap: Option<String>,
 }
 
 /// What can pass from one endpoint to another.
@@ -98,29 +101,12 @@ pub struct Flow {
 /// Computes what can pass between all endpoints.
 #[must_use]
 pub fn analyse(model: &Model, attacker: Attacker) -> Reachability {
-    let mut explorer = Explorer::new(model);
-    let mut pairs: BTreeMap<(String, String), Pair> = BTreeMap::new();
-    let mut found: BTreeMap<Origin, Found> = BTreeMap::new();
-    let groups = Groups::new(model);
-    for from in &model.endpoints {
-        for to in model.endpoints.iter().filter(|to| to.name != from.name) {
-            let pair = match from.kind {
-                EndpointKind::Lost => Pair::doubtful("its namespace was not found"),
-                EndpointKind::Outside => explorer.of(&Origin::outside(), attacker, &mut found).pair(model, None, to.kind),
-                EndpointKind::Inside(namespace) => {
-                    let origin = groups.origin(namespace, to.kind);
-                    let found = explorer.of(&origin, attacker, &mut found);
-                    if origin.speaks_for(namespace) {
-                        found.pair(model, Some(namespace), to.kind).sent_by(model, namespace)
-                    } else {
-                        Pair::doubtful("no group")
-                    }
-                }
-            };
-            pairs.insert((from.name.clone(), to.name.clone()), pair);
-        }
+    Reachability {
+        attacker,
+        endpoints: model.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
+        rows: rows::rows(model, attacker),
+        gap: model.gaps.first().cloned(),
     }
-    Reachability { attacker, endpoints: model.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(), pairs }
 }
 
 impl Pair {
@@ -240,17 +226,16 @@ impl Found {
             EndpointKind::Outside => None,
             EndpointKind::Lost => return Pair::doubtful("its namespace was not found"),
         };
+        self.at(place, place.is_none_or(|namespace| model.namespace(namespace).entered), model.gaps.first().map(String::as_str))
+    }
+
+    /// What reaches a place; `entered` is whether it could be read, `gap` what the host lacks.
+    fn at(&self, place: Option<usize>, entered: bool, gap: Option<&str>) -> Pair {
         let of = |flows: &BTreeMap<Option<usize>, Vec<Flow>>| flows.get(&place).cloned().unwrap_or_default();
         let mut pair = Pair { open: of(&self.open), unknown: of(&self.unknown) };
         pair.unknown.extend(self.anywhere.iter().cloned());
-        if let Some(namespace) = place
-            && !model.namespace(namespace).entered
-        {
-            pair.unknown.extend(Pair::doubtful("its namespace could not be read").unknown);
-        }
-        if let Some(gap) = model.gaps.first() {
-            pair.unknown.extend(Pair::doubtful(gap).unknown);
-        }
+        let doubts = [(!entered).then_some("its namespace could not be read"), gap];
+        pair.unknown.extend(doubts.into_iter().flatten().flat_map(|doubt| Pair::doubtful(doubt).unknown));
         pair
     }
 
@@ -297,7 +282,7 @@ type Covered = Vec<(Ranges, Ranges)>;
 pub(crate) struct Explorer<'m> {
     model: &'m Model,
     walker: Walker<'m>,
-    proxied: BTreeMap<(usize, std::net::IpAddr, u16), bool>,
+    proxied: BTreeMap<(usize, Protocol, std::net::IpAddr, u16), bool>,
 }
 
 /// More classes than any sane rule set makes: then the rest is unknown.
@@ -308,9 +293,9 @@ impl<'m> Explorer<'m> {
         Self { model, walker: Walker::new(model), proxied: BTreeMap::new() }
     }
 
-    /// What was found from an origin, once.
-    fn of<'f>(&mut self, origin: &Origin, attacker: Attacker, found: &'f mut BTreeMap<Origin, Found>) -> &'f Found {
-        found.entry(origin.clone()).or_insert_with(|| self.explore_all(origin, attacker, None))
+    /// Forgets what holds only for packets that come by the same links.
+    fn forget_chains(&mut self) {
+        self.walker.forget_dispatches();
     }
 
     /// Everything that an origin can make; `only` keeps to one protocol and a set of destinations and ports.
@@ -439,7 +424,7 @@ impl<'m> Explorer<'m> {
                 continue;
             };
             let walker = &mut self.walker;
-            let reaches = *self.proxied.entry((namespace, proxy.address, proxy.port)).or_insert_with(|| {
+            let reaches = *self.proxied.entry((namespace, protocol, proxy.address, proxy.port)).or_insert_with(|| {
                 let source = if proxy.address.is_ipv4() { "0.0.0.0" } else { "::" }.parse().unwrap_or(proxy.address);
                 let source = walker.source_for(namespace, proxy.address).unwrap_or(source);
                 let hop = Packet::new(source, proxy.address, protocol.first(40_000, proxy.port));

@@ -27,9 +27,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::model::dispatch::{Dispatch, Met, Translations};
+use crate::model::netfilter::ChainAt;
 use crate::model::{Model, Place, Reach};
 use crate::packet::{Packet, Transport};
-use crate::model::netfilter::ChainAt;
 use crate::snapshot::Mac;
 use crate::space::{Field, Ranges, Space};
 

@@ -148,7 +148,7 @@ fn route_localnet_opens_the_loopback_of_the_host() {
     }
     let model = Model::new(&snapshot);
     let reached = netcheck::analyse::analyse(&model, Attacker::NetRaw);
-    let pair = &reached.pairs[&("d1".to_owned(), "host".to_owned())];
+    let pair = &reached.pair("d1", "host").unwrap();
     assert!(!pair.open.is_empty());
 }
 

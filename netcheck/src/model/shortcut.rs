@@ -15,13 +15,33 @@ use crate::snapshot::{
 /// A comparison that must hold for a rule to match.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Guard {
-    Address { source: bool, ipv4: bool, value: u128, is: bool },
-    Family { ipv4: bool, is: bool },
+    Address {
+        source: bool,
+        ipv4: bool,
+        value: u128,
+        is: bool,
+    },
+    Family {
+        ipv4: bool,
+        is: bool,
+    },
     /// The link by which the packet comes, or goes out; none when no link of the namespace has the name.
-    Link { out: bool, index: Option<u32>, is: bool },
-    Port { source: bool, port: u16, is: bool },
+    Link {
+        out: bool,
+        index: Option<u32>,
+        is: bool,
+    },
+    Port {
+        source: bool,
+        port: u16,
+        is: bool,
+    },
     /// A byte that only an IPv4 header has there, or the protocol of either.
-    Protocol { number: u8, ipv4_only: bool, is: bool },
+    Protocol {
+        number: u8,
+        ipv4_only: bool,
+        is: bool,
+    },
 }
 
 /// What rules are found by.
@@ -66,7 +86,8 @@ impl Shortcuts {
             let translation = translation(after);
             let found_by = [find_by(guards, false), find_by(guards, true)];
             let mut shape = |open: bool, found: Option<(Key, u128)>| {
-                let remaining = guards.iter().filter(|guard| guard.depends(open) && found.is_none_or(|found| guard.found(open) != Some(found))).collect();
+                let remaining =
+                    guards.iter().filter(|guard| guard.depends(open) && found.is_none_or(|found| guard.found(open) != Some(found))).collect();
                 let next = u32::try_from(shapes.len()).unwrap_or(u32::MAX);
                 let shape = match (found, translation) {
                     (Some((Key::DestinationPort, _)), Some((_, ipv4))) => (remaining, Some(ipv4), [].as_slice()),

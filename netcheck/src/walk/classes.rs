@@ -168,9 +168,8 @@ impl<'m> Walker<'m> {
     pub(super) fn close_way(&mut self, dropped: bool) {
         let Some(way) = self.open_way.take() else { return };
         let asked = way.conditions.filter(|_| dropped);
-        let addresses = asked.map_or(way.addresses, |asked| {
-            way.fib.plainly_by(|link| asked.iter().all(|condition| condition.holds(u128::from(link))))
-        });
+        let addresses =
+            asked.map_or(way.addresses, |asked| way.fib.plainly_by(|link| asked.iter().all(|condition| condition.holds(u128::from(link)))));
         self.narrow(way.destination, &addresses);
     }
 
@@ -207,7 +206,6 @@ impl<'m> Walker<'m> {
     }
 
     /// Forgets the chains' dispatches, of which there are many for each link that packets come by.
-    #[expect(dead_code, reason = "x")]
     pub(crate) fn forget_dispatches(&mut self) {
         self.dispatches.clear();
     }
@@ -233,7 +231,9 @@ impl<'m> Walker<'m> {
 
     /// Whether packets differ in this port because they were sent to different ones.
     pub(super) fn differ_in_port(&self, port: Number) -> bool {
-        port.field == Some(Variable::Sent(Field::DestinationPort)) && self.translated.is_none() && self.is_free(Variable::Sent(Field::DestinationPort))
+        port.field == Some(Variable::Sent(Field::DestinationPort))
+            && self.translated.is_none()
+            && self.is_free(Variable::Sent(Field::DestinationPort))
     }
 
     /// What a rule's guards say besides the one that it was found by; keeps to packets for which they say the same.
@@ -274,7 +274,10 @@ impl<'m> Walker<'m> {
             if !number.known {
                 return Asked::Unsure;
             }
-            number.field.map_or_else(|| sure((number.value == value) == is), |variable| Asked::Of(Question { of: Some(variable), own: number.value, value, is }))
+            number.field.map_or_else(
+                || sure((number.value == value) == is),
+                |variable| Asked::Of(Question { of: Some(variable), own: number.value, value, is }),
+            )
         };
         match guard {
             Guard::Family { ipv4, is } => sure((skb.header.ipv4 == *ipv4) == *is),

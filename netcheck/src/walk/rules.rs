@@ -12,8 +12,8 @@ use crate::snapshot::{
 };
 use crate::space::{Field, Ranges};
 
-use super::conntrack::{NatKindAt, NatTo};
 use super::classes::Guarded;
+use super::conntrack::{NatKindAt, NatTo};
 use super::header::{Cell, Number, Origin, Variable};
 use super::trace::{Did, What};
 use super::{Ct, End, Frame, Skb, Walker};
