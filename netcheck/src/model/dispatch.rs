@@ -74,7 +74,9 @@ pub(crate) struct Class {
 #[derive(Debug, Default)]
 pub(crate) struct Translations {
     /// Port, and the address and port it becomes; ascending.
-    pub(crate) targets: Vec<(u128, u128, u16)>,
+    targets: Vec<(u128, u128, u16)>,
+    /// The same by address: address, port that it becomes, port.
+    by_address: Vec<(u128, u16, u128)>,
     pub(crate) addresses: Ranges,
 }
 
@@ -234,25 +236,40 @@ impl Class {
 
 impl Translations {
     fn new(targets: Vec<(u128, u128, u16)>) -> Self {
-        let addresses = Ranges::union_of(targets.iter().map(|(_, address, _)| (*address, *address)));
-        Self { targets, addresses }
-    }
-
-    /// The ports that these ports become.
-    pub(crate) fn ports(&self, sent: &Ranges) -> Ranges {
-        let of = self.targets.iter().filter(|(port, ..)| sent.contains(*port));
-        Ranges::union_of(of.map(|(_, _, port)| (u128::from(*port), u128::from(*port))))
-    }
-
-    /// One of these ports that becomes `arrives`.
-    pub(crate) fn sent_to(&self, sent: &Ranges, arrives: u16) -> Option<u16> {
-        let target = self.targets.iter().find(|(port, _, becomes)| *becomes == arrives && sent.contains(*port));
-        target.and_then(|(port, ..)| u16::try_from(*port).ok())
+        let mut by_address: Vec<(u128, u16, u128)> = targets.iter().map(|(sent, address, port)| (*address, *port, *sent)).collect();
+        by_address.sort_unstable();
+        let addresses = Ranges::union_of(by_address.iter().map(|(address, ..)| (*address, *address)));
+        Self { targets, by_address, addresses }
     }
 
     /// The target for a port.
     pub(crate) fn target(&self, port: u128) -> Option<(u128, u16)> {
-        let place = self.targets.partition_point(|(known, ..)| *known < port);
-        self.targets.get(place).filter(|(known, ..)| *known == port).map(|(_, address, port)| (*address, *port))
+        self.of(&Ranges::one(port)).next().map(|(_, address, port)| (*address, *port))
+    }
+
+    /// The ports that become one of these ports at one of these addresses.
+    pub(crate) fn sent(&self, addresses: &Ranges, becomes: impl Fn(u16) -> bool) -> Ranges {
+        let at = addresses.as_slice().iter().flat_map(|(first, last)| {
+            let from = self.by_address.partition_point(|(address, ..)| address < first);
+            self.by_address.iter().skip(from).take_while(move |(address, ..)| address <= last)
+        });
+        Ranges::union_of(at.filter(|(_, port, _)| becomes(*port)).map(|(_, _, sent)| (*sent, *sent)))
+    }
+
+    /// The ports that these ports become.
+    pub(crate) fn ports(&self, sent: &Ranges) -> Ranges {
+        Ranges::union_of(self.of(sent).map(|(_, _, port)| (u128::from(*port), u128::from(*port))))
+    }
+
+    /// One of these ports that becomes `arrives`.
+    pub(crate) fn sent_to(&self, sent: &Ranges, arrives: u16) -> Option<u16> {
+        self.of(sent).find(|(_, _, becomes)| *becomes == arrives).and_then(|(port, ..)| u16::try_from(*port).ok())
+    }
+
+    fn of<'t>(&'t self, sent: &'t Ranges) -> impl Iterator<Item = &'t (u128, u128, u16)> {
+        sent.as_slice().iter().flat_map(|(first, last)| {
+            let from = self.targets.partition_point(|(port, ..)| port < first);
+            self.targets.iter().skip(from).take_while(move |(port, ..)| port <= last)
+        })
     }
 }

@@ -48,6 +48,15 @@ pub(super) enum Guarded {
 }
 
 impl Condition {
+    /// What of these numbers it holds for.
+    fn of(&self, numbers: &Ranges) -> Ranges {
+        match self {
+            Self::In(ranges) => numbers.intersect(ranges),
+            Self::NotIn(ranges) => numbers.subtract(ranges),
+            Self::NotBetween(first, last) => numbers.subtract(&Ranges::between(*first, *last)),
+        }
+    }
+
     fn holds(&self, value: u128) -> bool {
         match self {
             Self::In(ranges) => ranges.contains(value),
@@ -138,13 +147,9 @@ impl<'m> Walker<'m> {
     /// Says what was found of a translation's target in terms of the port that the packet was sent to.
     fn settle_translation(&mut self) {
         let Some(translated) = self.translated.clone() else { return };
-        let holds = |variable: Variable, value: u128| self.conditions.iter().all(|(of, condition)| *of != variable || condition.holds(value));
-        let alike = translated
-            .targets
-            .iter()
-            .filter(|(_, address, port)| holds(Variable::Address, *address) && holds(Variable::Port, u128::from(*port)))
-            .map(|(sent, ..)| (*sent, *sent));
-        let ports = Ranges::union_of(alike);
+        let asked = |variable: Variable| self.conditions.iter().filter(move |(of, _)| *of == variable).map(|(_, condition)| condition);
+        let addresses = asked(Variable::Address).fold(translated.addresses.clone(), |addresses, condition| condition.of(&addresses));
+        let ports = translated.sent(&addresses, |port| asked(Variable::Port).all(|condition| condition.holds(u128::from(port))));
         self.narrow(Variable::Sent(Field::DestinationPort), &ports);
     }
 
