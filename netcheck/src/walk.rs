@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::model::dispatch::{Dispatch, Met, Translations};
+use crate::model::fib::Fib;
 use crate::model::netfilter::ChainAt;
 use crate::model::{Model, Place, Reach};
 use crate::packet::{Packet, Transport};
@@ -134,6 +135,8 @@ pub struct Walker<'m> {
     ports: BTreeMap<(Place, Option<u16>), Rc<layer2::Ports>>,
     neighbours: BTreeMap<(Place, bool), Rc<layer2::Neighbours>>,
     dispatches: BTreeMap<(usize, ChainAt, Met), Rc<Dispatch>>,
+    /// Where routes by links lead, for what was asked of the links.
+    routed: Vec<(&'m Fib, Vec<Condition>, Ranges)>,
     /// The way out, while packets that leave by different links are walked together.
     open_way: Option<classes::OpenWay<'m>>,
     /// Translations that the rule which runs may make for all ports at once.
@@ -142,7 +145,7 @@ pub struct Walker<'m> {
 }
 
 /// What a number was found to be; kept until the walk ends, for there are many.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 enum Condition {
     In(Ranges),
     NotIn(Ranges),
@@ -245,6 +248,7 @@ impl<'m> Walker<'m> {
             ports: BTreeMap::new(),
             neighbours: BTreeMap::new(),
             dispatches: BTreeMap::new(),
+            routed: Vec::new(),
             open_way: None,
             offered: None,
             translated: None,

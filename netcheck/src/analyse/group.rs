@@ -49,8 +49,9 @@ impl Origin {
 impl Groups {
     pub(crate) fn new(model: &Model) -> Self {
         let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut looking = BTreeMap::new();
         for (index, _) in model.namespaces() {
-            if let Some(key) = likeness(model, index) {
+            if let Some(key) = likeness(model, index, &mut looking) {
                 groups.entry(key).or_default().push(index);
             }
         }
@@ -73,7 +74,9 @@ impl Groups {
 }
 
 /// What namespaces of a group have in common; none for one that stands alone.
-fn likeness(model: &Model, index: usize) -> Option<String> {
+///
+/// `looking` remembers of which namespaces the rules look at ports.
+fn likeness(model: &Model, index: usize, looking: &mut BTreeMap<usize, bool>) -> Option<String> {
     let content = model.namespace(index);
     if index == model.host || !content.rules.tables.is_empty() || !content.opaque.is_empty() || content.has_fixed_neighbours() {
         return None;
@@ -100,7 +103,8 @@ fn likeness(model: &Model, index: usize) -> Option<String> {
         return None;
     };
     let settings = port.port.as_ref()?;
-    let looked_at = around.rules.looks_at_ports() || around.opaque_links.contains_key(&port.index) || !model.uppers_of(peer).is_empty();
+    let looks = *looking.entry(peer.namespace).or_insert_with(|| around.rules.looks_at_ports());
+    let looked_at = looks || around.opaque_links.contains_key(&port.index) || !model.uppers_of(peer).is_empty();
     if switches.vlan_filtering || settings.hairpin || looked_at || model.uplinks.contains(&peer) || !port.up {
         return None;
     }

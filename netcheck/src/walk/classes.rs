@@ -127,7 +127,7 @@ impl<'m> Walker<'m> {
         self.close_way(false);
         self.settle_translation();
         let conditions = std::mem::take(&mut self.conditions);
-        for field in Field::ALL {
+        for field in Field::ALL.into_iter().filter(|field| self.is_free(Variable::Sent(*field))).collect::<Vec<_>>() {
             let mut out = Vec::new();
             for (_, condition) in conditions.iter().filter(|(of, _)| *of == Variable::Sent(field)) {
                 match condition {
@@ -172,10 +172,21 @@ impl<'m> Walker<'m> {
     /// Ends what [`Self::open_way`] began: of a packet that was dropped on the way, only what was asked of the link matters.
     pub(super) fn close_way(&mut self, dropped: bool) {
         let Some(way) = self.open_way.take() else { return };
-        let asked = way.conditions.filter(|_| dropped);
-        let addresses =
-            asked.map_or(way.addresses, |asked| way.fib.plainly_by(|link| asked.iter().all(|condition| condition.holds(u128::from(link)))));
+        let addresses = match way.conditions.filter(|_| dropped) {
+            None => way.addresses,
+            Some(asked) => self.routed_alike(way.fib, asked),
+        };
         self.narrow(way.destination, &addresses);
+    }
+
+    /// Addresses that are routed by links for which these answers hold; what was asked last is often asked again.
+    fn routed_alike(&mut self, fib: &'m Fib, asked: Vec<Condition>) -> Ranges {
+        if let Some((_, _, addresses)) = self.routed.iter().find(|(of, conditions, _)| std::ptr::eq(*of, fib) && *conditions == asked) {
+            return addresses.clone();
+        }
+        let addresses = fib.plainly_by(|link| asked.iter().all(|condition| condition.holds(u128::from(link))));
+        self.routed.push((fib, asked, addresses.clone()));
+        addresses
     }
 
     /// Notes an answer about the link by which the packet goes out.
@@ -210,9 +221,10 @@ impl<'m> Walker<'m> {
         Rc::clone(self.dispatches.entry(place).or_insert_with(|| Rc::new(Dispatch::new(shortcuts, met))))
     }
 
-    /// Forgets the chains' dispatches, of which there are many for each link that packets come by.
+    /// Forgets what holds for packets that come by the same link: there is much of it.
     pub(crate) fn forget_dispatches(&mut self) {
         self.dispatches.clear();
+        self.routed.clear();
     }
 
     /// Keeps to packets for which a partition has rules of the same shapes.
