@@ -14,17 +14,12 @@ use std::sync::Arc;
 #[derive(Clone, Default)]
 pub struct Ranges(Held);
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 enum Held {
     One((u128, u128)),
     Several(Arc<Vec<(u128, u128)>>),
+    #[default]
     Zero,
-}
-
-impl Default for Held {
-    fn default() -> Self {
-        Self::Zero
-    }
 }
 
 impl From<Vec<(u128, u128)>> for Held {

@@ -1,6 +1,6 @@
 //! What the analysis says of whole classes of packets, the walker says of each packet in them.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

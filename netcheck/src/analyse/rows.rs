@@ -64,7 +64,7 @@ pub(super) fn rows(model: &Model, attacker: Attacker) -> Vec<Row> {
             work.entry(first.clone()).or_insert(origins);
         }
     }
-    let found = explore(model, attacker, work.into_values().collect());
+    let found = explore(model, attacker, &work.into_values().collect::<Vec<_>>());
     model
         .endpoints
         .iter()
@@ -94,7 +94,7 @@ fn origins(groups: &Groups, kind: EndpointKind) -> Vec<Origin> {
 }
 
 /// Explores origins; those that are listed together meet the same chains, so one explorer has them all.
-fn explore(model: &Model, attacker: Attacker, work: Vec<Vec<Origin>>) -> BTreeMap<Origin, Arc<Found>> {
+fn explore(model: &Model, attacker: Attacker, work: &[Vec<Origin>]) -> BTreeMap<Origin, Arc<Found>> {
     let next = AtomicUsize::new(0);
     let explorer = || {
         let mut explorer = Explorer::new(model);

@@ -249,6 +249,11 @@ impl Translations {
 
     /// The ports that become one of these ports at one of these addresses.
     pub(crate) fn sent(&self, addresses: &Ranges, becomes: impl Fn(u16) -> bool) -> Ranges {
+        // Many are taken in the order of their ports, for that is the order they are wanted in.
+        if addresses.as_slice().len() > 1 {
+            let among = self.targets.iter().filter(|(_, address, port)| addresses.contains(*address) && becomes(*port));
+            return Ranges::union_of(among.map(|(sent, ..)| (*sent, *sent)));
+        }
         let at = addresses.as_slice().iter().flat_map(|(first, last)| {
             let from = self.by_address.partition_point(|(address, ..)| address < first);
             self.by_address.iter().skip(from).take_while(move |(address, ..)| address <= last)

@@ -298,6 +298,7 @@ fn needs_none(expressions: &[Expression], registers: &[Register]) -> bool {
 }
 
 /// The one address and port that instructions translate the destination to, and its family, when they do nothing else.
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is does something else")]
 fn translation(expressions: &[Expression]) -> Option<((u128, u16), bool)> {
     const PLAIN: u32 = 1 | 2 | 8;
     let does = |expression: &&Expression| !matches!(expression, Expression::Counter);

@@ -137,8 +137,8 @@ impl<'m> Walker<'m> {
         self.keep_way(at, &dispatch.by_out);
         let out = at.oif.map_or(0, |link| u128::from(link.index));
         let (by_port, class) = dispatch.by_port.find(port.value);
-        let mut met = Merged([&dispatch.always, dispatch.by_destination.find(destination.value).0, by_port, dispatch.by_out.find(out).0]);
-        while let Some(rule) = met.next() {
+        let met = Merged([&dispatch.always, dispatch.by_destination.find(destination.value).0, by_port, dispatch.by_out.find(out).0]);
+        for rule in met {
             let index = usize::try_from(rule).unwrap_or(usize::MAX);
             let Some(head) = shortcuts.head(index) else { continue };
             let from = match self.guarded(at, skb, head, &dispatch) {
