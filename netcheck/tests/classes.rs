@@ -1,7 +1,7 @@
 //! On random rule sets, what the analysis says of every pair is what single packets do: each one is walked alone, and nothing that
 //! arrives is missing; nothing is said to be open of which the witness does not arrive.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "scale/host.rs"]
 mod host;
