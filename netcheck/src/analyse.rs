@@ -10,6 +10,7 @@
 mod explain;
 mod group;
 mod origin;
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -24,7 +25,7 @@ use crate::space::{Field, Ranges, Space};
 use crate::walk::{Branch, End, Hop, Reason, Start, Walker};
 
 pub use explain::{Answer, Explanation, Question, QuestionError, explain};
-use group::{Groups, Origin};
+use group::Origin;
 use origin::{Probe, probes};
 
 /// What the sender is able to do. Each is able to do what those before it are.
@@ -64,8 +65,10 @@ pub struct Reachability {
     pub attacker: Attacker,
     /// Names of the endpoints, sorted.
     pub endpoints: Vec<String>,
-    /// For each ordered pair that was answered, what passes; an empty entry is *closed*.
-    pub pairs: BTreeMap<(String, String), Pair>,
+    /// For each endpoint, what it sends.
+    rows: Vec<rows::Row>,
+    /// What the whole host lacks: while there is anything, nothing is closed.
+    gap: Option<String>,
 }
 
 /// What can pass from one endpoint to another.
@@ -99,36 +102,12 @@ pub struct Flow {
 /// Computes what can pass between all endpoints.
 #[must_use]
 pub fn analyse(model: &Model, attacker: Attacker) -> Reachability {
-    let mut explorer = Explorer::new(model);
-    let mut pairs: BTreeMap<(String, String), Pair> = BTreeMap::new();
-    let mut found: BTreeMap<Origin, Found> = BTreeMap::new();
-    let groups = Groups::new(model);
-    for from in model.endpoints.iter().filter(|from| from.kind != EndpointKind::Metadata) {
-        for to in model.endpoints.iter().filter(|to| to.name != from.name) {
-            if to.kind == EndpointKind::Metadata {
-                if let EndpointKind::Inside(namespace) = from.kind {
-                    pairs.insert((from.name.clone(), to.name.clone()), explorer.metadata(model, namespace, attacker));
-                }
-                continue;
-            }
-            let pair = match from.kind {
-                EndpointKind::Metadata => continue,
-                EndpointKind::Lost => Pair::doubtful("its namespace was not found"),
-                EndpointKind::Outside => explorer.of(&Origin::outside(), attacker, &mut found).pair(model, None, to.kind),
-                EndpointKind::Inside(namespace) => {
-                    let origin = groups.origin(namespace, to.kind);
-                    let found = explorer.of(&origin, attacker, &mut found);
-                    if origin.speaks_for(namespace) {
-                        found.pair(model, Some(namespace), to.kind).sent_by(model, namespace)
-                    } else {
-                        Pair::doubtful("no group")
-                    }
-                }
-            };
-            pairs.insert((from.name.clone(), to.name.clone()), pair);
-        }
+    Reachability {
+        attacker,
+        endpoints: model.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
+        rows: rows::rows(model, attacker),
+        gap: model.gaps.first().cloned(),
     }
-    Reachability { attacker, endpoints: model.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(), pairs }
 }
 
 /// Packets of each class that the analysis tells apart, from every origin: one of those that are open, and of those that are closed one to every
@@ -283,17 +262,16 @@ impl Found {
             EndpointKind::Metadata | EndpointKind::Outside => None,
             EndpointKind::Lost => return Pair::doubtful("its namespace was not found"),
         };
+        self.at(place, place.is_none_or(|namespace| model.namespace(namespace).entered), model.gaps.first().map(String::as_str))
+    }
+
+    /// What reaches a place; `entered` is whether it could be read, `gap` what the host lacks.
+    fn at(&self, place: Option<usize>, entered: bool, gap: Option<&str>) -> Pair {
         let of = |flows: &BTreeMap<Option<usize>, Vec<Flow>>| flows.get(&place).cloned().unwrap_or_default();
         let mut pair = Pair { open: of(&self.open), unknown: of(&self.unknown) };
         pair.unknown.extend(self.anywhere.iter().cloned());
-        if let Some(namespace) = place
-            && !model.namespace(namespace).entered
-        {
-            pair.unknown.extend(Pair::doubtful("its namespace could not be read").unknown);
-        }
-        if let Some(gap) = model.gaps.first() {
-            pair.unknown.extend(Pair::doubtful(gap).unknown);
-        }
+        let doubts = [(!entered).then_some("its namespace could not be read"), gap];
+        pair.unknown.extend(doubts.into_iter().flatten().flat_map(|doubt| Pair::doubtful(doubt).unknown));
         pair
     }
 
@@ -335,6 +313,9 @@ pub(crate) struct Lost {
 /// Sources and the ports that are known for them.
 type Covered = Vec<(Ranges, Ranges)>;
 
+/// So many ports of a class are sampled, whatever rules translate them.
+const FEW_PORTS: usize = 4;
+
 /// Packets of classes, and the addresses that somebody has.
 #[derive(Debug, Default)]
 struct Samples {
@@ -343,8 +324,13 @@ struct Samples {
 }
 
 impl Samples {
-    fn add(&mut self, start: Start, packet: Packet, class: &Space) {
+    fn add(&mut self, start: Start, packet: Packet, class: &Space, branches: &[Branch]) {
         self.list.push(Sample { start, packet });
+        // Ports for which there are rules of one shape are one class, whatever target each has.
+        let ports = class.of(Field::DestinationPort).as_slice().iter().take(FEW_PORTS).filter_map(|(first, _)| u16::try_from(*first).ok());
+        let ports: BTreeSet<u16> = ports.chain(branches.iter().flat_map(|branch| branch.translated_ports(class))).collect();
+        let transports = ports.into_iter().map(|port| packet.transport.to_port(port)).filter(|transport| *transport != packet.transport);
+        self.list.extend(transports.map(|transport| Sample { start, packet: Packet { transport, ..packet } }));
         let destinations = class.of(Field::Destination);
         let others = self.own.iter().filter(|own| own.is_ipv4() == packet.is_ipv4() && **own != packet.destination);
         let within = others.filter(|own| destinations.contains(number(**own)));
@@ -374,15 +360,15 @@ impl<'m> Explorer<'m> {
         Self { model, walker: Walker::new(model), proxied: BTreeMap::new(), samples: None }
     }
 
-    /// What was found from an origin, once.
-    fn of<'f>(&mut self, origin: &Origin, attacker: Attacker, found: &'f mut BTreeMap<Origin, Found>) -> &'f Found {
-        found.entry(origin.clone()).or_insert_with(|| self.explore_all(origin, attacker, None))
+    /// Forgets what holds only for packets that come by the same links.
+    fn forget_chains(&mut self) {
+        self.walker.forget_dispatches();
     }
 
-    /// What a namespace can send to the metadata service, wherever it goes: a program on the host may answer for it.
-    fn metadata(&mut self, model: &Model, namespace: usize, attacker: Attacker) -> Pair {
+    /// What an origin can send to the metadata service, wherever it goes: a program on the host may answer for it.
+    fn metadata(&mut self, origin: &Origin, attacker: Attacker) -> Pair {
         let only = Only { protocol: None, ports: all_ports(), destinations: METADATA.to_vec() };
-        self.explore_all(&Origin::only(Some(namespace)), attacker, Some(&only)).any(model, Some(namespace))
+        self.explore_all(origin, attacker, Some(&only)).any(self.model, origin.namespace())
     }
 
     /// Everything that an origin can make; `only` keeps to one protocol and a set of destinations and ports.
@@ -429,7 +415,7 @@ impl<'m> Explorer<'m> {
                 class = point;
             }
             if let Some(samples) = &mut self.samples {
-                samples.add(probe.start, packet, &class);
+                samples.add(probe.start, packet, &class, &branches);
             }
             self.record(probe, protocol, packet, &class, &branches, found);
             if keep_dropped {
@@ -582,16 +568,12 @@ fn at_socket(protocol: Protocol, packet: Packet, class: &Space, branch: &Branch,
     let number_of = packet.transport.number();
     let any = socket.address.is_unspecified();
     let family = socket.address.is_ipv4() == packet.is_ipv4() || (any && !socket.address.is_ipv4() && !socket.v6only);
-    let (arrived, own_port) = branch.arrival_port();
-    let port = u128::from(socket.port);
-    let at_port = if own_port { class.of(Field::DestinationPort).contains(port) } else { arrived == socket.port };
-    if socket.protocol != number_of || !family || !at_port {
+    if socket.protocol != number_of || !family {
         return None;
     }
     let mut entry = packet;
-    if own_port {
-        let (source_port, _) = packet.transport.ports()?;
-        entry.transport = protocol.first(source_port, socket.port);
+    if let Some((source_port, _)) = packet.transport.ports() {
+        entry.transport = protocol.first(source_port, branch.sent_port(class, socket.port)?);
     }
     if !any {
         let bound = number(socket.address);
@@ -612,8 +594,7 @@ fn arrival_ports(protocol: Protocol, class: &Space, branch: &Branch) -> Ranges {
     if !protocol.has_ports() {
         return all_ports();
     }
-    let (port, own) = branch.arrival_port();
-    if own { class.of(Field::DestinationPort).clone() } else { Ranges::one(u128::from(port)) }
+    branch.arrival_ports(class)
 }
 
 /// A packet of the analysis, and how it comes into being.

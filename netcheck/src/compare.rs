@@ -60,9 +60,9 @@ impl Comparison<'_> {
         let parties = parties(self.snapshot, self.model);
         let by_name: BTreeMap<&str, &Party> = parties.iter().map(|party| (party.name.as_str(), party)).collect();
         let mut found = Found::default();
-        for ((from, to), pair) in &self.reachability.pairs {
-            if let (Some(from), Some(to)) = (by_name.get(from.as_str()), by_name.get(to.as_str())) {
-                self.pair(&mut found, from, to, pair);
+        for ((from, to), pair) in self.reachability.pairs() {
+            if let (Some(from), Some(to)) = (by_name.get(from), by_name.get(to)) {
+                self.pair(&mut found, from, to, &pair);
             }
         }
         let mut document = Document::new(self.snapshot, self.model, self.reachability);

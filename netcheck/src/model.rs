@@ -2,6 +2,7 @@
 //!
 //! Nothing here follows a packet; [`crate::walk`] does. The model only puts what was read into the shape that the kernel keeps it in.
 
+pub(crate) mod dispatch;
 pub mod fib;
 pub mod netfilter;
 pub(crate) mod shortcut;
@@ -274,17 +275,18 @@ impl Namespace {
         let on = |name: &str| read.sysctls.get(name).is_some_and(|value| value.trim() == "1");
         let (routes4, routes6) = read.routes.iter().cloned().partition(|route| route.destination.addr().is_ipv4());
         let (rules4, rules6) = read.rules.iter().cloned().partition(|rule| rule.family == snapshot::Family::Ip);
+        let by_name: BTreeMap<String, u32> = read.links.iter().map(|link| (link.name.clone(), link.index)).collect();
         let mut namespace = Self {
             label: read.names.first().cloned().unwrap_or_else(|| format!("netns:{}", read.id)),
             links: read.links.iter().map(|link| (link.index, link.clone())).collect(),
-            by_name: read.links.iter().map(|link| (link.name.clone(), link.index)).collect(),
             fib4: Fib::new(routes4, rules4, true),
             fib6: Fib::new(routes6, rules6, false),
             ipv4_all: read.ipv4_all,
             ipv6_all: read.ipv6_all,
             bridge_calls_iptables: on("net/bridge/bridge-nf-call-iptables"),
             bridge_calls_ip6tables: on("net/bridge/bridge-nf-call-ip6tables"),
-            rules: Ruleset::new(&read.tables),
+            rules: Ruleset::new(&read.tables, &by_name),
+            by_name,
             ipsets: read.ipsets.iter().map(|set| (set.index, set.clone())).collect(),
             sockets: read.sockets.clone(),
             entered: !read.links.is_empty(),
@@ -354,6 +356,15 @@ impl Namespace {
         &self.own4
     }
 
+    /// IPv4 and IPv6 addresses that it delivers to itself and that are not this link's.
+    pub(crate) fn delivers_besides(&self, link: u32) -> [Ranges; 2] {
+        let own = |ipv4: bool| {
+            let of_link = self.addresses_of(link).iter().map(|own| own.address.addr()).filter(move |own| own.is_ipv4() == ipv4);
+            Ranges::union_of(of_link.map(|own| (fib::number(own), fib::number(own))))
+        };
+        [self.local4.subtract(&own(true)), self.local6.subtract(&own(false))]
+    }
+
     /// Every address, with its link.
     pub fn addresses(&self) -> impl Iterator<Item = &snapshot::Address> {
         self.addresses.values().flatten()
@@ -373,6 +384,33 @@ impl Namespace {
         entry.mac
     }
 
+    /// Addresses of a link's neighbours that someone fixed.
+    pub(crate) fn fixed_neighbours(&self, link: u32, ipv4: bool) -> Ranges {
+        let of_link = self.neighbours_of(link).map(|(address, _)| address);
+        let fixed = of_link.filter(|address| address.is_ipv4() == ipv4 && self.fixed_neighbour(link, *address).is_some());
+        Ranges::union_of(fixed.map(|address| (fib::number(address), fib::number(address))))
+    }
+
+    /// IPv6 addresses that a link answers for: those of its own that may be used, and as a router's the anycast addresses of its subnets
+    /// (`ipv6_chk_acast_addr`; RFC 4291 §2.6.1).
+    pub(crate) fn answers6(&self, link: u32) -> Ranges {
+        let own = self.addresses_of(link).iter().filter(|own| !own.unusable).map(|own| own.address.addr()).filter(|own| !own.is_ipv4());
+        let anycast = self.fib6.local_routes().filter(|route| route.kind == snapshot::RouteKind::Anycast);
+        let anycast = anycast.filter(|route| route.next_hops.iter().any(|hop| hop.oif == Some(link))).map(|route| route.destination.addr());
+        Ranges::union_of(own.chain(anycast).map(|own| (fib::number(own), fib::number(own))))
+    }
+
+    /// Addresses that someone made a link answer for, one by one.
+    pub(crate) fn proxied(&self, link: u32, ipv4: bool) -> Ranges {
+        let entries = self.neighbours_of(link).filter(|(address, entry)| address.is_ipv4() == ipv4 && entry.proxy);
+        Ranges::union_of(entries.map(|(address, _)| (fib::number(address), fib::number(address))))
+    }
+
+    fn neighbours_of(&self, link: u32) -> impl Iterator<Item = (IpAddr, &Neighbour)> {
+        let first = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        self.neighbours.range((link, first)..).take_while(move |((of, _), _)| *of == link).map(|((_, address), entry)| (*address, entry))
+    }
+
     /// Whether someone fixed the hardware address of a neighbour.
     #[must_use]
     pub fn has_fixed_neighbours(&self) -> bool {
@@ -383,12 +421,6 @@ impl Namespace {
     #[must_use]
     pub fn plain_routes(&self) -> Vec<String> {
         self.fib4.described().chain(self.fib6.described()).collect()
-    }
-
-    /// Whether a proxy entry answers for this address.
-    #[must_use]
-    pub fn proxies(&self, link: u32, address: IpAddr) -> bool {
-        self.neighbours.get(&(link, address)).is_some_and(|entry| entry.proxy)
     }
 
     /// Ports of a bridge.

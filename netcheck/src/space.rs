@@ -3,29 +3,88 @@
 //! A walk follows one packet; the [`Space`] beside it says which other packets would have been treated in exactly the same
 //! way. Only what a rule or route really looked at narrows it, so one walk usually speaks for thousands of packets.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 /// A set of numbers: sorted, disjoint, not adjacent, both ends included.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ranges(Vec<(u128, u128)>);
+///
+/// Most sets are one range and are kept in place; larger ones are shared, for walks copy them much more often than they make new ones.
+#[derive(Clone, Default)]
+pub struct Ranges(Held);
+
+#[derive(Clone, Default)]
+enum Held {
+    One((u128, u128)),
+    Several(Arc<Vec<(u128, u128)>>),
+    #[default]
+    Zero,
+}
+
+impl From<Vec<(u128, u128)>> for Held {
+    /// The ranges are sorted, disjoint and not adjacent.
+    fn from(ranges: Vec<(u128, u128)>) -> Self {
+        match ranges.as_slice() {
+            [] => Self::Zero,
+            [range] => Self::One(*range),
+            _ => Self::Several(Arc::new(ranges)),
+        }
+    }
+}
+
+impl PartialEq for Ranges {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Held::Several(left), Held::Several(right)) if Arc::ptr_eq(left, right) => true,
+            _ => self.as_slice() == other.as_slice(),
+        }
+    }
+}
+
+impl Eq for Ranges {}
+
+impl PartialOrd for Ranges {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ranges {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_slice().cmp(other.as_slice())
+    }
+}
+
+impl Hash for Ranges {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_slice().hash(state);
+    }
+}
+
+impl fmt::Debug for Ranges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ranges").field(&self.as_slice()).finish()
+    }
+}
 
 impl Ranges {
     /// The empty set.
     #[must_use]
     pub const fn empty() -> Self {
-        Self(Vec::new())
+        Self(Held::Zero)
     }
 
     /// Every number from `first` to `last`; empty when `first` is above `last`.
     #[must_use]
-    pub fn between(first: u128, last: u128) -> Self {
-        if first <= last { Self(vec![(first, last)]) } else { Self::empty() }
+    pub const fn between(first: u128, last: u128) -> Self {
+        if first <= last { Self(Held::One((first, last))) } else { Self::empty() }
     }
 
     /// One number.
     #[must_use]
-    pub fn one(value: u128) -> Self {
-        Self(vec![(value, value)])
+    pub const fn one(value: u128) -> Self {
+        Self(Held::One((value, value)))
     }
 
     /// The union of ranges in any order, overlapping or not.
@@ -40,78 +99,87 @@ impl Ranges {
                 _ => merged.push((first, last)),
             }
         }
-        Self(merged)
+        Self(merged.into())
     }
 
     /// The ranges, ascending.
     #[must_use]
     pub fn as_slice(&self) -> &[(u128, u128)] {
-        &self.0
+        match &self.0 {
+            Held::Zero => &[],
+            Held::One(range) => std::slice::from_ref(range),
+            Held::Several(ranges) => ranges,
+        }
     }
 
     /// Whether no number is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        matches!(self.0, Held::Zero)
     }
 
     /// Whether exactly one number is in it.
     #[must_use]
     pub fn is_one(&self) -> bool {
-        matches!(self.0.as_slice(), [(first, last)] if first == last)
+        matches!(self.0, Held::One((first, last)) if first == last)
     }
 
     /// The smallest number in it.
     #[must_use]
     pub fn first(&self) -> Option<u128> {
-        self.0.first().map(|range| range.0)
+        self.as_slice().first().map(|range| range.0)
     }
 
     /// Whether `value` is in it.
     #[must_use]
     pub fn contains(&self, value: u128) -> bool {
-        let after = self.0.partition_point(|range| range.0 <= value);
-        after.checked_sub(1).and_then(|index| self.0.get(index)).is_some_and(|range| value <= range.1)
+        let ranges = self.as_slice();
+        let after = ranges.partition_point(|range| range.0 <= value);
+        after.checked_sub(1).and_then(|index| ranges.get(index)).is_some_and(|range| value <= range.1)
     }
 
     /// Both ends, when it is one range.
     #[must_use]
     pub fn as_one_range(&self) -> Option<(u128, u128)> {
-        match self.0.as_slice() {
-            [range] => Some(*range),
-            _ => None,
+        match self.0 {
+            Held::One(range) => Some(range),
+            Held::Several(_) | Held::Zero => None,
         }
     }
 
     /// What is in both.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
-        let (mut left, mut right) = (self.0.iter().peekable(), other.0.iter().peekable());
-        let mut both = Vec::new();
-        while let (Some(&&(a, b)), Some(&&(c, d))) = (left.peek(), right.peek()) {
-            if a.max(c) <= b.min(d) {
-                both.push((a.max(c), b.min(d)));
-            }
-            if b < d {
-                left.next();
-            } else {
-                right.next();
-            }
+        if let (Held::One((a, b)), Held::One((c, d))) = (&self.0, &other.0) {
+            return Self::between(*a.max(c), *b.min(d));
         }
-        Self(both)
+        let (few, many) = if self.as_slice().len() <= other.as_slice().len() { (self, other) } else { (other, self) };
+        let ranges = many.as_slice();
+        let mut both = Vec::new();
+        let mut from = 0;
+        for &(first, last) in few.as_slice() {
+            let rest = ranges.get(from..).unwrap_or_default();
+            from += rest.partition_point(|range| range.1 < first);
+            let overlapping = ranges.iter().skip(from).take_while(|range| range.0 <= last);
+            both.extend(overlapping.map(|range| (range.0.max(first), range.1.min(last))));
+        }
+        if both.len() == ranges.len() && both == ranges {
+            return many.clone();
+        }
+        Self(both.into())
     }
 
     /// What is here and not in `other`.
     #[must_use]
     pub fn subtract(&self, other: &Self) -> Self {
-        if other.is_empty() {
+        if self.is_disjoint(other) {
             return self.clone();
         }
         let mut rest = Vec::new();
-        for &(first, last) in &self.0 {
+        for &(first, last) in self.as_slice() {
             let mut from = Some(first);
-            let start = other.0.partition_point(|range| range.1 < first);
-            for &(cut_first, cut_last) in other.0.iter().skip(start) {
+            let start = other.as_slice().partition_point(|range| range.1 < first);
+            for &(cut_first, cut_last) in other.as_slice().iter().skip(start) {
                 let Some(begin) = from else { break };
                 if cut_first > last {
                     break;
@@ -125,25 +193,36 @@ impl Ranges {
                 rest.push((begin, last));
             }
         }
-        Self(rest)
+        Self(rest.into())
+    }
+
+    /// Whether nothing is in both.
+    #[must_use]
+    pub fn is_disjoint(&self, other: &Self) -> bool {
+        let (few, many) = if self.as_slice().len() <= other.as_slice().len() { (self, other) } else { (other, self) };
+        let ranges = many.as_slice();
+        few.as_slice().iter().all(|(first, last)| {
+            let after = ranges.partition_point(|range| range.1 < *first);
+            ranges.get(after).is_none_or(|range| range.0 > *last)
+        })
     }
 
     /// What is in either.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        Self::union_of(self.0.iter().chain(&other.0).copied())
+        Self::union_of(self.as_slice().iter().chain(other.as_slice()).copied())
     }
 
     /// How many numbers are in it, at most `u128::MAX`.
     #[must_use]
     pub fn count(&self) -> u128 {
-        self.0.iter().fold(0_u128, |sum, (first, last)| sum.saturating_add((last - first).saturating_add(1)))
+        self.as_slice().iter().fold(0_u128, |sum, (first, last)| sum.saturating_add((last - first).saturating_add(1)))
     }
 }
 
 impl fmt::Display for Ranges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (first, last)) in self.0.iter().enumerate() {
+        for (index, (first, last)) in self.as_slice().iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
             if first == last {
                 write!(f, "{comma}{first}")?;
@@ -271,15 +350,28 @@ impl Space {
         both
     }
 
+    /// Whether nothing is in both.
+    #[must_use]
+    pub fn is_disjoint(&self, other: &Self) -> bool {
+        Field::ALL.into_iter().any(|field| self.of(field).is_disjoint(other.of(field)))
+    }
+
+    /// Whether the packet with these values is in it.
+    #[must_use]
+    pub fn contains(&self, values: [u128; 7]) -> bool {
+        self.fields.iter().zip(values).all(|(field, value)| field.contains(value))
+    }
+
     /// What is here and not in `other`, as disjoint products.
     #[must_use]
     pub fn subtract(&self, other: &Self) -> Vec<Self> {
-        if self.intersect(other).is_empty() {
+        if self.is_disjoint(other) {
             return vec![self.clone()];
         }
         let mut common = self.clone();
         let mut rest = Vec::new();
-        for field in Field::ALL {
+        // What is cut off first keeps the whole of what is cut later. Whom a packet is for matters more to its fate than who sent it.
+        for field in Field::ALL.into_iter().rev() {
             let outside = common.of(field).subtract(other.of(field));
             if !outside.is_empty() {
                 rest.push(common.clone().with(field, outside));

@@ -13,6 +13,7 @@
 //! Where something cannot be known (an opaque match, a rate limit, which of two neighbours answers) the walk takes one branch
 //! of several; [`Walker::branches`] takes all of them.
 
+mod classes;
 mod compat;
 mod conntrack;
 mod header;
@@ -25,6 +26,9 @@ mod trace;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use crate::model::dispatch::{Dispatch, Met, Translations};
+use crate::model::fib::Fib;
+use crate::model::netfilter::ChainAt;
 use crate::model::{Model, Place, Reach};
 use crate::packet::{Packet, Transport};
 use crate::snapshot::Mac;
@@ -33,7 +37,7 @@ use crate::space::{Field, Ranges, Space};
 use conntrack::Connection;
 pub(crate) use header::Header;
 pub(crate) use header::address as address_of;
-use header::{Cell, Number};
+use header::{Cell, Number, Variable};
 pub use trace::{Hop, Reason};
 pub(crate) use trace::{Step, What};
 
@@ -105,6 +109,8 @@ pub struct Branch {
     pub(crate) undecided: bool,
     connections: BTreeMap<usize, Vec<Connection>>,
     last_receiver: Option<Place>,
+    /// Where packets of the space were sent instead, when a translation was walked for several ports at once.
+    translated: Option<Rc<Translations>>,
 }
 
 /// Follows packets through one model, and remembers what does not change between walks.
@@ -125,12 +131,21 @@ pub struct Walker<'m> {
     undecided: bool,
     /// Fields that had more than one value at the start: only these can be narrowed.
     free: [bool; 7],
-    conditions: Vec<(Field, Condition)>,
+    conditions: Vec<(Variable, Condition)>,
     ports: BTreeMap<(Place, Option<u16>), Rc<layer2::Ports>>,
+    neighbours: BTreeMap<(Place, bool), Rc<layer2::Neighbours>>,
+    dispatches: BTreeMap<(usize, ChainAt, Met), Rc<Dispatch>>,
+    /// Where routes by links lead, for what was asked of the links.
+    routed: Vec<(&'m Fib, Vec<Condition>, Ranges)>,
+    /// The way out, while packets that leave by different links are walked together.
+    open_way: Option<classes::OpenWay<'m>>,
+    /// Translations that the rule which runs may make for all ports at once.
+    offered: Option<Rc<Translations>>,
+    translated: Option<Rc<Translations>>,
 }
 
-/// What a field was found to be; kept until the walk ends, for there are many.
-#[derive(Debug, Clone)]
+/// What a number was found to be; kept until the walk ends, for there are many.
+#[derive(Debug, Clone, PartialEq)]
 enum Condition {
     In(Ranges),
     NotIn(Ranges),
@@ -150,6 +165,8 @@ struct Skb {
     header: Header,
     /// What the sender chose, in the order of [`Field::ALL`].
     sent: [u128; 7],
+    /// Address and port that a translation gave to the destination, while others are walked with it.
+    translated: (u128, u16),
     mark: [Cell; 4],
     ct: Ct,
     frame: Option<Frame>,
@@ -231,6 +248,12 @@ impl<'m> Walker<'m> {
             free: [false; 7],
             conditions: Vec::new(),
             ports: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+            dispatches: BTreeMap::new(),
+            routed: Vec::new(),
+            open_way: None,
+            offered: None,
+            translated: None,
         }
     }
 
@@ -268,6 +291,9 @@ impl<'m> Walker<'m> {
             self.space = space.clone();
             self.free = Field::ALL.map(|field| !space.of(field).is_one());
             self.conditions.clear();
+            self.open_way = None;
+            self.offered = None;
+            self.translated = None;
             self.steps = Vec::new();
             self.exits = Vec::new();
             self.connections = connections.clone();
@@ -278,6 +304,12 @@ impl<'m> Walker<'m> {
             self.undecided = true;
             let mut skb = Skb::new(&packet);
             let end = self.run(&mut skb, start);
+            // Who arrives somewhere is filed under its address; of who is lost no more is asked.
+            match end {
+                End::Delivered { .. } | End::Left { .. } => self.pin_variable(&skb, Variable::Address),
+                End::Unknown(_) => self.pin_translation(&skb),
+                End::Dropped(_) => {}
+            }
             branches.push(self.finish(end, &skb));
             let Some(next) = next_script(&self.taken) else {
                 return branches;
@@ -306,6 +338,7 @@ impl<'m> Walker<'m> {
             doubts: self.taken.iter().map(|taken| taken.why.clone()).collect(),
             connections: std::mem::take(&mut self.connections),
             last_receiver: self.last_receiver,
+            translated: self.translated.clone(),
         }
     }
 
@@ -376,55 +409,6 @@ impl<'m> Walker<'m> {
         inside
     }
 
-    /// Keeps to packets with this very value, because it is used in a way that is not followed symbolically.
-    fn pin(&mut self, number: Number) {
-        if let Some(field) = number.field {
-            self.narrow(field, &Ranges::one(number.value));
-        }
-    }
-
-    fn pin_field(&mut self, field: Field, value: u128) {
-        self.narrow(field, &Ranges::one(value));
-    }
-
-    /// Keeps to packets whose field is in `ranges`.
-    fn narrow(&mut self, field: Field, ranges: &Ranges) {
-        if self.is_free(field) {
-            self.conditions.push((field, Condition::In(ranges.clone())));
-        }
-    }
-
-    /// Keeps to packets whose field is not in `ranges`.
-    fn exclude(&mut self, field: Field, ranges: &Ranges) {
-        if self.is_free(field) {
-            let condition =
-                ranges.as_one_range().map_or_else(|| Condition::NotIn(ranges.clone()), |(first, last)| Condition::NotBetween(first, last));
-            self.conditions.push((field, condition));
-        }
-    }
-
-    fn is_free(&self, field: Field) -> bool {
-        self.free.get(field.index()).copied().unwrap_or(false)
-    }
-
-    /// Applies what was found of the fields.
-    fn settle(&mut self) {
-        for field in Field::ALL {
-            let mut out = Vec::new();
-            for (_, condition) in self.conditions.iter().filter(|(of, _)| *of == field) {
-                match condition {
-                    Condition::In(ranges) => self.space.narrow(field, ranges),
-                    Condition::NotIn(ranges) => out.extend_from_slice(ranges.as_slice()),
-                    Condition::NotBetween(first, last) => out.push((*first, *last)),
-                }
-            }
-            if !out.is_empty() {
-                self.space.exclude(field, &Ranges::union_of(out));
-            }
-        }
-        self.conditions.clear();
-    }
-
     fn reach(&mut self, from: Place, vlan: Option<u16>) -> Rc<Reach> {
         let model = self.model;
         Rc::clone(self.reach.entry((from, vlan)).or_insert_with(|| Rc::new(model.reach(from, vlan))))
@@ -440,6 +424,7 @@ impl Skb {
         Self {
             header: Header::new(packet),
             sent: Header::values(packet),
+            translated: (0, 0),
             mark: [Cell::fixed(0); 4],
             ct: Ct::None,
             frame: None,
@@ -472,7 +457,7 @@ impl Branch {
     /// Whether its destination address is still the one the sender chose.
     #[must_use]
     pub(crate) fn keeps_destination(&self) -> bool {
-        self.header.destination.field == Some(Field::Destination)
+        self.header.destination.field == Some(Variable::Sent(Field::Destination))
     }
 
     /// The destinations that packets of a class of it have now.
@@ -480,7 +465,8 @@ impl Branch {
         if self.keeps_destination() { class.of(Field::Destination).clone() } else { Ranges::one(self.header.destination.value) }
     }
 
-    /// Whether its destination address is one value, or the sender's own choice.
+    /// Whether its destination address is one value, or the sender's own choice: of several targets of a translation, those who arrive and
+    /// those whose fate is unknown were kept to one.
     pub(crate) fn knows_destination(&self) -> bool {
         self.header.destination.known && !self.undecided
     }
@@ -493,13 +479,39 @@ impl Branch {
         )
     }
 
-    /// The destination port it arrived with, and whether that is the one the sender chose.
+    /// Of the ports of a class that rules of one shape translate to several addresses, one for each address.
+    pub(crate) fn translated_ports(&self, class: &Space) -> Vec<u16> {
+        self.translated.as_ref().map_or_else(Vec::new, |translated| translated.one_each(class.of(Field::DestinationPort)))
+    }
+
+    /// The destination port it arrived with.
     #[must_use]
-    pub(crate) fn arrival_port(&self) -> (u16, bool) {
-        let port = match self.packet.transport {
+    pub(crate) const fn arrival_port(&self) -> u16 {
+        match self.packet.transport {
             Transport::Tcp { destination_port, .. } | Transport::Udp { destination_port, .. } => destination_port,
             Transport::Icmp { .. } | Transport::Icmpv6 { .. } => 0,
-        };
-        (port, self.header.destination_port.field == Some(Field::DestinationPort))
+        }
+    }
+
+    /// The destination ports that packets of a class arrive with.
+    #[must_use]
+    pub(crate) fn arrival_ports(&self, class: &Space) -> Ranges {
+        let sent = class.of(Field::DestinationPort);
+        match (self.header.destination_port.field, &self.translated) {
+            (Some(Variable::Sent(Field::DestinationPort)), _) => sent.clone(),
+            (Some(Variable::Port), Some(translated)) => translated.ports(sent),
+            _ => Ranges::one(u128::from(self.arrival_port())),
+        }
+    }
+
+    /// The port that a packet of a class is sent to, so that it arrives at this one; none when none does.
+    #[must_use]
+    pub(crate) fn sent_port(&self, class: &Space, arrives: u16) -> Option<u16> {
+        let sent = class.of(Field::DestinationPort);
+        match (self.header.destination_port.field, &self.translated) {
+            (Some(Variable::Sent(Field::DestinationPort)), _) => sent.contains(u128::from(arrives)).then_some(arrives),
+            (Some(Variable::Port), Some(translated)) => translated.sent_to(sent, arrives),
+            _ => sent.first().filter(|_| arrives == self.arrival_port()).and_then(|port| u16::try_from(port).ok()),
+        }
     }
 }

@@ -150,7 +150,7 @@ fn route_localnet_opens_the_loopback_of_the_host() {
     }
     let model = Model::new(&snapshot);
     let reached = netcheck::analyse::analyse(&model, Attacker::NetRaw);
-    let pair = &reached.pairs[&("d1".to_owned(), "host".to_owned())];
+    let pair = &reached.pair("d1", "host").unwrap();
     assert!(!pair.open.is_empty());
 }
 
@@ -360,10 +360,10 @@ fn the_metadata_service_is_an_endpoint() {
         expect(engine, &ask(&stock, Attacker::Process, "a1", "metadata", "tcp/80"), Answer::Open);
         expect(engine, &ask(&stock, Attacker::Process, "i1", "metadata", "tcp/80"), Answer::Closed);
         let reachability = analyse(&Model::new(&stock), Attacker::Process);
-        let pair = |from: &str| reachability.pairs.get(&(from.to_owned(), "metadata".to_owned())).unwrap();
+        let pair = |from: &str| reachability.pair(from, "metadata").unwrap();
         assert!(pair("a1").open_ports(Protocol::Tcp).contains(80), "{engine}");
         assert!(pair("i1").open.is_empty() && pair("i1").unknown.is_empty(), "{engine}");
-        assert!(!reachability.pairs.keys().any(|(from, _)| from == "metadata"), "{engine}: it only receives");
+        assert!(!reachability.pairs().any(|((from, _), _)| from == "metadata"), "{engine}: it only receives");
     }
     let mut closed = snapshot("28.5.2");
     let address = |text: &str| Expression::Cmp { source: Register(0), operation: CmpOperation::Eq, value: text.parse().unwrap() };

@@ -208,7 +208,7 @@ impl Flow {
         let other = Self { witness: changed, ..flow.clone() };
         let arrives = |flow: &Self| {
             flow.branch(&mut crate::walk::Walker::new(model))
-                .is_some_and(|branch| !matches!(branch.end, End::Dropped(_)) && branch.arrival_port().0 == port)
+                .is_some_and(|branch| !matches!(branch.end, End::Dropped(_)) && branch.arrival_port() == port)
         };
         if !arrives(&flow) && arrives(&other) {
             flow = other;

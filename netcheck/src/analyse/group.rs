@@ -5,15 +5,13 @@
 //! the first itself is asked of the second.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
-use crate::model::fib::number;
-use crate::model::{EndpointKind, Model, Namespace, Place};
+use crate::model::{Model, Place};
 use crate::packet::Packet;
 use crate::snapshot::{Expression, Family, LinkKind, Match, MetaKey, PayloadBase};
-use crate::space::Ranges;
 use crate::walk::{Start, address_of};
 
+use super::rows::Sender;
 use super::{Flow, Pair};
 
 /// Who sends: outside, a namespace, or one that speaks for others.
@@ -46,17 +44,14 @@ impl Origin {
     pub(crate) fn members(&self) -> &[usize] {
         &self.members
     }
-
-    pub(crate) fn speaks_for(&self, namespace: usize) -> bool {
-        self.members.contains(&namespace)
-    }
 }
 
 impl Groups {
     pub(crate) fn new(model: &Model) -> Self {
         let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut looking = BTreeMap::new();
         for (index, _) in model.namespaces() {
-            if let Some(key) = likeness(model, index) {
+            if let Some(key) = likeness(model, index, &mut looking) {
                 groups.entry(key).or_default().push(index);
             }
         }
@@ -69,19 +64,19 @@ impl Groups {
         Self { by_member }
     }
 
-    /// Who is walked for what a namespace sends to an endpoint.
-    pub(crate) fn origin(&self, namespace: usize, to: EndpointKind) -> Origin {
+    /// Who is walked for what a namespace sends: the first of its group, and for what is sent to that one, the second.
+    pub(crate) fn origins(&self, namespace: usize) -> Vec<Origin> {
         let Some(members) = self.by_member.get(&namespace) else {
-            return Origin::only(Some(namespace));
+            return vec![Origin::only(Some(namespace))];
         };
-        let is_target = |member: &&usize| to == EndpointKind::Inside(**member);
-        let speaker = members.iter().take(2).find(|member| !is_target(member));
-        Origin { namespace: speaker.copied(), members: members.clone() }
+        members.iter().take(2).map(|speaker| Origin { namespace: Some(*speaker), members: members.clone() }).collect()
     }
 }
 
 /// What namespaces of a group have in common; none for one that stands alone.
-fn likeness(model: &Model, index: usize) -> Option<String> {
+///
+/// `looking` remembers of which namespaces the rules look at ports.
+fn likeness(model: &Model, index: usize, looking: &mut BTreeMap<usize, bool>) -> Option<String> {
     let content = model.namespace(index);
     if index == model.host || !content.rules.tables.is_empty() || !content.opaque.is_empty() || content.has_fixed_neighbours() {
         return None;
@@ -108,14 +103,17 @@ fn likeness(model: &Model, index: usize) -> Option<String> {
         return None;
     };
     let settings = port.port.as_ref()?;
-    let looked_at = around.rules.looks_at_ports() || around.opaque_links.contains_key(&port.index) || !model.uppers_of(peer).is_empty();
+    let looks = *looking.entry(peer.namespace).or_insert_with(|| around.rules.looks_at_ports());
+    let looked_at = looks || around.opaque_links.contains_key(&port.index) || !model.uppers_of(peer).is_empty();
     if switches.vlan_filtering || settings.hairpin || looked_at || model.uplinks.contains(&peer) || !port.up {
         return None;
     }
     let own: Vec<String> = content.addresses_of(link.index).iter().map(|own| format!("{}/{}", own.address.trunc(), own.scope)).collect();
     let routes = content.plain_routes();
+    // What it takes for its own besides the link's addresses never leaves it.
+    let others = content.delivers_besides(link.index);
     Some(format!(
-        "{peer_namespace}.{bridge}:{settings:?}:{:?}:{:?}:{:?}:{:?}:{own:?}:{routes:?}:{}:{}",
+        "{peer_namespace}.{bridge}:{settings:?}:{:?}:{:?}:{:?}:{:?}:{own:?}:{others:?}:{routes:?}:{}:{}",
         link.ipv4,
         link.ipv6,
         content.ipv4_all,
@@ -129,48 +127,39 @@ fn likeness(model: &Model, index: usize) -> Option<String> {
 
 impl Pair {
     /// Of what a group can send, what this member can, as it sends it.
-    pub(crate) fn sent_by(mut self, model: &Model, namespace: usize) -> Self {
-        let content = model.namespace(namespace);
-        let own = Ranges::union_of(content.addresses().map(|own| {
-            let own = number(own.address.addr());
-            (own, own)
-        }));
+    pub(super) fn sent_by(mut self, sender: &Sender) -> Self {
         for flows in [&mut self.open, &mut self.unknown] {
-            flows.retain_mut(|flow| flow.sent_by(content, namespace, &own));
+            flows.retain_mut(|flow| flow.sent_by(sender));
         }
         self
     }
 }
 
 impl Flow {
-    fn sent_by(&mut self, content: &Namespace, namespace: usize, own: &Ranges) -> bool {
-        let both = self.sources.intersect(own);
+    fn sent_by(&mut self, sender: &Sender) -> bool {
+        let both = self.sources.intersect(&sender.own);
         let ipv4 = self.witness.is_ipv4();
-        let chosen = both.first().map(|source| address_of(source, ipv4)).filter(|source| is_own(content, *source));
+        let chosen = both.first().map(|source| address_of(source, ipv4)).filter(|source| sender.has(*source));
         match &mut self.start {
             None | Some(Start::Arrival { .. }) => return true,
             Some(Start::Process { namespace: from, .. }) => {
                 let Some(source) = chosen else { return false };
-                if *from != namespace || !content.has_address(self.witness.source) {
+                if *from != sender.namespace || !sender.has(self.witness.source) {
                     self.witness = Packet { source, ..self.witness };
                 }
-                *from = namespace;
+                *from = sender.namespace;
             }
             Some(Start::Wire { from, .. }) => {
-                if from.namespace != namespace
+                if from.namespace != sender.namespace
                     && let Some(source) = chosen
                 {
                     self.witness = Packet { source, ..self.witness };
                 }
-                from.namespace = namespace;
+                from.namespace = sender.namespace;
             }
         }
         true
     }
-}
-
-fn is_own(content: &Namespace, address: IpAddr) -> bool {
-    content.has_address(address)
 }
 
 impl crate::model::netfilter::Ruleset {

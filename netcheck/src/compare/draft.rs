@@ -15,9 +15,9 @@ pub fn draft(comparison: &Comparison<'_>) -> String {
     let parties = parties(comparison.snapshot, comparison.model);
     let by_name: BTreeMap<&str, &Party> = parties.iter().map(|party| (party.name.as_str(), party)).collect();
     let mut rules: BTreeMap<(String, Vec<PortsView>), BTreeSet<String>> = BTreeMap::new();
-    for ((from, to), pair) in &comparison.reachability.pairs {
-        let (Some(from), Some(to)) = (by_name.get(from.as_str()), by_name.get(to.as_str())) else { continue };
-        let beyond = Against::new(pair, State::Open, &comparison.isolation.allowed(from, to));
+    for ((from, to), pair) in comparison.reachability.pairs() {
+        let (Some(from), Some(to)) = (by_name.get(from), by_name.get(to)) else { continue };
+        let beyond = Against::new(&pair, State::Open, &comparison.isolation.allowed(from, to));
         if !beyond.is_empty() {
             rules.entry((side(to), beyond.view())).or_default().insert(side(from));
         }

@@ -71,6 +71,10 @@ struct Table {
     classes: Vec<Class>,
     /// Addresses whose first candidate is a plain local route: they are all delivered here alike.
     local: Ranges,
+    /// Addresses whose first candidate is a plain route by one link, for each link.
+    by_link: BTreeMap<u32, Ranges>,
+    /// Addresses whose first candidate says of what kind they are, whatever else a packet has, for each kind; none is no route.
+    by_kind: BTreeMap<Option<RouteKind>, Ranges>,
 }
 
 /// Addresses with the same candidate routes.
@@ -204,6 +208,24 @@ impl Fib {
         Found::Nothing
     }
 
+    /// Whether the main table sends this address out by this link, whatever else a packet has, and no rule asks for more.
+    pub(crate) fn is_plain(&self, address: u128, link: u32) -> bool {
+        let main = self.tables.get(&MAIN).filter(|_| self.has_default_rules());
+        main.and_then(|main| main.by_link.get(&link)).is_some_and(|addresses| addresses.contains(address))
+    }
+
+    /// Addresses that the main table sends out by one of these links, whatever else a packet has.
+    pub(crate) fn plainly_by(&self, links: impl Fn(u32) -> bool) -> Ranges {
+        let by = self.tables.get(&MAIN).into_iter().flat_map(|main| &main.by_link).filter(|(link, _)| links(**link));
+        Ranges::union_of(by.flat_map(|(_, addresses)| addresses.as_slice().iter().copied()))
+    }
+
+    /// Of what kind a table's route to an address is, and what other addresses are of the same, when nothing else matters.
+    pub(crate) fn kind_in(&self, table: u32, address: u128) -> Option<(Option<RouteKind>, &Ranges)> {
+        let by_kind = self.tables.get(&table).into_iter().flat_map(|table| &table.by_kind);
+        by_kind.map(|(kind, addresses)| (*kind, addresses)).find(|(_, addresses)| addresses.contains(address))
+    }
+
     /// One table alone.
     pub fn lookup_table<'m>(&'m self, table: u32, key: &Key<'_>, seen: &mut Seen<'m>) -> Found<'m> {
         self.tables.get(&table).and_then(|table| table.lookup(key, seen)).unwrap_or(Found::Nothing)
@@ -276,6 +298,22 @@ fn look(field: Field, value: u128, ranges: Ranges, seen: &mut Seen<'_>) -> bool 
     inside
 }
 
+/// The kind of a route that is taken whatever a packet has besides its destination.
+fn plain_kind(route: &Route) -> Option<RouteKind> {
+    let mut usable = route.next_hops.iter().filter(|hop| !hop.dead).peekable();
+    let plain = route.tos == 0 && route.source.is_none() && usable.peek().is_some() && !usable.any(|hop| hop.encapsulated);
+    let kind = matches!(route.kind, RouteKind::Anycast | RouteKind::Broadcast | RouteKind::Local | RouteKind::Multicast | RouteKind::Unicast);
+    (plain && kind).then_some(route.kind)
+}
+
+/// The one link that a route leaves by, whatever a packet has besides its destination.
+fn plain_link(route: &Route) -> Option<u32> {
+    let mut usable = route.next_hops.iter().filter(|hop| !hop.dead);
+    let (hop, None) = (usable.next()?, usable.next()) else { return None };
+    let plain = route.kind == RouteKind::Unicast && route.tos == 0 && route.source.is_none() && !hop.encapsulated;
+    hop.oif.filter(|_| plain)
+}
+
 /// The index of a class, and the addresses that are in it.
 type Stretches = (usize, Vec<(u128, u128)>);
 
@@ -318,6 +356,23 @@ impl Table {
                 .filter(|(candidates, _)| candidates.first().and_then(|index| table.routes.get(*index)).is_some_and(is_plain_local))
                 .flat_map(|(_, (_, addresses))| addresses.iter().copied()),
         );
+        let mut by_kind: BTreeMap<Option<RouteKind>, Vec<(u128, u128)>> = BTreeMap::new();
+        for (candidates, (_, addresses)) in &known {
+            let first = candidates.first().and_then(|index| table.routes.get(*index));
+            match first.map(plain_kind) {
+                Some(None) => {}
+                Some(kind) => by_kind.entry(kind).or_default().extend(addresses),
+                None => by_kind.entry(None).or_default().extend(addresses),
+            }
+        }
+        table.by_kind = by_kind.into_iter().map(|(kind, addresses)| (kind, Ranges::union_of(addresses))).collect();
+        let mut by_link: BTreeMap<u32, Vec<(u128, u128)>> = BTreeMap::new();
+        for (candidates, (_, addresses)) in &known {
+            if let Some(link) = candidates.first().and_then(|index| table.routes.get(*index)).and_then(plain_link) {
+                by_link.entry(link).or_default().extend(addresses);
+            }
+        }
+        table.by_link = by_link.into_iter().map(|(link, addresses)| (link, Ranges::union_of(addresses))).collect();
         table.classes = vec![Class::default(); known.len()];
         for (candidates, (index, addresses)) in known {
             if let Some(class) = table.classes.get_mut(index) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::shortcut::Shortcuts;
-use crate::snapshot::{BaseChain, Chain, ChainKind, Element, Family, Hook, Set, Table};
+use crate::snapshot::{BaseChain, Chain, ChainKind, Element, Expression, Family, Hook, Set, Table};
 use crate::space::Ranges;
 
 /// The rules of one namespace.
@@ -79,10 +79,10 @@ const NAT_DESTINATION: i32 = -100;
 const NAT_SOURCE: i32 = 100;
 
 impl Ruleset {
-    /// Hooks the chains of these tables.
+    /// Hooks the chains of these tables. `links` are the names of the namespace's links.
     #[must_use]
-    pub fn new(tables: &[Table]) -> Self {
-        let mut rules = Self { tables: tables.iter().map(NfTable::new).collect(), ..Self::default() };
+    pub fn new(tables: &[Table], links: &BTreeMap<String, u32>) -> Self {
+        let mut rules = Self { tables: tables.iter().map(|table| NfTable::new(table, links)).collect(), ..Self::default() };
         // Of chains with equal priority the newest is first: `nf_hook_entries_grow` inserts before its equals.
         let mut order: Vec<(usize, &Table)> = tables.iter().enumerate().collect();
         order.sort_by_key(|(_, table)| std::cmp::Reverse(table.handle));
@@ -205,12 +205,13 @@ fn sorted<T>(mut entries: Vec<(i32, T)>) -> Vec<T> {
 }
 
 impl NfTable {
-    fn new(table: &Table) -> Self {
+    fn new(table: &Table, links: &BTreeMap<String, u32>) -> Self {
+        let rewrites = table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions).any(rewrites);
         Self {
             family: table.family,
             name: table.name.clone(),
             chains: table.chains.clone(),
-            shortcuts: table.chains.iter().map(Shortcuts::new).collect(),
+            shortcuts: if rewrites { Vec::new() } else { table.chains.iter().map(|chain| Shortcuts::new(chain, links)).collect() },
             by_name: table.chains.iter().enumerate().map(|(index, chain)| (chain.name.clone(), index)).collect(),
             sets: table.sets.iter().map(|set| (set.name.clone(), SearchSet::new(set))).collect(),
         }
@@ -222,7 +223,7 @@ impl NfTable {
         self.by_name.get(name).copied()
     }
 
-    /// Ways to pass over rules of a chain.
+    /// What the rules of a chain ask for first; none where rules rewrite headers, so that it is not known when a chain begins.
     #[must_use]
     pub(crate) fn shortcuts(&self, chain: usize) -> Option<&Shortcuts> {
         self.shortcuts.get(chain)
@@ -233,6 +234,11 @@ impl NfTable {
     pub fn set(&self, name: &str) -> Option<&SearchSet> {
         self.sets.get(name)
     }
+}
+
+/// Whether a header may be another one after this.
+const fn rewrites(expression: &Expression) -> bool {
+    matches!(expression, Expression::PayloadSet { .. })
 }
 
 impl SearchSet {

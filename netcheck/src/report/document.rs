@@ -201,7 +201,7 @@ impl Document {
             policy: String::new(),
             endpoints: reachability.endpoints.clone(),
             parties: Vec::new(),
-            flows: reachability.pairs.iter().map(|((from, to), pair)| FlowView::new(from, to, pair)).collect(),
+            flows: reachability.pairs().map(|((from, to), pair)| FlowView::new(from, to, &pair)).collect(),
             violations: Vec::new(),
             excepted: Vec::new(),
             gaps: snapshot.gaps.iter().map(gap).collect(),

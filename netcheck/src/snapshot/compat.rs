@@ -9,7 +9,7 @@ use super::route::PortRange;
 use super::{Bytes, Mac};
 
 /// A match (`-m NAME`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Match {
     /// `addrtype`.
@@ -119,7 +119,7 @@ pub enum Match {
 }
 
 /// Types of address, as bits `1 << RTN_*`: 2 unicast, 4 local, 8 broadcast, 16 anycast, 32 multicast, 64 blackhole, 128 unreachable, 256 prohibit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AddressType {
     /// Any of these.
     pub types: u16,
@@ -128,7 +128,7 @@ pub struct AddressType {
 }
 
 /// `conntrack`: every condition that is there must hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CtMatch {
     /// States and whether they are inverted. `XT_CONNTRACK_STATE_*` bits: 1 invalid, 2 established, 4 related, 8 new, 64 snat, 128 dnat, 256 untracked.
@@ -172,7 +172,7 @@ pub struct CtMatch {
 }
 
 /// `icmp` and `icmp6`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct IcmpMatch {
     /// Type; 255 is any for `icmp`.
     pub kind: u8,
@@ -185,7 +185,7 @@ pub struct IcmpMatch {
 }
 
 /// Addresses, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct IpRange {
     /// First.
     pub from: IpAddr,
@@ -196,7 +196,7 @@ pub struct IpRange {
 }
 
 /// `multiport`: TCP, UDP, UDP-Lite, SCTP, DCCP.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Multiport {
     /// Which ports.
     pub kind: MultiportKind,
@@ -207,7 +207,7 @@ pub struct Multiport {
 }
 
 /// `XT_MULTIPORT_*`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MultiportKind {
     /// The destination port.
@@ -219,7 +219,7 @@ pub enum MultiportKind {
 }
 
 /// Ports of `tcp` and `udp`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PortMatch {
     /// Source ports.
     pub source: PortRange,
@@ -232,7 +232,7 @@ pub struct PortMatch {
 }
 
 /// `tcp --tcp-flags`: `(flags & mask) == set`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TcpFlags {
     /// Flags that count: 1 FIN, 2 SYN, 4 RST, 8 PSH, 16 ACK, 32 URG.
     pub mask: u8,
@@ -243,7 +243,7 @@ pub struct TcpFlags {
 }
 
 /// `set`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SetMatch {
     /// The set's [`super::IpSet::index`].
     pub index: u16,
@@ -258,7 +258,7 @@ pub struct SetMatch {
 }
 
 /// A target (`-j NAME`). Those that give a verdict end the rule with it; the others go on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
     /// `AUDIT`, `CHECKSUM`, `CLASSIFY`, `DSCP`, `IDLETIMER`, `LED`, `LOG`, `NFLOG`, `SECMARK`, `TCPMSS`, `TRACE`, `TTL`…: no influence on where the packet goes. The name.
@@ -330,7 +330,7 @@ pub enum Target {
 }
 
 /// What an address and port may become (`struct nf_nat_range2`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NatRange {
     /// `NF_NAT_RANGE_*`: 1 addresses, 2 ports, 4 random, 8 persistent, 16 random fully, 32 port offset, 64 netmap.
@@ -344,7 +344,7 @@ pub struct NatRange {
 }
 
 /// What `SET` changes: the sets' [`super::IpSet::index`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SetTarget {
     /// Adds to this one.
     pub add: Option<u16>,

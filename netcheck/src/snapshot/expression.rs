@@ -11,7 +11,7 @@ use super::compat::{Match, Target};
 pub struct Register(pub u8);
 
 /// What an expression puts where, or a map's value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Data {
     /// Bytes for a register.
@@ -21,7 +21,7 @@ pub enum Data {
 }
 
 /// A verdict (`NFT_*`, `NF_*`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Ends this base chain.
@@ -45,7 +45,7 @@ pub enum Verdict {
 }
 
 /// One instruction. An operand that an instruction reads is `source`, the one it writes is `into`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Expression {
     /// `into = operation(source)`, over `len` bytes.
@@ -347,7 +347,7 @@ pub enum Expression {
 }
 
 /// What `bitwise` does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BitOperation {
     /// `source & other`.
@@ -370,7 +370,7 @@ pub enum BitOperation {
 }
 
 /// `NFT_CMP_*`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CmpOperation {
     /// Equal.
@@ -388,7 +388,7 @@ pub enum CmpOperation {
 }
 
 /// `NFT_RANGE_*`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RangeOperation {
     /// Within.
@@ -398,7 +398,7 @@ pub enum RangeOperation {
 }
 
 /// `IP_CT_DIR_*`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
     /// As the first packet went.
@@ -408,7 +408,7 @@ pub enum Direction {
 }
 
 /// Which address a `nat` changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NatKind {
     /// The destination.
@@ -436,7 +436,7 @@ pub enum PayloadBase {
 }
 
 /// `NFT_EXTHDR_OP_*`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExthdrKind {
     /// DCCP options.
@@ -454,7 +454,7 @@ pub enum ExthdrKind {
 }
 
 /// What `fib` asks (`NFT_FIB_RESULT_*`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FibResult {
     /// Type of the address: `RTN_UNICAST` 1, `LOCAL` 2, `BROADCAST` 3, …; four bytes in host order.
@@ -466,7 +466,7 @@ pub enum FibResult {
 }
 
 /// What a `limit` counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LimitUnit {
     /// Bytes.

@@ -24,7 +24,7 @@ impl<'m> Walker<'m> {
                 let device = if *limit_iif {
                     at.iif
                 } else if *limit_oif {
-                    at.oif
+                    self.way_out(at)
                 } else {
                     None
                 };

@@ -1,12 +1,15 @@
 //! Connection tracking and address translation. `net/netfilter/nf_conntrack_core.c`, `nf_nat_core.c`.
 
+use std::rc::Rc;
+
+use crate::model::dispatch::Translations;
 use crate::model::fib::number;
-use crate::model::netfilter::{ChainAt, Layer};
+use crate::model::netfilter::ChainAt;
 use crate::packet::{ACK, SYN, Transport};
 use crate::snapshot::Hook;
 use crate::space::Ranges;
 
-use super::header::{Cell, Header, Number, Origin};
+use super::header::{Cell, Header, Number, Origin, Variable};
 use super::rules::{At, Flow, Step};
 use super::trace::What;
 use super::{Ct, End, Skb, Walker};
@@ -148,6 +151,10 @@ impl<'m> Walker<'m> {
         }
         let tuple = Tuple::of(&skb.header);
         let protocol = skb.header.protocol;
+        // Which packets are of which connection is not followed for several targets of a translation at once.
+        if self.connections.get(&namespace).is_some_and(|known| !known.is_empty()) {
+            self.pin_translation(skb);
+        }
         let known = self.connections.entry(namespace).or_default();
         for (index, connection) in known.iter_mut().enumerate().filter(|(_, connection)| connection.protocol == protocol) {
             if connection.reply.same_values(&tuple) && is_answer(skb.header.transport) {
@@ -196,6 +203,9 @@ impl<'m> Walker<'m> {
             NatKindAt::Source => connection.source_done,
         };
         if !established && !self.connection(at.namespace, skb).is_none_or(|(connection, _)| done(connection)) {
+            if self.connections.get(&at.namespace).is_some_and(|known| known.len() > 1) {
+                self.pin_translation(skb);
+            }
             let clash = kind == NatKindAt::Source && self.clashes(at.namespace, skb);
             let echo = matches!(skb.header.protocol, 1 | 58);
             // An echo whose identifier is taken gets another one; whether it is translated further was seen to differ.
@@ -285,6 +295,15 @@ impl<'m> Walker<'m> {
             NatKindAt::Destination => (current.destination, current.destination_port),
             NatKindAt::Source => (current.source, current.source_port),
         };
+        let offered = self.offered.take().filter(|_| kind == NatKindAt::Destination && !echo);
+        // Who is sent to one of the targets already may keep address and port: that is told apart one by one.
+        if let Some(offered) = offered {
+            if old_address.known && !offered.addresses.contains(old_address.value) {
+                self.translate_all(at, skb, current, &offered);
+                return Ok(Step::Accept);
+            }
+            self.pin(old_port);
+        }
         let address = self.new_address(skb, old_address, to)?;
         let port = if echo { old_port } else { self.new_port(kind, old_port, to)? };
         let changed = address != old_address || port != old_port;
@@ -310,6 +329,22 @@ impl<'m> Walker<'m> {
             }
         }
         Ok(Step::Accept)
+    }
+
+    /// Translates packets to different ports by different rules at once.
+    fn translate_all(&mut self, at: &At<'m>, skb: &mut Skb, current: Tuple, offered: &Rc<Translations>) {
+        let Some((address, port)) = offered.target(current.destination_port.value) else { return };
+        self.exclude_number(current.destination, &offered.addresses);
+        self.translated = Some(Rc::clone(offered));
+        skb.translated = (address, port);
+        let address = Number::translated(address, Variable::Address);
+        self.note(at.namespace, What::Nat { kind: NatKindAt::Destination, address: skb.header.address(address), port });
+        let new = Tuple { destination: address, destination_port: Number::translated(u128::from(port), Variable::Port), ..current };
+        if let Some(connection) = self.connection_mut(at.namespace, skb) {
+            connection.destination_done = true;
+            connection.destination_changed = true;
+            connection.reply = new.inverse(false);
+        }
     }
 
     fn new_address(&mut self, skb: &Skb, old: Number, to: &NatTo) -> Result<Number, End> {
@@ -423,11 +458,6 @@ impl<'m> Walker<'m> {
     /// A place to run a chain at, for conntrack's own use.
     pub(super) const fn no_chain() -> ChainAt {
         ChainAt { table: usize::MAX, chain: usize::MAX }
-    }
-
-    /// The layer of a packet.
-    pub(super) const fn layer_of(skb: &Skb) -> Layer {
-        if skb.header.ipv4 { Layer::Ip } else { Layer::Ip6 }
     }
 }
 

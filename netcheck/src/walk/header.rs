@@ -6,13 +6,24 @@ use crate::model::fib::number;
 use crate::packet::{Packet, Transport};
 use crate::space::Field;
 
+/// What differs between the packets that are walked together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Variable {
+    /// The address that a translation gave to the destination.
+    Address,
+    /// The port that a translation gave to the destination.
+    Port,
+    /// What the sender chose.
+    Sent(Field),
+}
+
 /// A number in a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Number {
     /// Its value on this walk.
     pub(crate) value: u128,
-    /// The sender's field that it is a copy of; none once it was rewritten.
-    pub(crate) field: Option<Field>,
+    /// What it is a copy of; none once it was rewritten with something that is the same for all.
+    pub(crate) field: Option<Variable>,
     /// False when the kernel picks it at random.
     pub(crate) known: bool,
 }
@@ -23,7 +34,11 @@ impl Number {
     }
 
     const fn sent(value: u128, field: Field) -> Self {
-        Self { value, field: Some(field), known: true }
+        Self { value, field: Some(Variable::Sent(field)), known: true }
+    }
+
+    pub(crate) const fn translated(value: u128, variable: Variable) -> Self {
+        Self { value, field: Some(variable), known: true }
     }
 
     pub(crate) const fn random(value: u128) -> Self {
@@ -133,8 +148,8 @@ pub(crate) struct Cell {
 pub(crate) enum Origin {
     /// Always this value.
     Fixed,
-    /// `(byte & mask) ^ xor` of a sender's field; byte 0 is the lowest.
-    Of { field: Field, byte: u8, mask: u8, xor: u8 },
+    /// `(byte & mask) ^ xor` of what differs; byte 0 is the lowest.
+    Of { field: Variable, byte: u8, mask: u8, xor: u8 },
     /// The bits in the mask may be anything.
     Unknown { mask: u8 },
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::model::fib::number;
 use crate::model::{Namespace, Place, is_bridge_port, vlan_in, vlan_out};
 use crate::packet::{Packet, Transport};
-use crate::snapshot::{Bridge, BridgePort, Hook, Link, LinkKind, Mac, RouteKind};
+use crate::snapshot::{Bridge, BridgePort, Hook, Link, LinkKind, Mac};
 use crate::space::Ranges;
 
 use super::header::{Number, address};
@@ -29,6 +29,21 @@ pub(super) struct Ports {
     /// Ports whose other end is not known.
     unknown: Vec<u32>,
 }
+
+/// Who may answer for an address, so that most neighbours need not be asked.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours {
+    by_address: BTreeMap<u128, Vec<Place>>,
+    /// Addresses that whole ranges of somebody's are of: everybody is asked.
+    wide: Ranges,
+    /// All addresses that somebody has who answers only for its own.
+    addresses: Ranges,
+    /// Neighbours that may answer for others than themselves.
+    others: Vec<Place>,
+    all: Vec<Place>,
+}
+
+const FEW: u128 = 16;
 
 impl<'m> Walker<'m> {
     /// `dev_queue_xmit`.
@@ -227,8 +242,12 @@ impl<'m> Walker<'m> {
         if before.value == skb.header.destination.value {
             return Ok(destination);
         }
-        match self.route_input(bridge_place, skb) {
-            Ok(Routed::Forward(way)) if way.link == bridge_place.link => {
+        let routed = self.route_openly(bridge_place, skb);
+        // What goes elsewhere goes up, whichever way it takes from there.
+        let elsewhere = !matches!(&routed, Ok(Routed::Forward(way)) if way.link == bridge_place.link);
+        self.close_way(elsewhere && !matches!(routed, Err(End::Unknown(_))));
+        match routed {
+            Ok(Routed::Forward(way)) if !elsewhere => {
                 let target = way.gateway.map_or(skb.header.destination, |gateway| Number::fixed(number(gateway)));
                 self.resolve(bridge_place, bridge, target, skb.header.ipv4, skb)
             }
@@ -395,12 +414,25 @@ impl<'m> Walker<'m> {
             self.pin(target);
             return Ok(Some(mac));
         }
+        let fixed = content.fixed_neighbours(place.link, ipv4);
+        if !fixed.is_empty() {
+            self.exclude_number(target, &fixed);
+        }
         let reach = self.reach(place, None);
-        let mut answers: Vec<Place> = Vec::new();
-        for receiver in &reach.receivers {
-            if *receiver == place {
-                continue;
+        let neighbours = self.neighbours(place, ipv4);
+        let holders = neighbours.by_address.get(&target.value);
+        let asked: &[Place] = if neighbours.wide.contains(target.value) {
+            &neighbours.all
+        } else {
+            if holders.is_some() {
+                self.pin(target);
+            } else {
+                self.exclude_number(target, &neighbours.addresses);
             }
+            &neighbours.others
+        };
+        let mut answers: Vec<Place> = Vec::new();
+        for receiver in holders.into_iter().flatten().filter(|holder| !asked.contains(holder)).chain(asked) {
             let answers_here = if ipv4 { self.answers_arp(place, *receiver, target, skb)? } else { self.answers_ndp(place, *receiver, target, skb)? };
             if answers_here {
                 answers.push(*receiver);
@@ -424,6 +456,41 @@ impl<'m> Walker<'m> {
             return Err(End::Unknown(format!("whether anybody answers for {address} behind {}", link.name)));
         }
         Err(self.drop_at(place.namespace, "neighbour", format!("no neighbour on {} answers for {address}", link.name)))
+    }
+
+    /// Who may answer for which address when a link asks.
+    fn neighbours(&mut self, place: Place, ipv4: bool) -> Rc<Neighbours> {
+        if let Some(known) = self.neighbours.get(&(place, ipv4)) {
+            return Rc::clone(known);
+        }
+        let mut neighbours = Neighbours::default();
+        let (mut single, mut wide) = (Vec::new(), Vec::new());
+        let reach = self.reach(place, None);
+        for receiver in reach.receivers.iter().filter(|receiver| **receiver != place) {
+            neighbours.all.push(*receiver);
+            let content = self.model.namespace(receiver.namespace);
+            let proxies = content.links.get(&receiver.link).and_then(|link| link.ipv6).is_some_and(|conf| conf.proxy_ndp);
+            let for_others = if ipv4 { content.answers_for_others() || content.rules.filters_arp() } else { proxies };
+            if for_others {
+                neighbours.others.push(*receiver);
+                continue;
+            }
+            let own = if ipv4 { self.model.arp_answerable(receiver.namespace).clone() } else { content.answers6(receiver.link) };
+            for &(first, last) in own.as_slice() {
+                // A few addresses in a row are as good as single ones.
+                if last - first < FEW {
+                    single.push((first, last));
+                    (first..=last).for_each(|address| neighbours.by_address.entry(address).or_default().push(*receiver));
+                } else {
+                    wide.push((first, last));
+                }
+            }
+        }
+        neighbours.addresses = Ranges::union_of(single.into_iter().chain(wide.iter().copied()));
+        neighbours.wide = Ranges::union_of(wide);
+        let neighbours = Rc::new(neighbours);
+        self.neighbours.insert((place, ipv4), Rc::clone(&neighbours));
+        neighbours
     }
 
     /// `arp_process`.
@@ -467,7 +534,7 @@ impl<'m> Walker<'m> {
                 self.steps.pop();
                 let proxy = content.ipv4_either(link, |conf| conf.proxy_arp) && way.link != receiver.link;
                 let pvlan = content.ipv4_either(link, |conf| conf.proxy_arp_pvlan) && way.link == receiver.link;
-                let entry = content.proxies(receiver.link, address(target.value, true));
+                let entry = self.test(target, &content.proxied(receiver.link, true));
                 Ok(proxy || pvlan || entry)
             }
             Err(End::Unknown(why)) => Err(End::Unknown(why)),
@@ -496,13 +563,8 @@ impl<'m> Walker<'m> {
         let Some(link) = content.links.get(&receiver.link).filter(|link| link.ipv6.is_some_and(|conf| !conf.disable_ipv6)) else {
             return Ok(false);
         };
-        let own = content.addresses_of(receiver.link).iter().filter(|own| !own.address.addr().is_ipv4() && !own.unusable);
-        // A router answers for the anycast address of its subnets, too (`ipv6_chk_acast_addr`; RFC 4291 §2.6.1).
-        let anycast = content.fib6.local_routes().filter(|route| route.kind == RouteKind::Anycast);
-        let anycast = anycast.filter(|route| route.next_hops.iter().any(|hop| hop.oif == Some(receiver.link))).map(|route| route.destination.addr());
-        let own = Ranges::union_of(own.map(|own| own.address.addr()).chain(anycast).map(|own| (number(own), number(own))));
-        let holds = self.test(target, &own);
-        let proxied = link.ipv6.is_some_and(|conf| conf.proxy_ndp) && content.proxies(receiver.link, address(target.value, false));
+        let holds = self.test(target, &content.answers6(receiver.link));
+        let proxied = link.ipv6.is_some_and(|conf| conf.proxy_ndp) && self.test(target, &content.proxied(receiver.link, false));
         if !holds && !proxied {
             return Ok(false);
         }
@@ -515,6 +577,7 @@ impl<'m> Walker<'m> {
         if self.nested >= MOST_NESTED {
             return Ok(true);
         }
+        self.pin(target);
         let (Some(from), Some(to)) = (self.model.link(asker), self.model.link(receiver)) else {
             return Ok(false);
         };

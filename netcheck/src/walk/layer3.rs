@@ -11,7 +11,7 @@ use super::header::{Number, address};
 use super::hooks::Links;
 use super::rules::At;
 use super::trace::{Reason, What};
-use super::{Ct, End, Frame, Next, Skb, Walker};
+use super::{Condition, Ct, End, Frame, Next, Skb, Walker};
 
 /// Where routing sends an arriving packet.
 #[derive(Debug)]
@@ -55,28 +55,38 @@ impl<'m> Walker<'m> {
         skb.prerouted = false;
         let looped = std::mem::take(&mut skb.looped);
         let bridge_routed = std::mem::take(&mut skb.bridge_routed);
-        let routed = if looped { Routed::Local } else { self.route_input(place, skb)? };
-        match routed {
-            Routed::Local => {
+        let forwarded = if looped { Ok(None) } else { self.route_and_forward(place, link, bridge_routed, skb) };
+        self.close_way(matches!(forwarded, Err(End::Dropped(_))));
+        match forwarded? {
+            None => {
                 self.last_receiver = Some(place);
                 self.ip_hook(place.namespace, Hook::Input, Links { iif: Some(link), ..Links::default() }, skb)?;
                 self.note(place.namespace, What::Delivered { link: place.link });
                 Ok(None)
             }
-            Routed::Forward(way) => {
-                if !skb.header.ipv4 {
-                    self.check_forward_ipv6(place, link, bridge_routed || way.link == place.link, skb)?;
-                }
-                let Some(out) = content.links.get(&way.link) else {
-                    return Err(self.lost(Place { link: way.link, ..place }));
-                };
-                let links = Links { iif: Some(link), oif: Some(out), ..Links::default() };
-                self.ip_hook(place.namespace, Hook::Forward, links, skb)?;
+            Some((way, links)) => {
                 skb.physical_in = None;
                 self.ip_hook(place.namespace, Hook::Postrouting, links, skb)?;
                 self.out(Place { link: way.link, ..place }, way.gateway, skb).map(Some)
             }
         }
+    }
+
+    /// Routing and FORWARD, with the way open as long as it may be; none when the packet is for this namespace.
+    fn route_and_forward(&mut self, place: Place, link: &'m Link, bridge_routed: bool, skb: &mut Skb) -> Result<Option<(Way, Links<'m>)>, End> {
+        let content = self.model.namespace(place.namespace);
+        let Routed::Forward(way) = self.route_openly(place, skb)? else {
+            return Ok(None);
+        };
+        if !skb.header.ipv4 {
+            self.check_forward_ipv6(place, link, bridge_routed || way.link == place.link, skb)?;
+        }
+        let Some(out) = content.links.get(&way.link) else {
+            return Err(self.lost(Place { link: way.link, ..place }));
+        };
+        let links = Links { iif: Some(link), oif: Some(out), ..Links::default() };
+        self.ip_hook(place.namespace, Hook::Forward, links, skb)?;
+        Ok(Some((way, links)))
     }
 
     fn check_ipv6(&mut self, place: Place, link: &Link, skb: &Skb) -> Result<(), End> {
@@ -110,6 +120,13 @@ impl<'m> Walker<'m> {
 
     /// `ip_route_input_noref`, `ip6_route_input`.
     pub(super) fn route_input(&mut self, place: Place, skb: &mut Skb) -> Result<Routed, End> {
+        let routed = self.route_openly(place, skb);
+        self.close_way(false);
+        routed
+    }
+
+    /// The same, with the way left open: [`Self::close_way`] ends that.
+    pub(super) fn route_openly(&mut self, place: Place, skb: &mut Skb) -> Result<Routed, End> {
         let content = self.model.namespace(place.namespace);
         let Some(link) = content.links.get(&place.link) else {
             return Err(self.lost(place));
@@ -137,6 +154,7 @@ impl<'m> Walker<'m> {
             ..Key::default()
         };
         let forwarding = link.ipv4.is_some_and(|conf| conf.forwarding);
+        let before = self.conditions.len();
         let not_forwarding = |walker: &Self| walker.drop_at(place.namespace, "route", format!("{} does not forward", link.name));
         match self.fib(&content.fib4, &key, header.destination, header.source, skb) {
             Found::Route { route, next_hops } => match route.kind {
@@ -149,6 +167,11 @@ impl<'m> Walker<'m> {
                 RouteKind::Unicast => {
                     let way = self.pick(&next_hops, place)?;
                     self.route_note(place.namespace, route, Some(way));
+                    // Sending back by the same link is checked in another way.
+                    if way.link != link.index {
+                        self.open_way(&content.fib4, header.destination, way.link, before);
+                        self.ask_way(|| Condition::NotBetween(link.index.into(), link.index.into()));
+                    }
                     self.validate_source(place, link, Some(way.link), skb)?;
                     Ok(Routed::Forward(way))
                 }
@@ -258,6 +281,7 @@ impl<'m> Walker<'m> {
             return Ok(Routed::Local);
         }
         let strict = self.test(header.destination, &link_local()).then_some(link.index);
+        let before = self.conditions.len();
         let key = Key {
             destination: header.destination.value,
             source: header.source.value,
@@ -278,6 +302,11 @@ impl<'m> Walker<'m> {
                 RouteKind::Unicast => {
                     let way = self.pick(&next_hops, place)?;
                     self.route_note(place.namespace, route, Some(way));
+                    // What goes back by the same link is checked in another way, and br_netfilter bridges it.
+                    if strict.is_none() && way.link != link.index {
+                        self.open_way(&content.fib6, header.destination, way.link, before);
+                        self.ask_way(|| Condition::NotBetween(link.index.into(), link.index.into()));
+                    }
                     Ok(Routed::Forward(way))
                 }
                 other => Err(self.drop_at(place.namespace, "route", format!("{} is {other:?}", route.destination))),
@@ -466,6 +495,12 @@ impl<'m> Walker<'m> {
             }
             if self.test(number, &Ranges::between(0xe000_0000, 0xefff_ffff)) {
                 return Ok(RTN_MULTICAST);
+            }
+            if device.is_none()
+                && let Some((kind, alike)) = content.fib4.kind_in(LOCAL, number.value)
+            {
+                self.narrow_number(number, alike);
+                return Ok(kind.map_or(RTN_UNICAST, route_type));
             }
             let key = Key { destination: number.value, ..Key::default() };
             let mut seen = Vec::new();

@@ -5,7 +5,6 @@ use std::cmp::Ordering;
 use crate::model::Namespace;
 use crate::model::fib::{Found, Key};
 use crate::model::netfilter::{ChainAt, Layer, NfTable, SearchSet};
-use crate::model::shortcut::{Guard, IndexKey, Shortcuts};
 use crate::packet::Transport;
 use crate::snapshot::{
     BitOperation, CmpOperation, CtKey, Data, Direction, Element, Expression, ExthdrKind, FibResult, Hook, Link, MetaKey, NatKind, PayloadBase,
@@ -13,10 +12,11 @@ use crate::snapshot::{
 };
 use crate::space::{Field, Ranges};
 
+use super::classes::Guarded;
 use super::conntrack::{NatKindAt, NatTo};
-use super::header::{Cell, Number, Origin};
+use super::header::{Cell, Number, Origin, Variable};
 use super::trace::{Did, What};
-use super::{Condition, Ct, End, Frame, Skb, Walker};
+use super::{Ct, End, Frame, Skb, Walker};
 
 /// Where rules run.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +60,20 @@ pub(super) enum Step<'m> {
     Say(&'m Verdict),
     Accept,
     Drop,
+}
+
+/// Places of rules in several lists, ascending, in one order.
+struct Merged<'d>([&'d [u32]; 4]);
+
+impl Iterator for Merged<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let list = self.0.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| list.first().copied())?;
+        let (first, rest) = list.split_first()?;
+        *list = rest;
+        Some(*first)
+    }
 }
 
 /// Sixteen words of four bytes.
@@ -106,109 +120,96 @@ impl<'m> Walker<'m> {
         let Some(table) = at.content.rules.table(at.chain.table) else {
             return Ok(Flow::Next);
         };
-        let Some(content) = table.chains.get(chain) else {
-            return Ok(Flow::Next);
-        };
         if depth > DEEPEST {
             return Err(End::Unknown(format!("chains call each other too deeply in table {}", table.name)));
         }
-        let shortcuts = table.shortcuts(chain);
-        let some = shortcuts.and_then(|shortcuts| self.candidates(shortcuts, skb));
-        let count = some.as_ref().map_or(content.rules.len(), Vec::len);
-        for place in 0..count {
-            let index = some.as_ref().map_or(Some(place), |some| some.get(place).copied()).unwrap_or(place);
-            let Some(rule) = content.rules.get(index) else {
-                continue;
+        let Some(shortcuts) = table.shortcuts(chain) else {
+            return self.every_rule(at, table, chain, skb, depth);
+        };
+        let dispatch = self.dispatch(at, chain, shortcuts, skb);
+        let (destination, port) = (skb.header.destination, skb.header.destination_port);
+        let random = !destination.known && !dispatch.by_destination.is_empty() || !port.known && !dispatch.by_port.is_empty();
+        if random {
+            return self.every_rule(at, table, chain, skb, depth);
+        }
+        self.keep_class(destination, &dispatch.by_destination);
+        self.keep_class(port, &dispatch.by_port);
+        self.keep_way(at, &dispatch.by_out);
+        let out = at.oif.map_or(0, |link| u128::from(link.index));
+        let (by_port, class) = dispatch.by_port.find(port.value);
+        let met = Merged([&dispatch.always, dispatch.by_destination.find(destination.value).0, by_port, dispatch.by_out.find(out).0]);
+        for rule in met {
+            let index = usize::try_from(rule).unwrap_or(usize::MAX);
+            let Some(head) = shortcuts.head(index) else { continue };
+            let from = match self.guarded(at, skb, head, &dispatch) {
+                Guarded::Fails => continue,
+                Guarded::Holds => head.rest,
+                Guarded::Unsure => 0,
             };
-            if shortcuts.is_some_and(|shortcuts| self.passes_over(at, skb, shortcuts.of(index))) {
-                continue;
+            if head.translation.is_some()
+                && let Some(place) = by_port.iter().position(|known| *known == rule)
+            {
+                self.offered = class.and_then(|class| class.translations.get(place)?.clone()).filter(|_| self.differ_in_port(port));
+                if self.offered.is_none() {
+                    self.pin(port);
+                }
             }
-            let ran = self.rule(at, table, &rule.expressions, skb)?;
-            let met = |did: Did| What::Rule { hook: at.hook, layer: at.layer, chain: ChainAt { chain, ..at.chain }, rule: index, did };
-            match ran {
-                Ran::Next => {}
-                Ran::Accept => {
-                    self.note(at.namespace, met(Did::Accept));
-                    return Ok(Flow::Accept);
-                }
-                Ran::Drop => {
-                    self.note(at.namespace, met(Did::Drop));
-                    return Ok(Flow::Drop);
-                }
-                Ran::Return => return Ok(Flow::Next),
-                Ran::Jump(name) | Ran::Goto(name) => {
-                    self.note(at.namespace, met(Did::Jump));
-                    let Some(target) = table.chain_named(name) else {
-                        return Err(End::Unknown(format!("chain {name} is not in the snapshot")));
-                    };
-                    let flow = self.chain(at, target, skb, depth + 1)?;
-                    if flow != Flow::Next || matches!(ran, Ran::Goto(_)) {
-                        return Ok(flow);
-                    }
-                }
+            let flow = self.run_rule(at, table, (chain, index, from), skb, depth);
+            self.offered = None;
+            if let Some(flow) = flow? {
+                return Ok(flow);
             }
         }
         Ok(Flow::Next)
     }
 
-    /// The rules that can match at all, when an index says; keeps to packets for which it says the same.
-    fn candidates(&mut self, shortcuts: &Shortcuts, skb: &Skb) -> Option<Vec<usize>> {
-        let index = shortcuts.index()?;
-        let number = match index.key {
-            IndexKey::Destination { ipv4 } if ipv4 == skb.header.ipv4 => skb.header.destination,
-            IndexKey::DestinationPort if skb.header.transport.ports().is_some() => skb.header.destination_port,
-            IndexKey::Destination { .. } | IndexKey::DestinationPort => return None,
-        };
-        if !number.known {
-            return None;
-        }
-        if let Some(field) = number.field {
-            if index.has(number.value) {
-                self.narrow(field, &Ranges::one(number.value));
-            } else {
-                self.exclude(field, &index.keys);
+    /// All rules of a chain, one after the other.
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
+    fn every_rule(&mut self, at: &At<'m>, table: &'m NfTable, chain: usize, skb: &mut Skb, depth: u32) -> Result<Flow, End> {
+        let rules = table.chains.get(chain).map_or(0, |chain| chain.rules.len());
+        for index in 0..rules {
+            if let Some(flow) = self.run_rule(at, table, (chain, index, 0), skb, depth)? {
+                return Ok(flow);
             }
         }
-        Some(index.rules(number.value))
+        Ok(Flow::Next)
     }
 
-    /// Whether one of a rule's first conditions does not hold.
-    fn passes_over(&mut self, at: &At<'m>, skb: &Skb, guards: &[Guard]) -> bool {
-        let named = |link: Option<&Link>, name: &str| link.map_or("", |link| &link.name) == name;
-        let mut costly = None;
-        for guard in guards {
-            let (number, value, is) = match guard {
-                Guard::Iif { name, is } if named(at.iif, name) != *is => return true,
-                Guard::Oif { name, is } if named(at.oif, name) != *is => return true,
-                Guard::Protocol { number, is } if (skb.header.protocol == *number) != *is => {
-                    return true;
-                }
-                Guard::Iif { .. } | Guard::Oif { .. } | Guard::Protocol { .. } => continue,
-                Guard::Address { source, ipv4, value, is } if *ipv4 == skb.header.ipv4 => {
-                    (if *source { skb.header.source } else { skb.header.destination }, *value, *is)
-                }
-                Guard::Port { source, port, is } if skb.header.transport.ports().is_some() => {
-                    (if *source { skb.header.source_port } else { skb.header.destination_port }, u128::from(*port), *is)
-                }
-                Guard::Address { .. } | Guard::Port { .. } => continue,
-            };
-            if !number.known || (number.value == value) == is {
-                continue;
-            }
-            match number.field.filter(|field| self.is_free(*field)) {
-                None => return true,
-                Some(field) => costly = costly.or(Some((field, value, is))),
-            }
-        }
-        let Some((field, value, is)) = costly else {
-            return false;
+    /// One rule of a chain, from an instruction on; none when the next rule is run.
+    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
+    fn run_rule(
+        &mut self,
+        at: &At<'m>,
+        table: &'m NfTable,
+        (chain, index, from): (usize, usize, usize),
+        skb: &mut Skb,
+        depth: u32,
+    ) -> Result<Option<Flow>, End> {
+        let Some(rule) = table.chains.get(chain).and_then(|chain| chain.rules.get(index)) else {
+            return Ok(None);
         };
-        if is {
-            self.conditions.push((field, Condition::NotBetween(value, value)));
-        } else {
-            self.narrow(field, &Ranges::one(value));
+        let ran = self.rule(at, table, rule.expressions.get(from..).unwrap_or_default(), skb)?;
+        let met = |did: Did| What::Rule { hook: at.hook, layer: at.layer, chain: ChainAt { chain, ..at.chain }, rule: index, did };
+        match ran {
+            Ran::Next => Ok(None),
+            Ran::Accept => {
+                self.note(at.namespace, met(Did::Accept));
+                Ok(Some(Flow::Accept))
+            }
+            Ran::Drop => {
+                self.note(at.namespace, met(Did::Drop));
+                Ok(Some(Flow::Drop))
+            }
+            Ran::Return => Ok(Some(Flow::Next)),
+            Ran::Jump(name) | Ran::Goto(name) => {
+                self.note(at.namespace, met(Did::Jump));
+                let Some(target) = table.chain_named(name) else {
+                    return Err(End::Unknown(format!("chain {name} is not in the snapshot")));
+                };
+                let flow = self.chain(at, target, skb, depth + 1)?;
+                Ok((flow != Flow::Next || matches!(ran, Ran::Goto(_))).then_some(flow))
+            }
         }
-        true
     }
 
     fn rule(&mut self, at: &At<'m>, table: &'m NfTable, expressions: &'m [Expression], skb: &mut Skb) -> Result<Ran<'m>, End> {
@@ -429,7 +430,7 @@ impl<'m> Walker<'m> {
                 Origin::Fixed | Origin::Of { .. } => {}
             }
         }
-        let mut conditions: Vec<(Field, u128, u128)> = Vec::new();
+        let mut conditions: Vec<(Variable, u128, u128)> = Vec::new();
         let mut differs = None;
         for (cell, want) in cells.iter().zip(value) {
             let Origin::Of { field, byte, mask, xor } = cell.origin else {
@@ -451,7 +452,7 @@ impl<'m> Walker<'m> {
         if let Some((field, mask, wanted)) = conditions.iter().find(|(field, ..)| Some(*field) == differs) {
             match masked(*field, *mask, *wanted, skb.header.bits()) {
                 Some(ranges) => self.exclude(*field, &ranges),
-                None => self.pin_field(*field, sent(skb, *field)),
+                None => self.pin_variable(skb, *field),
             }
             return false;
         }
@@ -461,7 +462,7 @@ impl<'m> Walker<'m> {
         for (field, mask, wanted) in conditions {
             match masked(field, mask, wanted, skb.header.bits()) {
                 Some(ranges) => self.narrow(field, &ranges),
-                None => self.pin_field(field, sent(skb, field)),
+                None => self.pin_variable(skb, field),
             }
         }
         true
@@ -519,7 +520,7 @@ impl<'m> Walker<'m> {
     pub(super) fn pin_cells(&mut self, skb: &Skb, cells: &[Cell]) {
         for cell in cells {
             if let Origin::Of { field, .. } = cell.origin {
-                self.pin_field(field, sent(skb, field));
+                self.pin_variable(skb, field);
             }
         }
     }
@@ -755,15 +756,15 @@ impl<'m> Walker<'m> {
             MetaKey::Protocol => Some(ether_type(skb.header.ipv4).map(Cell::fixed).to_vec()),
             MetaKey::Mark => Some(skb.mark.to_vec()),
             MetaKey::Iif => at.iif.and_then(|link| word(link.index)),
-            MetaKey::Oif => at.oif.and_then(|link| word(link.index)),
+            MetaKey::Oif => self.way_out(at).and_then(|link| word(link.index)),
             MetaKey::IifName => name(at.iif),
-            MetaKey::OifName => name(at.oif),
+            MetaKey::OifName => name(self.way_out(at)),
             MetaKey::IifType => at.iif.map(|link| host_order_short(arphrd(link), little)),
-            MetaKey::OifType => at.oif.map(|link| host_order_short(arphrd(link), little)),
+            MetaKey::OifType => self.way_out(at).map(|link| host_order_short(arphrd(link), little)),
             MetaKey::IifGroup => at.iif.and_then(|link| word(link.group)),
-            MetaKey::OifGroup => at.oif.and_then(|link| word(link.group)),
+            MetaKey::OifGroup => self.way_out(at).and_then(|link| word(link.group)),
             MetaKey::IifKind => at.iif.and_then(|link| kind(Some(link))),
-            MetaKey::OifKind => at.oif.and_then(|link| kind(Some(link))),
+            MetaKey::OifKind => self.way_out(at).and_then(|link| kind(Some(link))),
             MetaKey::SdifName => name(at.iif),
             MetaKey::Sdif => at.iif.and_then(|link| word(link.index)),
             MetaKey::NfProto => byte(if skb.header.ipv4 { 2 } else { 10 }),
@@ -772,7 +773,7 @@ impl<'m> Walker<'m> {
             MetaKey::NfTrace => byte(0),
             MetaKey::SecPath => byte(0),
             MetaKey::BriIifName => name(at.iif.and_then(|link| link.master).and_then(|master| at.content.links.get(&master))),
-            MetaKey::BriOifName => name(at.oif.and_then(|link| link.master).and_then(|master| at.content.links.get(&master))),
+            MetaKey::BriOifName => name(self.way_out(at).and_then(|link| link.master).and_then(|master| at.content.links.get(&master))),
             MetaKey::RtClassId => word(0),
             MetaKey::SkUid | MetaKey::SkGid | MetaKey::Cgroup if matches!(at.hook, Hook::Output | Hook::Postrouting) && at.iif.is_none() => {
                 Some(vec![Cell::unknown(); 4])
@@ -815,7 +816,7 @@ impl<'m> Walker<'m> {
         let device = if flags & IIF != 0 {
             at.iif
         } else if flags & OIF != 0 {
-            at.oif
+            self.way_out(at)
         } else {
             None
         };
@@ -825,7 +826,11 @@ impl<'m> Walker<'m> {
         let little = self.model.little_endian;
         // `nft_fib6_flowi_init`: a link-local address is looked for on its link only.
         let link_local = Ranges::between(0xfe80 << 112, (0xfec0 << 112) - 1);
-        let strict = if !skb.header.ipv4 && self.test(number, &link_local) { device.or(at.iif).or(at.oif).map(|link| link.index) } else { None };
+        let strict = if !skb.header.ipv4 && self.test(number, &link_local) {
+            device.or(at.iif).or_else(|| self.way_out(at)).map(|link| link.index)
+        } else {
+            None
+        };
         if result == FibResult::AddressType {
             let kind = self.address_type(at.namespace, skb, number, device, strict)?;
             return Ok(Some(host_order(u32::from(kind), little)));
@@ -913,25 +918,16 @@ impl<'m> Walker<'m> {
     }
 }
 
-/// The value that the sender gave to a field.
-fn sent(skb: &Skb, field: Field) -> u128 {
-    skb.sent.get(field.index()).copied().unwrap_or(0)
-}
-
 fn value_of(cells: &[Cell]) -> u128 {
     cells.iter().fold(0, |sum, cell| sum << 8 | u128::from(cell.value))
 }
 
 /// The field that these bytes are all of, in order and unchanged.
-fn whole_field(cells: &[Cell], bits: u32) -> Option<Field> {
+fn whole_field(cells: &[Cell], bits: u32) -> Option<Variable> {
     let Origin::Of { field, .. } = cells.first()?.origin else {
         return None;
     };
-    let bytes = match field {
-        Field::Source | Field::Destination => bits / 8,
-        Field::SourcePort | Field::DestinationPort | Field::Length => 2,
-        Field::Tos | Field::Ttl => 1,
-    };
+    let bytes = width(field, bits) / 8;
     let in_order = cells
         .iter()
         .zip((0..bytes).rev())
@@ -939,13 +935,18 @@ fn whole_field(cells: &[Cell], bits: u32) -> Option<Field> {
     (in_order && u32::try_from(cells.len()) == Ok(bytes)).then_some(field)
 }
 
+/// Bits of a variable, where addresses have so many.
+const fn width(variable: Variable, bits: u32) -> u32 {
+    match variable {
+        Variable::Address | Variable::Sent(Field::Source | Field::Destination) => bits,
+        Variable::Port | Variable::Sent(Field::SourcePort | Field::DestinationPort | Field::Length) => 16,
+        Variable::Sent(Field::Tos | Field::Ttl) => 8,
+    }
+}
+
 /// The values of a field that have these bits under a mask; none when they are not one range.
-fn masked(field: Field, mask: u128, wanted: u128, bits: u32) -> Option<Ranges> {
-    let width = match field {
-        Field::Source | Field::Destination => bits,
-        Field::SourcePort | Field::DestinationPort | Field::Length => 16,
-        Field::Tos | Field::Ttl => 8,
-    };
+fn masked(field: Variable, mask: u128, wanted: u128, bits: u32) -> Option<Ranges> {
+    let width = width(field, bits);
     let full = if width == 128 { u128::MAX } else { (1 << width) - 1 };
     let free = full & !mask;
     // A prefix: the free bits are the lowest.
