@@ -237,6 +237,8 @@ impl<'a> Reader<'a> {
         }
         match word.as_str() {
             "ONBUILD" if trigger => return Err(error("ONBUILD in ONBUILD".to_owned())),
+            // The builder reads a trigger with the usual escape character, and takes it apart with the file's.
+            "ONBUILD" if self.escape != '\\' => return Err(error("ONBUILD in a Dockerfile with another escape character".to_owned())),
             // Nothing in a trigger is written anew.
             "ONBUILD" => return self.judge(line, rest, true),
             "FROM" if trigger => return Err(error("ONBUILD FROM".to_owned())),
@@ -669,6 +671,7 @@ mod tests {
             "FROM scratch\nCOPY --from=$X / /",
             "FROM a b",
             "FROM ${A:?x}",
+            "# escape=`\nFROM a\nONBUILD RUN x",
             "FROM a\nCOPY --chown=u\u{e0}--from=evil /x /x",
             "FROM a\nADD --chown=u\u{e0}http://127.0.0.1/x /x",
             "FROM a\nONBUILD COPY --chown=u\u{e0}--from=evil /x /x",

@@ -1,5 +1,7 @@
 //! Answers of the engine that are read before they are passed on: what must not promise more than is mediated, and lists that are narrowed.
 
+pub mod elements;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::Version;
@@ -29,7 +31,6 @@ pub fn rewrite(operation: OperationId, rows: &Rows, policy: &Policy, tenant: &st
     match (operation, rows) {
         (OperationId::SystemVersion, _) => version(body),
         (OperationId::SystemInfo, _) => info(body),
-        (OperationId::ImageList, Rows::Images) => images(policy, tenant, body),
         (OperationId::ImageInspect, Rows::Images) => {
             // It was judged by the name that it was asked for; its other names are judged one by one.
             let value: Value = parse(body)?;
@@ -144,11 +145,11 @@ fn grants(policy: &Policy, name: &str, owner: Owner) -> bool {
     policy.covers(&Demand::Image(ImageUse { written: name.to_owned(), names, owner }))
 }
 
-/// Images that the client may use, under the names that it may use.
-fn images(policy: &Policy, tenant: &str, body: &[u8]) -> Result<Vec<u8>, EngineError> {
-    let rows: Vec<Value> = parse(body)?;
-    let shown: Vec<Value> = rows.into_iter().filter_map(|row| image(policy, tenant, row)).collect();
-    write(&shown)
+/// A row of a list of images under the names that the client may use; `None`: it may use none of them.
+#[must_use]
+pub fn image_row(policy: &Policy, tenant: &str, row: &[u8]) -> Option<Vec<u8>> {
+    let row = serde_json::from_slice(row).ok().and_then(|row| image(policy, tenant, row))?;
+    serde_json::to_vec(&row).ok()
 }
 
 fn image(policy: &Policy, tenant: &str, mut row: Value) -> Option<Value> {

@@ -13,12 +13,13 @@ use http::{Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::TokioIo;
-use policies::Permitted;
+use policies::{Permitted, Rows};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use crate::answer;
+use crate::answer::elements::Elements;
 use crate::audit::Open;
 use crate::clients::Known;
 use crate::dial::{Aborted, Answered, EngineError, EngineStream, Upload, build, head as request_head};
@@ -106,7 +107,9 @@ impl Exchange<'_> {
             let good = refuse(&mut receiver, open, &refusal, head_only).await;
             return if good && !head.close { Next::Another(receiver) } else { Next::Over };
         }
-        let result = if self.is_read(&answered) {
+        let result = if self.is_streamed_list(&answered) {
+            Box::pin(self.give_images(&mut receiver, answered, head, open)).await
+        } else if self.is_read(&answered) {
             Box::pin(self.give_read(&mut receiver, answered, head, open)).await
         } else {
             self.give(&mut receiver, answered, head, open).await
@@ -208,14 +211,19 @@ impl Exchange<'_> {
         // Before the engine hears of it: as much as it takes to know, within bounds.
         let mut first = Vec::new();
         let mut length = 0;
+        // Of the last part, what was not looked at yet.
+        let mut rest = Bytes::new();
         while !vet.is_settled() && length < BEFORE {
-            let Some(part) = part_in_time(receiver, &mut remaining).await? else { break };
-            open.record.bytes[0] += u64::try_from(part.len()).unwrap_or_default();
-            let part = self.vet(&mut vet, part).await?;
+            if rest.is_empty() {
+                let Some(part) = part_in_time(receiver, &mut remaining).await? else { break };
+                open.record.bytes[0] += u64::try_from(part.len()).unwrap_or_default();
+                rest = part;
+            }
+            let part = self.step(&mut vet, &mut rest).await?;
             length += part.len().max(1);
             first.push(part);
         }
-        let mut ended = remaining == Remaining::Done;
+        let mut ended = remaining == Remaining::Done && rest.is_empty();
         if ended {
             first.push(vet.end()?);
         }
@@ -242,10 +250,12 @@ impl Exchange<'_> {
                 let (part, length) = match first.next() {
                     Some(part) => (part, 0),
                     None if ended => return Ok::<_, Refusal>(None),
+                    None if !rest.is_empty() => (self.step(&mut vet, &mut rest).await?, 0),
                     None => match part_in_time(receiver, &mut remaining).await? {
                         Some(part) => {
                             let length = part.len();
-                            (self.vet(&mut vet, part).await?, length)
+                            rest = part;
+                            (self.step(&mut vet, &mut rest).await?, length)
                         }
                         None => {
                             ended = true;
@@ -273,18 +283,13 @@ impl Exchange<'_> {
         }
     }
 
-    /// Looks at a part of an archive, and judges a Dockerfile in it. Gives what is sent of it.
-    async fn vet(&self, vet: &mut Vet, part: Bytes) -> Result<Bytes, Refusal> {
-        let mut rest = part;
-        let mut out = Vec::new();
-        while !rest.is_empty() {
-            let now = rest.split_to(vet.step().min(rest.len()));
-            out.push(vet.look(now)?);
-            self.judge_dockerfile(vet).await?;
-            // Other clients are served between two steps.
-            tokio::task::yield_now().await;
-        }
-        Ok(if out.len() == 1 { out.remove(0) } else { Bytes::from(out.concat()) })
+    /// Looks at as much of a part of an archive as is looked at in one go, and judges a Dockerfile in it. Gives what is sent of it.
+    async fn step(&self, vet: &mut Vet, rest: &mut Bytes) -> Result<Bytes, Refusal> {
+        let out = vet.look(rest.split_to(vet.step().min(rest.len())))?;
+        self.judge_dockerfile(vet).await?;
+        // Other clients are served between two steps.
+        tokio::task::yield_now().await;
+        Ok(out)
     }
 
     /// Whether the answer is looked into before it is passed on.
@@ -292,6 +297,57 @@ impl Exchange<'_> {
         let operation = self.permitted.request().operation.id;
         answered.response.status().is_success()
             && (answer::is_read(operation, self.permitted.rows()) || matches!(operation, OperationId::ContainerCreate | OperationId::VolumeCreate))
+    }
+
+    fn is_streamed_list(&self, answered: &Answered) -> bool {
+        let images = self.permitted.request().operation.id == OperationId::ImageList && *self.permitted.rows() == Rows::Images;
+        images && answered.response.status().is_success()
+    }
+
+    /// Gives a list of images row by row: that of all tenants may be of any length, and is never here as a whole.
+    async fn give_images<S: End>(&self, receiver: &mut Receiver<S>, answered: Answered, head: &Head, open: &mut Open) -> Result<(), ()> {
+        let (response, connection) = answered.into_parts();
+        let (parts, mut body) = response.into_parts();
+        let mut out = BytesMut::new();
+        self.write_head(&mut out, &Response::from_parts(parts, ()), Length::Chunked, head.close);
+        let mut rows = Elements::default();
+        let mut shown = b"[".to_vec();
+        let mut any = false;
+        loop {
+            let ended = match body.frame().await.transpose().map_err(drop)? {
+                Some(frame) => {
+                    let Ok(part) = frame.into_data() else { continue };
+                    rows.push(&part, |row| {
+                        let Some(row) = answer::image_row(&self.known.policy, &self.known.tenant, row) else { return };
+                        if any {
+                            shown.push(b',');
+                        }
+                        any = true;
+                        shown.extend_from_slice(&row);
+                    });
+                    false
+                }
+                None => {
+                    // The list was cut off: the client must not take this for the end.
+                    rows.is_whole().then_some(()).ok_or(())?;
+                    shown.push(b']');
+                    true
+                }
+            };
+            if ended || shown.len() > STREAMED {
+                open.record.bytes[1] += u64::try_from(shown.len()).unwrap_or_default();
+                write(&mut out, format_args!("{:x}\r\n", shown.len()));
+                out.extend_from_slice(&shown);
+                out.extend_from_slice(if ended { b"\r\n0\r\n\r\n" } else { b"\r\n" });
+                send(receiver, &out).await?;
+                out.clear();
+                shown.clear();
+            }
+            if ended {
+                self.shared.resolver.engine().give_back(connection);
+                return Ok(());
+            }
+        }
     }
 
     async fn give_read<S: End>(&self, receiver: &mut Receiver<S>, answered: Answered, head: &Head, open: &mut Open) -> Result<(), ()> {
@@ -494,6 +550,12 @@ impl Exchange<'_> {
 /// Parts of an upload that may wait for the engine: written together, they cost one call.
 const PARTS: usize = 4;
 
+/// Most bytes of an answer that is read as a whole.
+const MOST_READ: usize = 16 << 20;
+
+/// Bytes of a list that are sent together.
+const STREAMED: usize = 16 << 10;
+
 /// Bytes of an archive that are looked at before the engine hears of the request.
 const BEFORE: usize = 1 << 20;
 
@@ -611,6 +673,9 @@ async fn collect(mut body: Incoming) -> Result<Vec<u8>, EngineError> {
     while let Some(frame) = body.frame().await {
         if let Ok(part) = frame.map_err(EngineError::Exchange)?.into_data() {
             whole.extend_from_slice(&part);
+        }
+        if whole.len() > MOST_READ {
+            return Err(EngineError::Answer(format!("more than {MOST_READ} bytes, which have to be narrowed")));
         }
     }
     Ok(whole)

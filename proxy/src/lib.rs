@@ -12,6 +12,7 @@
 pub mod answer;
 pub mod attached;
 pub mod audit;
+pub mod budget;
 pub mod build;
 pub mod cert;
 pub mod clients;

@@ -12,6 +12,9 @@ use crate::receive::ReceiveError;
 /// Why a request has no answer of the engine's own.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
+    /// The tenant has too much under way.
+    #[error("the bodies of your requests under way take all the memory that there is for them")]
+    Busy,
     /// The client's certificate is no longer good.
     #[error("{0}")]
     Certificate(String),
@@ -60,6 +63,8 @@ impl Refusal {
     #[must_use]
     pub fn reply(&self) -> Reply {
         let (status, close) = match self {
+            // Its body is not read.
+            Self::Busy => (StatusCode::TOO_MANY_REQUESTS, true),
             Self::Certificate(_) => (StatusCode::FORBIDDEN, true),
             Self::NoClient(_) => (StatusCode::FORBIDDEN, false),
             Self::Decode(DecodeError::NoSuchOperation) | Self::Missing(_) => (StatusCode::NOT_FOUND, false),

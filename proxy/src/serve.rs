@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::attached::Attached;
 use crate::audit::{Audit, Open};
+use crate::budget::{Budget, Share};
 use crate::clients::{Clients, Known};
 use crate::forward::{Exchange, Next};
 use crate::identity::{Identity, MatchError, UnixSeconds};
@@ -59,6 +60,8 @@ impl Client {
 pub struct Shared {
     /// Asks the engine.
     pub resolver: Resolver,
+    /// Memory for bodies.
+    pub budget: Budget,
     /// Names that requests under way may give.
     pub leases: Leases,
     /// Tunnels, to be ended when a start is refused.
@@ -198,6 +201,8 @@ const SHOWN: usize = 200;
 struct Judged<'b, 's> {
     permitted: Permitted<'b>,
     lease: Lease<'s>,
+    /// What its body takes.
+    _share: Option<Share<'s>>,
     known: Rc<Known>,
     about: Rc<About>,
     /// The id of the image that was judged.
@@ -220,13 +225,20 @@ async fn judge<'b, 's, S: End>(
     let route = Route::parse(head.method, &head.target)?;
     let operation = route.operation;
     open.record.operation = operation.id.name();
+    let share;
     match operation.body {
-        BodyKind::Tar => {}
+        BodyKind::Tar => share = None,
         BodyKind::Untyped => return Err(undecoded(operation, &known)),
         BodyKind::Json | BodyKind::None => {
             if head.expects_continue && head.framing != Framing::None {
                 receiver.invite().await?;
             }
+            let length = match head.framing {
+                Framing::Chunked => shared.bounds.body,
+                Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX).min(shared.bounds.body),
+                Framing::None => 0,
+            };
+            share = Some(shared.budget.take(&known.tenant, length).ok_or(Refusal::Busy)?);
             *body = receiver.body(head.framing).await?;
         }
     }
@@ -263,7 +275,7 @@ async fn judge<'b, 's, S: End>(
     }
     open.record.decision = "permitted";
     open.record.covered = u64::try_from(permitted.demands()).unwrap_or_default();
-    Ok(Judged { permitted, lease, known, about, image })
+    Ok(Judged { permitted, _share: share, lease, known, about, image })
 }
 
 /// Most engine objects that one request may name: each is looked up.

@@ -83,7 +83,7 @@ impl Vet {
     /// How many bytes of a part are looked at in one go: what is compressed may become a thousand times as much.
     #[must_use]
     pub fn step(&self) -> usize {
-        if matches!(self.reader, Reader::Plain(_)) { usize::MAX } else { 1 << 10 }
+        if matches!(self.reader, Reader::Plain(_)) { usize::MAX } else { 256 }
     }
 
     /// Looks at the next bytes. Gives what may be sent of them.

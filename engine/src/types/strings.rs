@@ -58,7 +58,7 @@ pub fn looks_like_id(text: &str) -> bool {
 /// An image's name that could be read as the beginning of an id. Words are left alone: nobody writes `facade` for an id.
 #[must_use]
 pub fn looks_like_image_id(name: &str) -> bool {
-    let hex = name.len() >= 4 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let hex = name.len() >= 6 && name.bytes().all(|b| b.is_ascii_hexdigit());
     looks_like_id(name) || (hex && name.bytes().any(|b| b.is_ascii_digit()))
 }
 

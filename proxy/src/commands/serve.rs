@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::attached::Attached;
 use crate::audit::{Audit, Sink};
+use crate::budget::Budget;
 use crate::clients::Clients;
 use crate::config::{self, AuditTarget, Config, ListenConfig};
 use crate::dial::{Engine, EngineAddress};
@@ -37,6 +38,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     let (end, ending) = watch::channel(false);
     let shared = Rc::new(Shared {
+        budget: Budget::default(),
         leases: Leases::default(),
         attached: Attached::default(),
         clients: Clients::load(config.clients.clone())?,
