@@ -1,6 +1,6 @@
 //! Answers of the engine that are read before they are passed on: what must not promise more than is mediated, and lists that are narrowed.
 
-pub mod elements;
+mod elements;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +13,8 @@ use policies::{Policy, Rows};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+
+use elements::Elements;
 
 use crate::dial::EngineError;
 use crate::resolve::parse;
@@ -31,6 +33,12 @@ pub fn rewrite(operation: OperationId, rows: &Rows, policy: &Policy, tenant: &st
     match (operation, rows) {
         (OperationId::SystemVersion, _) => version(body),
         (OperationId::SystemInfo, _) => info(body),
+        (OperationId::ImageList, Rows::Images) => {
+            let mut images = Images::new(policy, tenant);
+            images.push(body);
+            images.end()?;
+            Ok(images.take())
+        }
         (OperationId::ImageInspect, Rows::Images) => {
             // It was judged by the name that it was asked for; its other names are judged one by one.
             let value: Value = parse(body)?;
@@ -145,11 +153,60 @@ fn grants(policy: &Policy, name: &str, owner: Owner) -> bool {
     policy.covers(&Demand::Image(ImageUse { written: name.to_owned(), names, owner }))
 }
 
-/// A row of a list of images under the names that the client may use; `None`: it may use none of them.
-#[must_use]
-pub fn image_row(policy: &Policy, tenant: &str, row: &[u8]) -> Option<Vec<u8>> {
-    let row = serde_json::from_slice(row).ok().and_then(|row| image(policy, tenant, row))?;
-    serde_json::to_vec(&row).ok()
+/// A list of images on its way: rows that the client may use, under the names that it may use. That of all tenants may be of any length.
+#[derive(Debug)]
+pub struct Images<'p> {
+    policy: &'p Policy,
+    tenant: &'p str,
+    elements: Elements,
+    /// Whether a row was shown.
+    any: bool,
+    /// What is to be sent.
+    shown: Vec<u8>,
+}
+
+impl<'p> Images<'p> {
+    /// For a client of a policy and tenant.
+    #[must_use]
+    pub fn new(policy: &'p Policy, tenant: &'p str) -> Self {
+        Self { policy, tenant, elements: Elements::default(), any: false, shown: b"[".to_vec() }
+    }
+
+    /// Takes the next bytes of the engine's list.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let Self { policy, tenant, elements, any, shown } = self;
+        elements.push(bytes, |row| {
+            let Some(row) = serde_json::from_slice(row).ok().and_then(|row| image(policy, tenant, row)) else { return };
+            if std::mem::replace(any, true) {
+                shown.push(b',');
+            }
+            // Memory takes all that is written to it.
+            let _ = serde_json::to_writer(&mut *shown, &row);
+        });
+    }
+
+    /// The engine's list has ended.
+    ///
+    /// # Errors
+    /// It was cut off.
+    pub fn end(&mut self) -> Result<(), EngineError> {
+        if !self.elements.is_whole() {
+            return Err(EngineError::Answer("a list of images that is cut off".to_owned()));
+        }
+        self.shown.push(b']');
+        Ok(())
+    }
+
+    /// How many bytes are to be sent.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shown.len()
+    }
+
+    /// What is to be sent.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.shown)
+    }
 }
 
 fn image(policy: &Policy, tenant: &str, mut row: Value) -> Option<Value> {

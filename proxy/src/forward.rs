@@ -19,7 +19,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use crate::answer;
-use crate::answer::elements::Elements;
 use crate::audit::Open;
 use crate::clients::Known;
 use crate::dial::{Aborted, Answered, EngineError, EngineStream, Upload, build, head as request_head};
@@ -310,38 +309,26 @@ impl Exchange<'_> {
         let (parts, mut body) = response.into_parts();
         let mut out = BytesMut::new();
         self.write_head(&mut out, &Response::from_parts(parts, ()), Length::Chunked, head.close);
-        let mut rows = Elements::default();
-        let mut shown = b"[".to_vec();
-        let mut any = false;
+        let mut images = answer::Images::new(&self.known.policy, &self.known.tenant);
         loop {
             let ended = match body.frame().await.transpose().map_err(drop)? {
                 Some(frame) => {
-                    let Ok(part) = frame.into_data() else { continue };
-                    rows.push(&part, |row| {
-                        let Some(row) = answer::image_row(&self.known.policy, &self.known.tenant, row) else { return };
-                        if any {
-                            shown.push(b',');
-                        }
-                        any = true;
-                        shown.extend_from_slice(&row);
-                    });
+                    if let Ok(part) = frame.into_data() {
+                        images.push(&part);
+                    }
                     false
                 }
-                None => {
-                    // The list was cut off: the client must not take this for the end.
-                    rows.is_whole().then_some(()).ok_or(())?;
-                    shown.push(b']');
-                    true
-                }
+                // Cut off, the client must not take this for the end.
+                None => images.end().map(|()| true).map_err(drop)?,
             };
-            if ended || shown.len() > STREAMED {
+            if ended || images.waiting() > STREAMED {
+                let shown = images.take();
                 open.record.bytes[1] += u64::try_from(shown.len()).unwrap_or_default();
                 write(&mut out, format_args!("{:x}\r\n", shown.len()));
                 out.extend_from_slice(&shown);
                 out.extend_from_slice(if ended { b"\r\n0\r\n\r\n" } else { b"\r\n" });
                 send(receiver, &out).await?;
                 out.clear();
-                shown.clear();
             }
             if ended {
                 self.shared.resolver.engine().give_back(connection);
