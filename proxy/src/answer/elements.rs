@@ -2,7 +2,7 @@
 
 /// Cuts an array into its elements. What is between them is left to the reader of each: an element that is no JSON is none.
 #[derive(Debug, Default)]
-pub struct Elements {
+pub(super) struct Elements {
     element: Vec<u8>,
     /// Brackets and braces that are open; the array's own is the first.
     depth: usize,
@@ -17,7 +17,7 @@ const MOST: usize = 1 << 20;
 
 impl Elements {
     /// Takes the next bytes; gives each element that ends in them.
-    pub fn push(&mut self, bytes: &[u8], mut give: impl FnMut(&[u8])) {
+    pub(super) fn push(&mut self, bytes: &[u8], mut give: impl FnMut(&[u8])) {
         for b in bytes {
             let in_string = self.in_string;
             if in_string {
@@ -55,8 +55,7 @@ impl Elements {
     }
 
     /// Whether the array has ended.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
+        pub(super) fn is_whole(&self) -> bool {
         self.ended
     }
 
