@@ -503,7 +503,8 @@ impl<'m> Explorer<'m> {
             let Some(mut entry) = at_socket(protocol, packet, class, branch, socket) else {
                 continue;
             };
-            if anycast.contains(number(entry.destination)) {
+            let arrives = if branch.keeps_destination() { entry.destination } else { branch.packet.destination };
+            if anycast.contains(number(arrives)) {
                 let other = branch.destinations(class).subtract(&anycast).first().filter(|_| branch.keeps_destination());
                 let Some(other) = other else { continue };
                 entry.destination = crate::walk::address_of(other, entry.is_ipv4());
