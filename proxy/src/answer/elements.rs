@@ -55,7 +55,7 @@ impl Elements {
     }
 
     /// Whether the array has ended.
-        pub(super) fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         self.ended
     }
 
