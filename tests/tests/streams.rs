@@ -4,6 +4,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,6 +14,7 @@ use tests::front::Front;
 use tests::http::{Framing, Reader};
 use tests::pki::{Pki, Tls, free_port};
 use tests::record::Request;
+use tests::scratch::Scratch;
 use tests::stub::{Reply, Script};
 
 const UPGRADED: &[u8] = b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
@@ -322,4 +324,42 @@ fn tar_header(name: &str, size: usize) -> Vec<u8> {
     };
     let sum: u64 = fields("        ").iter().map(|b| u64::from(*b)).sum();
     fields(&format!("{sum:06o}\0 "))
+}
+
+/// Most that the proxy ever held, in bytes.
+fn peak(front: &Front) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", front.proxy.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// A thousandth of its length when it is compressed, and the engine gets all of it.
+#[test]
+fn a_compressed_context_is_never_in_memory_as_a_whole() {
+    const LENGTH: u64 = 256 << 20;
+    let folder = Scratch::new("context");
+    folder.write("Dockerfile", "FROM scratch\n");
+    std::fs::File::create(folder.join("zeros")).unwrap().set_len(LENGTH).unwrap();
+    let archive = Command::new("tar").arg("-C").arg(folder.path()).args(["-cz", "Dockerfile", "zeros"]).output().unwrap().stdout;
+    let (sender, lengths) = shared();
+    let front = Front::listening(
+        "",
+        |request| request.route() == "/build",
+        play("/build", move |stream, early| {
+            let mut reader = Reader::new(stream);
+            let mut length = u64::try_from(early.len()).unwrap();
+            while length < LENGTH {
+                length += u64::try_from(reader.some(1 << 20).unwrap().len()).unwrap();
+            }
+            sender.lock().unwrap().send(length).unwrap();
+        }),
+    );
+    let before = peak(&front);
+    let head =
+        format!("POST /v1.41/build?t=app HTTP/1.1\r\nHost: docker\r\nContent-Type: application/x-tar\r\nContent-Length: {}\r\n\r\n", archive.len());
+    let mut client = sent(&front, &head);
+    client.write_all(&archive).unwrap();
+    assert!(next(&lengths, "the engine gets the context") >= LENGTH);
+    let more = peak(&front) - before;
+    assert!(more < 24 << 20, "{more} bytes more than before");
 }
