@@ -125,6 +125,7 @@ impl Twin {
 
     /// Sends packets, and tells for each where it was seen. Those that must arrive are waited for, but not for ever.
     pub fn send_all(&mut self, samples: &[(Sample, bool)]) -> Vec<Vec<Arrival>> {
+        self.forget_neighbours();
         self.drain();
         let first = self.next_id;
         for (sample, _) in samples {
@@ -214,6 +215,12 @@ impl Twin {
             }
         }
         arrivals
+    }
+
+    /// Forgets neighbours that were looked for. The kernel has one table of them for all namespaces (`gc_thresh3`, 1024 entries): when it is full, a
+    /// packet to one who is not in it is lost.
+    fn forget_neighbours(&mut self) {
+        self.rooms.iter_mut().for_each(|room| rules::forget_neighbours(&mut room.connection));
     }
 
     /// Forgets connections, so that port numbers can be used again.

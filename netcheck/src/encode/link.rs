@@ -10,6 +10,7 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWNEIGH: u16 = 28;
+const RTM_DELNEIGH: u16 = 29;
 const CREATE: u16 = 0x400;
 const EXCLUSIVE: u16 = 0x200;
 const REPLACE: u16 = 0x100;
@@ -195,6 +196,16 @@ pub fn address(address: &Address) -> Request {
 /// `RTM_NEWNEIGH` of an IP family.
 #[must_use]
 pub fn neighbour(neighbour: &Neighbour) -> Request {
+    neighbour_message(RTM_NEWNEIGH, CREATE | REPLACE, neighbour)
+}
+
+/// `RTM_DELNEIGH` of an IP family.
+#[must_use]
+pub fn remove_neighbour(neighbour: &Neighbour) -> Request {
+    neighbour_message(RTM_DELNEIGH, 0, neighbour)
+}
+
+fn neighbour_message(kind: u16, flags: u16, neighbour: &Neighbour) -> Request {
     const NTF_PROXY: u8 = 0x08;
     let mut fixed = vec![family(neighbour.address), 0, 0, 0];
     fixed.extend(neighbour.link.to_ne_bytes());
@@ -205,7 +216,7 @@ pub fn neighbour(neighbour: &Neighbour) -> Request {
         Some(mac) => attributes.bytes(2, &mac.0),
         None => attributes,
     };
-    Request::new(RTM_NEWNEIGH, CREATE | REPLACE, &fixed).attributes(attributes.as_slice())
+    Request::new(kind, flags, &fixed).attributes(attributes.as_slice())
 }
 
 /// `RTM_NEWNEIGH` of a bridge's forwarding database.
