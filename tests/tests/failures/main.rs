@@ -55,7 +55,7 @@ fn docker_26_1_is_told_what_it_leaks_and_what_fails() {
     // IPv6 is not isolated up to 26, and a port on 127.0.0.1 is open to a neighbour who sends to the container itself
     let leaks: [Leaks; 3] = [
         ("process", "docker-default", &["cross-network", "outside-in"]),
-        ("process", "strict", &["cross-network", "egress", "from-host", "host-exposure", "outside-in"]),
+        ("process", "strict", &["cross-network", "egress", "from-host", "host-exposure", "metadata", "outside-in"]),
         ("net-raw", "docker-default", &["cross-network", "internal-egress", "internal-ingress", "outside-in"]),
     ];
     stock::leaks_only(&host, &leaks).unwrap();
