@@ -87,6 +87,14 @@ pub struct Bind {
     pub plain: bool,
 }
 
+impl Bind {
+    /// What a mode of propagation demands: nothing where mounts stay private, as they do unless it is said otherwise.
+    #[must_use]
+    pub fn propagation(mode: &str) -> Option<String> {
+        (!matches!(mode, "" | "private" | "rprivate")).then(|| mode.to_owned())
+    }
+}
+
 /// An image, and what for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageUse {

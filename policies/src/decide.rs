@@ -68,9 +68,9 @@ impl Policy {
     /// [`Denial`]: some demand is not covered.
     pub fn decide<'a>(&self, mut request: Request<'a>, demands: &Demands, tenant: &str) -> Result<Permitted<'a>, Box<Denial>> {
         let operation = request.operation;
-        let uncovered: Vec<Demanded> = demands.iter().filter(|demanded| !self.covers(&demanded.demand)).cloned().collect();
-        if !uncovered.is_empty() || demands.is_empty() || !operation.is_typed() {
-            return Err(Box::new(Denial { operation, policy: self.name.clone(), uncovered }));
+        self.cover(operation, demands)?;
+        if demands.is_empty() || !operation.is_typed() {
+            return Err(self.deny(operation, Vec::new()));
         }
         request.claim(tenant);
         let rows = self.narrow(&mut request, tenant);
@@ -79,16 +79,24 @@ impl Policy {
         let pointing = matches!(request.query.get("filters"), Some(Value::Filters(filters)) if points(filters));
         if pointing && !self.scopes(operation).contains(&Scope::All) && operation.id != OperationId::SystemEvents {
             let demand = Demand::NotUnderstood("`before` and `since`, in a list that is narrowed to what is yours".to_owned());
-            let uncovered = vec![Demanded { at: "filters".into(), demand }];
-            return Err(Box::new(Denial { operation, policy: self.name.clone(), uncovered }));
+            return Err(self.deny(operation, vec![Demanded { at: "filters".into(), demand }]));
         }
         Ok(Permitted { request, rows, demands: demands.len() })
     }
 
-    /// Demands that no grant covers, of something that is no request of its own: a stored container, a Dockerfile.
+    /// Decides demands of an operation that come of something else than its request: a stored container, a Dockerfile.
+    ///
+    /// # Errors
+    /// [`Denial`]: some demand is not covered.
+    pub fn cover(&self, operation: &'static Operation, demands: &Demands) -> Result<(), Box<Denial>> {
+        let uncovered: Vec<Demanded> = demands.iter().filter(|demanded| !self.covers(&demanded.demand)).cloned().collect();
+        if uncovered.is_empty() { Ok(()) } else { Err(self.deny(operation, uncovered)) }
+    }
+
+    /// A refusal by this policy.
     #[must_use]
-    pub fn uncovered(&self, demands: &Demands) -> Vec<Demanded> {
-        demands.iter().filter(|demanded| !self.covers(&demanded.demand)).cloned().collect()
+    pub fn deny(&self, operation: &'static Operation, uncovered: Vec<Demanded>) -> Box<Denial> {
+        Box::new(Denial { operation, policy: self.name.clone(), uncovered })
     }
 
     /// Whether a grant covers a demand.

@@ -10,7 +10,6 @@ use engine::facts::{Facts, ObjectKind, Owner};
 use engine::reference::ImageReference;
 use http::StatusCode;
 use http_body_util::BodyExt;
-use policies::Denial;
 use serde::Deserialize;
 
 use crate::dial::{EngineError, head as request_head};
@@ -54,12 +53,7 @@ impl Exchange<'_> {
     }
 
     fn cover(&self, demands: &Demands) -> Result<(), Refusal> {
-        let uncovered = self.known.policy.uncovered(demands);
-        if uncovered.is_empty() {
-            return Ok(());
-        }
-        let operation = self.permitted.request().operation;
-        Err(Refusal::Denied(Box::new(Denial { operation, policy: self.known.policy.name().to_owned(), uncovered })))
+        Ok(self.known.policy.cover(self.permitted.request().operation, demands)?)
     }
 
     /// The name and platform of an image that has to be pulled: one that may be had by its name, and is not there, or not as it is asked for.

@@ -88,13 +88,12 @@ impl Resolver {
         }
     }
 
-    /// Facts about everything that a request names.
+    /// Facts about everything that a request names: its references and its host paths.
     ///
     /// # Errors
     /// The engine cannot be asked.
-    pub async fn facts(&self, request: &Request<'_>, tenant: &str) -> Result<Facts, EngineError> {
+    pub async fn facts(&self, request: &Request<'_>, references: Vec<Reference>, tenant: &str) -> Result<Facts, EngineError> {
         let mut facts = Facts::default();
-        let references = request.references();
         if !references.is_empty() {
             self.add(&mut facts, references, tenant).await?;
         }
@@ -285,8 +284,7 @@ const MOST_LABELS: usize = 64 << 10;
 
 fn bind(mount: MountPoint) -> Bind {
     let MountPoint { kind: _, source, writable, propagation } = mount;
-    let propagation = Some(propagation).filter(|mode| !matches!(mode.as_str(), "" | "private" | "rprivate"));
-    Bind { plain: is_plain(&source), source, writable, propagation, relabel: false, create: false }
+    Bind { plain: is_plain(&source), source, writable, propagation: Bind::propagation(&propagation), relabel: false, create: false }
 }
 
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, EngineError> {

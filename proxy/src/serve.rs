@@ -7,7 +7,7 @@ use bytes::Bytes;
 use engine::facts::{ObjectKind, Reference};
 use engine::operation::{Answer, BodyKind, OperationId};
 use engine::{Headers, Request, Route};
-use policies::{Denial, Permitted};
+use policies::Permitted;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
@@ -253,12 +253,13 @@ async fn judge<'b, 's, S: End>(
     let mut request = route.decode(&headers, body)?;
     known.policy.fill(&mut request);
     let about = shared.resolver.about().await?;
-    if request.references().len() > MOST_REFERENCES {
+    let references = request.references();
+    if references.len() > MOST_REFERENCES {
         return Err(Refusal::Decode(engine::DecodeError::Body { at: String::new(), why: format!("more than {MOST_REFERENCES} objects are named") }));
     }
     // Before it is asked who has a name: whoever gets it meanwhile would not be seen.
-    let lease = shared.leases.take(request.new_names(), &holder(&request, &known)).map_err(|name| in_use(&name))?;
-    let facts = shared.resolver.facts(&request, &known.tenant).await?;
+    let lease = shared.leases.take(request.new_names(&references), &holder(&request, &known)).map_err(|name| in_use(&name))?;
+    let facts = shared.resolver.facts(&request, references, &known.tenant).await?;
     let image = judged_image(&request, &facts);
     request.bind(&facts);
     open.record.object = request.object.clone().unwrap_or_default();
@@ -291,7 +292,7 @@ fn in_use(name: &Reference) -> Refusal {
 }
 
 fn undecoded(operation: &'static engine::operation::Operation, known: &Known) -> Refusal {
-    Refusal::Denied(Box::new(Denial { operation, policy: known.policy.name().to_owned(), uncovered: Vec::new() }))
+    Refusal::Denied(known.policy.deny(operation, Vec::new()))
 }
 
 fn judged_image(request: &Request<'_>, facts: &engine::facts::Facts) -> Option<String> {
@@ -305,12 +306,7 @@ pub(crate) async fn recheck(shared: &Shared, known: &Known, id: &str, operation:
         return Err(Refusal::Missing(format!("No such container: {id}")));
     };
     let about = shared.resolver.about().await?;
-    let uncovered = known.policy.uncovered(&stored.demands(&facts, &about.defaults));
-    if uncovered.is_empty() {
-        Ok(())
-    } else {
-        Err(Refusal::Denied(Box::new(Denial { operation, policy: known.policy.name().to_owned(), uncovered })))
-    }
+    Ok(known.policy.cover(operation, &stored.demands(&facts, &about.defaults))?)
 }
 
 fn describe(open: &mut Open, known: &Known) {

@@ -302,7 +302,7 @@ fn bind_line(bind: &crate::types::strings::Bind<'_>, facts: &Facts, demands: &mu
             Demand::Bind(Bind {
                 source: source.clone(),
                 writable: !bind.options.read_only,
-                propagation: bind.options.propagation.filter(|mode| *mode != "rprivate" && *mode != "private").map(str::to_owned),
+                propagation: Bind::propagation(bind.options.propagation.unwrap_or_default()),
                 relabel: bind.options.relabel.is_some(),
                 create: true,
                 plain: facts.is_plain(source),
@@ -365,10 +365,7 @@ fn bind_mount(source: &str, read_only: bool, options: Option<&BindOptions<'_>>, 
         }
         None => ("", false, false),
     };
-    let propagation = match propagation {
-        "" | "private" | "rprivate" => None,
-        other => Some(other.to_owned()),
-    };
+    let propagation = Bind::propagation(propagation);
     // Below a read-only mount other mounts may stay writable; then it is judged as a writable one.
     let plain = facts.is_plain(&source);
     demands.push(at, Demand::Bind(Bind { source, writable: !read_only || part_writable, propagation, relabel: false, create, plain }));

@@ -83,14 +83,12 @@ impl Request<'_> {
         names
     }
 
-    /// Names that it may give to what it makes, and that are one for all tenants: tags of a build, volumes.
+    /// Names that it may give to what it makes, and that are one for all tenants: tags, and of its references the volumes.
     #[must_use]
-    pub fn new_names(&self) -> Vec<Reference> {
-        let mut names: Vec<Reference> = Vec::new();
-        if matches!(self.body, Body::ContainerCreate(_) | Body::VolumeCreate(_)) {
-            names = self.references();
-            names.retain(|reference| reference.kind == ObjectKind::Volume);
-        }
+    pub fn new_names(&self, references: &[Reference]) -> Vec<Reference> {
+        let makes_volumes = matches!(self.body, Body::ContainerCreate(_) | Body::VolumeCreate(_));
+        let volumes = references.iter().filter(|reference| makes_volumes && reference.kind == ObjectKind::Volume);
+        let mut names: Vec<Reference> = volumes.cloned().collect();
         // With the tag that is meant where none is written: one name, one spelling.
         let full = |tag: &ImageReference| format!("{}:{}", tag.repository(), tag.effective_tag().unwrap_or_default());
         names.extend(self.tags().iter().map(|tag| Reference { kind: ObjectKind::Image, name: full(tag) }));
