@@ -33,12 +33,6 @@ pub fn rewrite(operation: OperationId, rows: &Rows, policy: &Policy, tenant: &st
     match (operation, rows) {
         (OperationId::SystemVersion, _) => version(body),
         (OperationId::SystemInfo, _) => info(body),
-        (OperationId::ImageList, Rows::Images) => {
-            let mut images = Images::new(policy, tenant);
-            images.push(body);
-            images.end()?;
-            Ok(images.take())
-        }
         (OperationId::ImageInspect, Rows::Images) => {
             // It was judged by the name that it was asked for; its other names are judged one by one.
             let value: Value = parse(body)?;
@@ -48,7 +42,13 @@ pub fn rewrite(operation: OperationId, rows: &Rows, policy: &Policy, tenant: &st
         (OperationId::VolumeList, Rows::Labelled(labels)) => volumes(labels, body),
         (_, Rows::Labelled(labels)) => labelled(labels, body),
         (_, Rows::BareNetwork) => Ok(bare(parse(body)?).to_string().into_bytes()),
-        (_, Rows::All | Rows::Images) => Ok(body.to_vec()),
+        (_, Rows::Images) => {
+            let mut images = Images::new(policy, tenant);
+            images.push(body);
+            images.end()?;
+            Ok(images.take())
+        }
+        (_, Rows::All) => Ok(body.to_vec()),
     }
 }
 

@@ -108,7 +108,7 @@ pub struct Answered {
 }
 
 const KEEP: usize = 256;
-/// Most bytes of an answer to a look-up.
+/// Most bytes of an answer that is read as a whole.
 const MOST_ANSWER: usize = 16 << 20;
 const LOOKUP: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(10);
@@ -184,18 +184,8 @@ impl Engine {
         let request = head(&Encoded { method, target: target.to_owned(), headers, payload })?;
         let answered = self.exchange(request).await?;
         let status = answered.response.status();
-        let (mut body, sender) = (answered.response.into_body(), answered.sender);
-        let mut whole = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(EngineError::Exchange)?;
-            if let Ok(part) = frame.into_data() {
-                whole.extend_from_slice(&part);
-            }
-            if whole.len() > MOST_ANSWER {
-                return Err(EngineError::Answer(format!("more than {MOST_ANSWER} bytes to {method} {target}")));
-            }
-        }
-        self.give_back(sender);
+        let whole = collect(answered.response.into_body()).await?;
+        self.give_back(answered.sender);
         Ok((status, Bytes::from(whole)))
     }
 
@@ -255,6 +245,23 @@ impl Answered {
     pub fn into_parts(self) -> (Response<Incoming>, Option<SendRequest<Upload>>) {
         (self.response, self.sender)
     }
+}
+
+/// The whole of an answer that has to be read before anything is done with it.
+///
+/// # Errors
+/// The engine breaks off, or it is longer than such an answer may be.
+pub async fn collect(mut body: Incoming) -> Result<Vec<u8>, EngineError> {
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(part) = frame.map_err(EngineError::Exchange)?.into_data() {
+            whole.extend_from_slice(&part);
+        }
+        if whole.len() > MOST_ANSWER {
+            return Err(EngineError::Answer(format!("more than {MOST_ANSWER} bytes where less is expected")));
+        }
+    }
+    Ok(whole)
 }
 
 /// The head of a request to the engine; the body where it is known.

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use crate::answer;
 use crate::audit::Open;
 use crate::clients::Known;
-use crate::dial::{Aborted, Answered, EngineError, EngineStream, Upload, build, head as request_head};
+use crate::dial::{Aborted, Answered, EngineError, EngineStream, Upload, build, collect, head as request_head};
 use crate::lease::Lease;
 use crate::receive::{Head, ReceiveError, Receiver, Remaining};
 use crate::relay::{End, Moved, relay};
@@ -307,34 +307,26 @@ impl Exchange<'_> {
     async fn give_images<S: End>(&self, receiver: &mut Receiver<S>, answered: Answered, head: &Head, open: &mut Open) -> Result<(), ()> {
         let (response, connection) = answered.into_parts();
         let (parts, mut body) = response.into_parts();
-        let mut out = BytesMut::new();
-        self.write_head(&mut out, &Response::from_parts(parts, ()), Length::Chunked, head.close);
+        let mut out = Outgoing::new(Length::Chunked);
+        self.write_head(&mut out.text, &Response::from_parts(parts, ()), Length::Chunked, head.close);
         let mut images = answer::Images::new(&self.known.policy, &self.known.tenant);
-        loop {
-            let ended = match body.frame().await.transpose().map_err(drop)? {
-                Some(frame) => {
-                    if let Ok(part) = frame.into_data() {
-                        images.push(&part);
-                    }
-                    false
-                }
-                // Cut off, the client must not take this for the end.
-                None => images.end().map(|()| true).map_err(drop)?,
-            };
-            if ended || images.waiting() > STREAMED {
-                let shown = images.take();
-                open.record.bytes[1] += u64::try_from(shown.len()).unwrap_or_default();
-                write(&mut out, format_args!("{:x}\r\n", shown.len()));
-                out.extend_from_slice(&shown);
-                out.extend_from_slice(if ended { b"\r\n0\r\n\r\n" } else { b"\r\n" });
-                send(receiver, &out).await?;
-                out.clear();
+        // Cut off, the client must not take this for the end.
+        while let Some(frame) = body.frame().await.transpose().map_err(drop)? {
+            if let Ok(part) = frame.into_data() {
+                images.push(&part);
             }
-            if ended {
-                self.shared.resolver.engine().give_back(connection);
-                return Ok(());
+            if images.waiting() > STREAMED {
+                out.add_part(images.take().into(), &mut open.record.bytes[1]);
+                out.send(receiver).await?;
             }
         }
+        images.end().map_err(drop)?;
+        out.add_part(images.take().into(), &mut open.record.bytes[1]);
+        out.send(receiver).await?;
+        out.end();
+        out.send(receiver).await?;
+        self.shared.resolver.engine().give_back(connection);
+        Ok(())
     }
 
     async fn give_read<S: End>(&self, receiver: &mut Receiver<S>, answered: Answered, head: &Head, open: &mut Open) -> Result<(), ()> {
@@ -537,9 +529,6 @@ impl Exchange<'_> {
 /// Parts of an upload that may wait for the engine: written together, they cost one call.
 const PARTS: usize = 4;
 
-/// Most bytes of an answer that is read as a whole.
-const MOST_READ: usize = 16 << 20;
-
 /// Bytes of a list that are sent together.
 const STREAMED: usize = 16 << 10;
 
@@ -590,20 +579,26 @@ impl Outgoing {
     fn add(&mut self, frame: Option<Result<hyper::body::Frame<Bytes>, hyper::Error>>, count: &mut u64) -> Result<bool, ()> {
         // The engine broke off: the client must not take this for the end.
         let Some(frame) = frame.transpose().map_err(drop)? else { return Ok(true) };
-        let Some(part) = frame.into_data().ok().filter(|part| !part.is_empty()) else { return Ok(false) };
+        if let Some(part) = frame.into_data().ok().filter(|part| !part.is_empty()) {
+            self.add_part(part, count);
+        }
+        Ok(false)
+    }
+
+    /// Adds a part, which is not empty.
+    fn add_part(&mut self, part: Bytes, count: &mut u64) {
         *count += u64::try_from(part.len()).unwrap_or_default();
         if self.length == Length::Chunked {
             write(&mut self.text, format_args!("{:x}\r\n", part.len()));
         }
         if part.len() >= COPIED {
             self.part = part;
-            return Ok(false);
+            return;
         }
         self.text.extend_from_slice(&part);
         if self.length == Length::Chunked {
             self.text.extend_from_slice(LINE_END);
         }
-        Ok(false)
     }
 
     /// The body is complete.
@@ -654,19 +649,6 @@ async fn part_in_time<S: End>(receiver: &mut Receiver<S>, remaining: &mut Remain
 
 /// How long an upload may be silent.
 pub(crate) const SILENCE: std::time::Duration = std::time::Duration::from_secs(600);
-
-async fn collect(mut body: Incoming) -> Result<Vec<u8>, EngineError> {
-    let mut whole = Vec::new();
-    while let Some(frame) = body.frame().await {
-        if let Ok(part) = frame.map_err(EngineError::Exchange)?.into_data() {
-            whole.extend_from_slice(&part);
-        }
-        if whole.len() > MOST_READ {
-            return Err(EngineError::Answer(format!("more than {MOST_READ} bytes, which have to be narrowed")));
-        }
-    }
-    Ok(whole)
-}
 
 /// The engine's connection behind a 101, and what came on it already.
 async fn take_over(response: Response<Incoming>) -> Result<(EngineStream, Bytes), ()> {

@@ -66,6 +66,15 @@ impl Write for Sink {
     }
 }
 
+impl Reader {
+    fn sink(&mut self) -> &mut Sink {
+        match self {
+            Self::Gzip(decoder) => decoder.get_mut(),
+            Self::Plain(sink) | Self::Unknown(sink) => sink,
+        }
+    }
+}
+
 impl Vet {
     /// For a request with an archive.
     #[must_use]
@@ -120,7 +129,7 @@ impl Vet {
                 return Err(refused("the build context has no Dockerfile where the request says it is".to_owned()));
             }
         };
-        let sink = self.sink();
+        let sink = self.reader.sink();
         sink.error.take().map_or(Ok(()), |error| Err(refused(error)))?;
         sink.context.end(dockerfile.as_bytes(), &mut sink.out).map_err(|error| refused(error.to_string()))?;
         Ok(self.take())
@@ -131,9 +140,9 @@ impl Vet {
     /// # Errors
     /// It is not understood.
     pub fn dockerfile(&mut self) -> Result<Option<Dockerfile>, DecodeError> {
-        let Some(args) = self.build.clone().filter(|_| self.stage == Stage::Awaited) else { return Ok(None) };
-        let Some(text) = self.sink().context.dockerfile() else { return Ok(None) };
-        let read = Dockerfile::parse(text, &args).map_err(|error| refused(error.to_string()))?;
+        let (Some(args), Stage::Awaited) = (&self.build, &self.stage) else { return Ok(None) };
+        let Some(text) = self.reader.sink().context.dockerfile() else { return Ok(None) };
+        let read = Dockerfile::parse(text, args).map_err(|error| refused(error.to_string()))?;
         self.stage = Stage::Given;
         Ok(Some(read))
     }
@@ -146,18 +155,11 @@ impl Vet {
     /// Whether nothing more is expected to be found.
     #[must_use]
     pub fn is_settled(&mut self) -> bool {
-        if self.build.is_some() { self.stage != Stage::Awaited } else { self.sink().context.is_begun() }
-    }
-
-    fn sink(&mut self) -> &mut Sink {
-        match &mut self.reader {
-            Reader::Gzip(decoder) => decoder.get_mut(),
-            Reader::Plain(sink) | Reader::Unknown(sink) => sink,
-        }
+        if self.build.is_some() { self.stage != Stage::Awaited } else { self.reader.sink().context.is_begun() }
     }
 
     fn take(&mut self) -> Bytes {
-        Bytes::from(std::mem::take(&mut self.sink().out))
+        Bytes::from(std::mem::take(&mut self.reader.sink().out))
     }
 
     fn feed(&mut self, bytes: &[u8]) -> Result<(), String> {
@@ -181,7 +183,7 @@ impl Vet {
     /// Chooses a reader by the first bytes. Whatever is not gzip is read as tar, and refused when it is none.
     fn choose(&mut self) -> Result<(), String> {
         let empty = Sink { context: Context::any(), out: Vec::new(), error: None };
-        let sink = std::mem::replace(self.sink(), empty);
+        let sink = std::mem::replace(self.reader.sink(), empty);
         self.reader = match self.first.as_slice() {
             [0x1f, 0x8b, ..] if self.build.is_some() => Reader::Gzip(Box::new(MultiGzDecoder::new(sink))),
             [0x1f, 0x8b, ..] => return Err("a plain tar archive is needed, not a compressed one".to_owned()),

@@ -115,15 +115,20 @@ impl Gate {
     }
 }
 
+/// One less; none leaves nothing behind.
+fn leave<K: Ord>(counts: &mut BTreeMap<K, u32>, of: &K) {
+    match counts.get_mut(of) {
+        Some(count) if *count > 1 => *count = count.saturating_sub(1),
+        Some(_) | None => {
+            counts.remove(of);
+        }
+    }
+}
+
 impl Drop for Handshaking {
     fn drop(&mut self) {
         let mut open = self.gate.open.lock().unwrap_or_else(PoisonError::into_inner);
-        match open.by_address.get_mut(&self.of) {
-            Some(count) if *count > 1 => *count = count.saturating_sub(1),
-            Some(_) | None => {
-                open.by_address.remove(&self.of);
-            }
-        }
+        leave(&mut open.by_address, &self.of);
     }
 }
 
@@ -131,12 +136,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let mut open = self.gate.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.all = open.all.saturating_sub(1);
-        match open.by_identity.get_mut(&self.of) {
-            Some(count) if *count > 1 => *count = count.saturating_sub(1),
-            Some(_) | None => {
-                open.by_identity.remove(&self.of);
-            }
-        }
+        leave(&mut open.by_identity, &self.of);
     }
 }
 
