@@ -4,3 +4,4 @@
 
 pub mod enter;
 pub mod netlink;
+pub mod routing;

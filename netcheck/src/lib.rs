@@ -28,4 +28,5 @@ pub mod report;
 pub mod snapshot;
 pub mod space;
 pub mod twin;
+pub mod uapi;
 pub mod walk;

@@ -7,8 +7,8 @@ use crate::snapshot::{
     BitOperation, Bytes, CmpOperation, CtKey, Data, Direction, Expression, ExthdrKind, Family, FibResult, LimitUnit, MetaKey, NatKind, PayloadBase,
     RangeOperation, Register, Target, Verdict,
 };
+use crate::uapi::NFTA_LIST_ELEM;
 
-const NFTA_LIST_ELEM: u16 = 1;
 const WHAT: &str = "nf_tables expression";
 
 /// A list of expressions: the rule's, or an element's.

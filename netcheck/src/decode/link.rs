@@ -3,18 +3,12 @@
 use super::attribute::{Attributes, string, u16_at, u32_at};
 use super::{DecodeError, missing};
 use crate::snapshot::{Address, Bridge, BridgePort, Bytes, Fdb, Ipv4Conf, Ipv6Conf, Link, LinkKind, Mac, NamespaceId, Neighbour, Peer, PortVlan};
+use crate::uapi::{
+    AF_BRIDGE, IFA_ADDRESS, IFA_LOCAL, IFF_NOARP, IFF_UP, IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_GROUP, IFLA_IFNAME, IFLA_LINK, IFLA_LINKINFO, IFLA_MASTER,
+    IFLA_MTU, NTF_PROXY, NUD_NOARP, NUD_PERMANENT,
+};
 
-const IFF_UP: u32 = 0x1;
-const IFF_NOARP: u32 = 0x80;
 const IFF_LOWER_UP: u32 = 0x1_0000;
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFLA_LINK: u16 = 5;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_AF_SPEC: u16 = 26;
-const IFLA_GROUP: u16 = 27;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
 const AF_INET: u16 = 2;
@@ -226,8 +220,6 @@ pub fn netconf(payload: &[u8]) -> Result<Netconf, DecodeError> {
 /// # Errors
 /// When it is malformed.
 pub fn address(payload: &[u8]) -> Result<Address, DecodeError> {
-    const IFA_ADDRESS: u16 = 1;
-    const IFA_LOCAL: u16 = 2;
     const SECONDARY: u32 = 0x01;
     const TENTATIVE_OR_FAILED: u32 = 0x40 | 0x08;
     let what = "address message";
@@ -268,10 +260,6 @@ pub enum DecodedNeighbour {
 /// # Errors
 /// When it is malformed.
 pub fn neighbour(payload: &[u8]) -> Result<DecodedNeighbour, DecodeError> {
-    const AF_BRIDGE: u8 = 7;
-    const NUD_NOARP: u16 = 0x40;
-    const NUD_PERMANENT: u16 = 0x80;
-    const NTF_PROXY: u8 = 0x08;
     const NTF_ROUTER: u8 = 0x80;
     let what = "neighbour message";
     let truncated = DecodeError::Truncated { what };

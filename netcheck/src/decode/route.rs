@@ -1,5 +1,6 @@
 //! Routes and policy rules. `include/uapi/linux/rtnetlink.h`, `fib_rules.h`.
 
+use crate::uapi::{AF_INET, FIB_RULE_INVERT};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -8,7 +9,6 @@ use super::DecodeError;
 use super::attribute::{Attributes, address, u16_at, u32_at};
 use crate::snapshot::{Family, NextHop, PolicyRule, PortRange, Route, RouteKind, RuleAction};
 
-const AF_INET: u8 = 2;
 const RTA_DST: u16 = 1;
 const RTA_SRC: u16 = 2;
 const RTA_OIF: u16 = 4;
@@ -121,7 +121,6 @@ fn next_hop(attributes: &Attributes<'_>, oif: Option<u32>, flags: u32) -> NextHo
 /// # Errors
 /// When it is malformed.
 pub fn rule(payload: &[u8]) -> Result<PolicyRule, DecodeError> {
-    const INVERT: u32 = 0x02;
     const NO_SUPPRESSION: u32 = u32::MAX;
     let what = "policy rule message";
     let &[family, to_length, from_length, tos, table, _, _, action, ..] = payload else {
@@ -135,7 +134,7 @@ pub fn rule(payload: &[u8]) -> Result<PolicyRule, DecodeError> {
         family: if family == AF_INET { Family::Ip } else { Family::Ip6 },
         priority: attributes.u32(6).unwrap_or(0),
         action: action_of(action, attributes.u32(15).unwrap_or(u32::from(table)), &attributes),
-        invert: flags & INVERT != 0,
+        invert: flags & FIB_RULE_INVERT != 0,
         source: attributes.prefix(2, from_length),
         destination: attributes.prefix(1, to_length),
         iif: attributes.string(3),

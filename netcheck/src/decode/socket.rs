@@ -1,5 +1,6 @@
 //! Sockets. `include/uapi/linux/inet_diag.h`, `struct inet_diag_msg`.
 
+use crate::uapi::AF_INET;
 use std::net::IpAddr;
 
 use super::DecodeError;
@@ -8,7 +9,6 @@ use crate::snapshot::Socket;
 
 /// The length of `struct inet_diag_msg`.
 const FIXED: usize = 72;
-const AF_INET: u8 = 2;
 
 /// `SOCK_DIAG_BY_FAMILY`, asked for one protocol.
 ///

@@ -3,8 +3,8 @@
 use super::attribute::{Attributes, string};
 use super::{DecodeError, expression, missing};
 use crate::snapshot::{BaseChain, Bytes, Chain, ChainKind, Element, Family, Flowtable, Hook, NfObject, NfRule, Policy, Set, SetFlags, Table};
+use crate::uapi::{NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END, NFTA_LIST_ELEM};
 
-const NFTA_LIST_ELEM: u16 = 1;
 /// `struct nfgenmsg`.
 const HEADER: usize = 4;
 
@@ -259,8 +259,6 @@ pub fn elements(payload: &[u8]) -> Result<ElementsOf, DecodeError> {
 }
 
 fn element(bytes: &[u8], family: Family) -> Result<RawElement, DecodeError> {
-    const INTERVAL_END: u32 = 1;
-    const CATCH_ALL: u32 = 2;
     let a = Attributes::parse(bytes, "element of a set")?;
     let flags = a.be32(3).unwrap_or(0);
     let key =
@@ -270,13 +268,13 @@ fn element(bytes: &[u8], family: Family) -> Result<RawElement, DecodeError> {
     let element = Element {
         to: end.clone().unwrap_or_else(|| from.clone()),
         from,
-        catch_all: flags & CATCH_ALL != 0,
+        catch_all: flags & NFT_SET_ELEM_CATCHALL != 0,
         data: a.find(2).and_then(expression::data),
         object: a.string(9),
         expires_ms: a.be64(5),
         expressions: element_expressions(&a, 7, 11, family)?,
     };
-    Ok(RawElement { interval_end: flags & INTERVAL_END != 0, element, has_end: end.is_some() })
+    Ok(RawElement { interval_end: flags & NFT_SET_ELEM_INTERVAL_END != 0, element, has_end: end.is_some() })
 }
 
 /// Joins the two halves of intervals: `[10, 20)` is an element at 10 and an end at 20. One without an end reaches to the highest key.

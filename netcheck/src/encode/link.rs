@@ -5,31 +5,22 @@ use std::net::IpAddr;
 use super::Attributes;
 use crate::decode::message::Request;
 use crate::snapshot::{Address, Bridge, BridgePort, Fdb, Link, Mac, Neighbour, PortVlan};
+use crate::uapi::{
+    AF_BRIDGE, IFA_ADDRESS, IFA_LOCAL, IFF_NOARP, IFF_UP, IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_GROUP, IFLA_IFNAME, IFLA_LINK, IFLA_LINKINFO, IFLA_MASTER,
+    IFLA_MTU, NLM_F_CREATE, NTF_PROXY, NUD_NOARP, RTM_NEWLINK,
+};
 
-const RTM_NEWLINK: u16 = 16;
 const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWNEIGH: u16 = 28;
 const RTM_DELNEIGH: u16 = 29;
-const CREATE: u16 = 0x400;
 const EXCLUSIVE: u16 = 0x200;
 const REPLACE: u16 = 0x100;
-const IFF_UP: u32 = 0x1;
-const IFF_NOARP: u32 = 0x80;
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFLA_LINK: u16 = 5;
-const IFLA_MASTER: u16 = 10;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_AF_SPEC: u16 = 26;
-const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
-const AF_BRIDGE: u8 = 7;
 
 /// `struct ifinfomsg`.
 fn header(family: u8, index: u32, flags: u32, change: u32) -> Vec<u8> {
@@ -79,7 +70,7 @@ impl Name<'_> {
     fn create(self, kind: &str, data: &Attributes, more: impl FnOnce(Attributes) -> Attributes) -> Request {
         let info = Attributes::new().string(IFLA_INFO_KIND, kind).nest(IFLA_INFO_DATA, data);
         let attributes = more(self.attributes()).nest(IFLA_LINKINFO, &info);
-        Request::new(RTM_NEWLINK, CREATE | EXCLUSIVE, &header(0, self.index, 0, 0)).attributes(attributes.as_slice())
+        Request::new(RTM_NEWLINK, NLM_F_CREATE | EXCLUSIVE, &header(0, self.index, 0, 0)).attributes(attributes.as_slice())
     }
 }
 
@@ -178,8 +169,6 @@ pub fn vlans(vlan: &PortVlan, of_bridge: bool, add: bool) -> Request {
 #[must_use]
 pub fn address(address: &Address) -> Request {
     const NODAD: u32 = 0x02;
-    const IFA_ADDRESS: u16 = 1;
-    const IFA_LOCAL: u16 = 2;
     const IFA_BROADCAST: u16 = 4;
     const IFA_FLAGS: u16 = 8;
     let own = address.address.addr();
@@ -190,13 +179,13 @@ pub fn address(address: &Address) -> Request {
         Some(broadcast) => attributes.address(IFA_BROADCAST, broadcast),
         None => attributes,
     };
-    Request::new(RTM_NEWADDR, CREATE, &fixed).attributes(attributes.u32(IFA_FLAGS, NODAD).as_slice())
+    Request::new(RTM_NEWADDR, NLM_F_CREATE, &fixed).attributes(attributes.u32(IFA_FLAGS, NODAD).as_slice())
 }
 
 /// `RTM_NEWNEIGH` of an IP family.
 #[must_use]
 pub fn neighbour(neighbour: &Neighbour) -> Request {
-    neighbour_message(RTM_NEWNEIGH, CREATE | REPLACE, neighbour)
+    neighbour_message(RTM_NEWNEIGH, NLM_F_CREATE | REPLACE, neighbour)
 }
 
 /// `RTM_DELNEIGH` of an IP family.
@@ -206,7 +195,6 @@ pub fn remove_neighbour(neighbour: &Neighbour) -> Request {
 }
 
 fn neighbour_message(kind: u16, flags: u16, neighbour: &Neighbour) -> Request {
-    const NTF_PROXY: u8 = 0x08;
     let mut fixed = vec![family(neighbour.address), 0, 0, 0];
     fixed.extend(neighbour.link.to_ne_bytes());
     fixed.extend(neighbour.state.to_ne_bytes());
@@ -222,7 +210,6 @@ fn neighbour_message(kind: u16, flags: u16, neighbour: &Neighbour) -> Request {
 /// `RTM_NEWNEIGH` of a bridge's forwarding database.
 #[must_use]
 pub fn fdb(entry: &Fdb) -> Request {
-    const NUD_NOARP: u16 = 0x40;
     const NTF_MASTER: u8 = 0x04;
     let mut fixed = vec![AF_BRIDGE, 0, 0, 0];
     fixed.extend(entry.link.to_ne_bytes());
@@ -233,7 +220,7 @@ pub fn fdb(entry: &Fdb) -> Request {
         Some(vlan) => attributes.u16(5, vlan),
         None => attributes,
     };
-    Request::new(RTM_NEWNEIGH, CREATE | REPLACE, &fixed).attributes(attributes.as_slice())
+    Request::new(RTM_NEWNEIGH, NLM_F_CREATE | REPLACE, &fixed).attributes(attributes.as_slice())
 }
 
 const fn family(address: IpAddr) -> u8 {

@@ -1,5 +1,6 @@
 //! Routes and policy rules. `include/uapi/linux/rtnetlink.h`, `fib_rules.h`.
 
+use crate::uapi::{FIB_RULE_INVERT, NLM_F_APPEND, NLM_F_CREATE};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -12,8 +13,6 @@ const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 const RTM_NEWRULE: u16 = 32;
 const RTM_DELRULE: u16 = 33;
-const CREATE: u16 = 0x400;
-const APPEND: u16 = 0x800;
 
 /// `RTM_NEWROUTE`.
 ///
@@ -24,7 +23,7 @@ pub fn route(route: &Route) -> Result<Request, Lack> {
     if matches!(route.kind, RouteKind::Other(_)) || route.next_hops.iter().any(|hop| hop.encapsulated) {
         return Err(unknown());
     }
-    Ok(message(RTM_NEWROUTE, CREATE | APPEND, route))
+    Ok(message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_APPEND, route))
 }
 
 /// `RTM_DELROUTE`.
@@ -113,7 +112,7 @@ pub fn rule(rule: &PolicyRule) -> Result<Request, Lack> {
     if !rule.unknown.is_empty() || rule.users.is_some() || matches!(rule.action, RuleAction::Other(_)) {
         return Err(Lack::Decides(format!("policy rule {}", rule.priority)));
     }
-    Ok(rule_message(RTM_NEWRULE, CREATE, rule))
+    Ok(rule_message(RTM_NEWRULE, NLM_F_CREATE, rule))
 }
 
 /// `RTM_DELRULE`.
@@ -123,7 +122,6 @@ pub fn remove_rule(rule: &PolicyRule) -> Request {
 }
 
 fn rule_message(kind: u16, flags: u16, rule: &PolicyRule) -> Request {
-    const INVERT: u32 = 0x02;
     let (action, table, target) = match rule.action {
         RuleAction::Table(table) => (1, table, None),
         RuleAction::Goto(priority) => (2, 0, Some(priority)),
@@ -136,7 +134,7 @@ fn rule_message(kind: u16, flags: u16, rule: &PolicyRule) -> Request {
     let number = if rule.family == Family::Ip { 2 } else { 10 };
     let length = |net: Option<IpNet>| net.map_or(0, |net| net.prefix_len());
     let mut fixed = vec![number, length(rule.destination), length(rule.source), rule.tos, 0, 0, 0, action];
-    fixed.extend((if rule.invert { INVERT } else { 0 }).to_ne_bytes());
+    fixed.extend((if rule.invert { FIB_RULE_INVERT } else { 0 }).to_ne_bytes());
     let optional = |attributes: Attributes, kind, value: Option<u32>| value.map_or(attributes.clone(), |value| attributes.u32(kind, value));
     let address = |attributes: Attributes, kind, net: Option<IpNet>| net.map_or(attributes.clone(), |net| attributes.address(kind, net.addr()));
     let name = |attributes: Attributes, kind, name: &Option<String>| name.as_ref().map_or(attributes.clone(), |name| attributes.string(kind, name));

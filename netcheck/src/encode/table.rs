@@ -6,6 +6,7 @@ use crate::decode::table::family_number;
 use crate::snapshot::{
     BaseChain, Bytes, Chain, ChainKind, CmpOperation, Element, Expression, Family, Hook, Match, MetaKey, NfRule, Policy, Set, SetFlags, Table,
 };
+use crate::uapi::{NFT_SET_ELEM_CATCHALL, NFT_SET_ELEM_INTERVAL_END, NFTA_LIST_ELEM, NLM_F_APPEND, NLM_F_CREATE};
 
 /// `NFNL_SUBSYS_NFTABLES`.
 pub const SUBSYSTEM: u8 = 10;
@@ -14,15 +15,12 @@ const NEWCHAIN: u16 = 3;
 const NEWRULE: u16 = 6;
 const NEWSET: u16 = 9;
 const NEWSETELEM: u16 = 12;
-const CREATE: u16 = 0x400;
-const APPEND: u16 = 0x800;
-const LIST_ELEM: u16 = 1;
 /// Elements of one message: an attribute holds 64 KiB.
 const ELEMENTS: usize = 200;
 
 fn request(kind: u16, flags: u16, table: &Table, attributes: &Attributes) -> Request {
     let header = [family_number(table.family), 0, 0, 0];
-    Request::new(u16::from(SUBSYSTEM) << 8 | kind, CREATE | flags, &header).attributes(attributes.as_slice())
+    Request::new(u16::from(SUBSYSTEM) << 8 | kind, NLM_F_CREATE | flags, &header).attributes(attributes.as_slice())
 }
 
 /// `NFT_MSG_NEWTABLE`.
@@ -97,7 +95,7 @@ pub fn rule(table: &Table, chain: &Chain, rule: &NfRule) -> Result<Written, Lack
     let mut left_out = Vec::new();
     for one in &rule.expressions {
         match expression::expression(one, table.family) {
-            Ok(written) => list = list.nest(LIST_ELEM, &written),
+            Ok(written) => list = list.nest(NFTA_LIST_ELEM, &written),
             Err(Lack::Harmless(what)) => left_out.push(what),
             Err(lack) => return Err(lack),
         }
@@ -108,7 +106,7 @@ pub fn rule(table: &Table, chain: &Chain, rule: &NfRule) -> Result<Written, Lack
         Some(protocol) => attributes.nest(5, &Attributes::new().be32(1, u32::from(protocol)).be32(2, 0)),
         None => attributes,
     };
-    Ok(Written { request: request(NEWRULE, APPEND, table, &attributes), left_out })
+    Ok(Written { request: request(NEWRULE, NLM_F_APPEND, table, &attributes), left_out })
 }
 
 /// The protocol of a rule that has matches of iptables: what `-p` was (`nft_rule_parse_compat`).
@@ -150,7 +148,7 @@ pub fn set(table: &Table, set: &Set, number: u32) -> Request {
     let attributes = match set.fields.as_slice() {
         [] => attributes,
         fields => {
-            let list = fields.iter().fold(Attributes::new(), |list, len| list.nest(LIST_ELEM, &Attributes::new().be32(1, *len)));
+            let list = fields.iter().fold(Attributes::new(), |list, len| list.nest(NFTA_LIST_ELEM, &Attributes::new().be32(1, *len)));
             attributes.nest(9, &Attributes::new().nest(2, &list))
         }
     };
@@ -168,12 +166,10 @@ pub fn elements(table: &Table, set: &Set) -> Vec<Request> {
 }
 
 fn element(list: Attributes, set: &Set, element: &Element) -> Attributes {
-    const INTERVAL_END: u32 = 1;
-    const CATCH_ALL: u32 = 2;
     let key = |bytes: &Bytes| Attributes::new().bytes(1, bytes.as_slice());
     let mut attributes = Attributes::new();
     if element.catch_all {
-        attributes = attributes.be32(3, CATCH_ALL);
+        attributes = attributes.be32(3, NFT_SET_ELEM_CATCHALL);
     } else {
         attributes = attributes.nest(1, &key(&element.from));
     }
@@ -187,10 +183,10 @@ fn element(list: Attributes, set: &Set, element: &Element) -> Attributes {
     if let Some(object) = &element.object {
         attributes = attributes.string(9, object);
     }
-    let list = list.nest(LIST_ELEM, &attributes);
+    let list = list.nest(NFTA_LIST_ELEM, &attributes);
     // A range is two elements, unless it reaches to the highest key.
     match after(&element.to).filter(|_| set.flags.interval && !concatenated && !element.catch_all) {
-        Some(end) => list.nest(LIST_ELEM, &Attributes::new().be32(3, INTERVAL_END).nest(1, &key(&end))),
+        Some(end) => list.nest(NFTA_LIST_ELEM, &Attributes::new().be32(3, NFT_SET_ELEM_INTERVAL_END).nest(1, &key(&end))),
         None => list,
     }
 }

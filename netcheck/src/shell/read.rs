@@ -1,10 +1,11 @@
 //! Reading one namespace, by a thread that is in it: links, addresses, routes, sockets.
 
+use netcheck::uapi::{AF_BRIDGE, AF_INET, AF_INET6, RTM_NEWLINK};
 use std::collections::BTreeMap;
 
 use netcheck::decode::link::{self, DecodedLink, DecodedNeighbour};
 use netcheck::decode::message::Request;
-use netcheck::decode::{route, socket};
+use netcheck::decode::socket;
 use netcheck::snapshot::{Family, Gap, GapKind, LinkKind, Namespace, NamespaceId, Peer, RouteKind, Socket};
 use rustix::net::netlink::{SOCK_DIAG, XFRM};
 
@@ -12,16 +13,11 @@ use super::procfs::{self, Unmodelled};
 use super::rules;
 use netcheck::kernel::enter::Handle;
 use netcheck::kernel::netlink::{Connection, ROUTE, ReadError, dump_request};
+use netcheck::kernel::routing;
 
-const AF_INET: u8 = 2;
-const AF_BRIDGE: u8 = 7;
-const AF_INET6: u8 = 10;
-const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const RTM_GETADDR: u16 = 22;
-const RTM_GETROUTE: u16 = 26;
 const RTM_GETNEIGH: u16 = 30;
-const RTM_GETRULE: u16 = 34;
 const RTM_GETQDISC: u16 = 38;
 const RTM_GETNETCONF: u16 = 82;
 const RTM_GETNSID: u16 = 90;
@@ -105,16 +101,10 @@ fn routing(reading: &mut Reading, connection: &mut Connection, around: &Surround
     record_links(reading, connection, around, links);
     let result = connection.dump("addresses", &dump_request(RTM_GETADDR, &[0; 8]), |message| link::address(message.payload).map(Some));
     reading.namespace.addresses = reading.or_gap(result);
-    let result = connection.dump("routes", &dump_request(RTM_GETROUTE, &[0; 12]), |message| match message.payload.first() {
-        Some(&(AF_INET | AF_INET6)) => route::route(message.payload),
-        _ => Ok(None),
-    });
+    let result = routing::routes(connection);
     reading.namespace.routes = reading.or_gap(result);
     record_encapsulations(reading);
-    let result = connection.dump("policy rules", &dump_request(RTM_GETRULE, &[0; 12]), |message| match message.payload.first() {
-        Some(&(AF_INET | AF_INET6)) => route::rule(message.payload).map(Some),
-        _ => Ok(None),
-    });
+    let result = routing::policy_rules(connection);
     reading.namespace.rules = reading.or_gap(result);
     neighbours(reading, connection);
     switches(reading, connection);
@@ -200,24 +190,8 @@ fn record_encapsulations(reading: &mut Reading) {
 }
 
 fn neighbours(reading: &mut Reading, connection: &mut Connection) {
-    const NTF_PROXY: u8 = 0x08;
-    let mut fixed = [0; 12];
-    let mut proxies = [0; 12];
-    if let Some(flags) = proxies.get_mut(10) {
-        *flags = NTF_PROXY;
-    }
-    let neighbour = |message: netcheck::decode::message::Message<'_>| {
-        match message.payload.first() {
-            Some(&(AF_INET | AF_INET6)) => {}
-            _ => return Ok(None),
-        }
-        Ok(match link::neighbour(message.payload)? {
-            DecodedNeighbour::Neighbour(neighbour) => Some(neighbour),
-            DecodedNeighbour::Fdb(_) => None,
-        })
-    };
-    for header in [&mut fixed, &mut proxies] {
-        let result = connection.dump("neighbours", &dump_request(RTM_GETNEIGH, &*header), neighbour);
+    for answered_for in [false, true] {
+        let result = routing::neighbours(connection, answered_for);
         let found = reading.or_gap(result);
         reading.namespace.neighbours.extend(found);
     }

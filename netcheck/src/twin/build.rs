@@ -1,5 +1,6 @@
 //! Making the namespaces, and everything in them.
 
+use crate::uapi::NUD_PERMANENT;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
@@ -8,13 +9,13 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::decode::message::Request;
-use crate::decode::{DecodeError, route as decode_route};
 use crate::encode::link::Name;
 use crate::encode::{Lack, link as encode, route as encode_route};
 use crate::kernel::enter::Handle;
-use crate::kernel::netlink::{Connection, ROUTE, ReadError, dump_request};
+use crate::kernel::netlink::{Connection, ROUTE, ReadError};
+use crate::kernel::routing;
 use crate::model::Place;
-use crate::snapshot::{Address, Link, LinkKind, Mac, Namespace, NamespaceId, PolicyRule, PortVlan, Route, RouteKind, Snapshot};
+use crate::snapshot::{Address, Link, LinkKind, Mac, Namespace, NamespaceId, PortVlan, Route, RouteKind, Snapshot};
 
 use super::{LeftOut, OUTER, Outside, Room, Sockets, Twin, TwinError, Wires, rules, switches};
 
@@ -22,8 +23,6 @@ use super::{LeftOut, OUTER, Outside, Room, Sockets, Twin, TwinError, Wires, rule
 const NEIGHBOUR: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
 /// Rounds of a millisecond that the kernel's own routes are waited for.
 const ROUNDS: u32 = 2000;
-const RTM_GETROUTE: u16 = 26;
-const RTM_GETRULE: u16 = 34;
 
 impl Twin {
     /// Makes a copy of a snapshot. Needs CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_NET_RAW, and touches no namespace that it has not made.
@@ -308,10 +307,7 @@ impl<'s> Builder<'s> {
         let own = |route: &&Route| route.kind == RouteKind::Local && !route.destination.addr().is_ipv4();
         let mut there: Vec<Route> = Vec::new();
         for _ in 0..ROUNDS {
-            there = room.connection.dump("routes", &dump_request(RTM_GETROUTE, &[0; 12]), |message| match message.payload.first() {
-                Some(&(2 | 10)) => decode_route::route(message.payload),
-                _ => Ok(None),
-            })?;
+            there = routing::routes(&mut room.connection)?;
             if read.routes.iter().filter(own).all(|route| there.contains(route)) {
                 break;
             }
@@ -327,13 +323,7 @@ impl<'s> Builder<'s> {
 
     fn policy_rules(&mut self, namespace: usize, read: &Namespace) -> Result<(), TwinError> {
         let Some(room) = self.twin.rooms.get_mut(namespace) else { return Ok(()) };
-        let there: Vec<PolicyRule> =
-            room.connection.dump("policy rules", &dump_request(RTM_GETRULE, &[0; 12]), |message| -> Result<_, DecodeError> {
-                match message.payload.first() {
-                    Some(&(2 | 10)) => decode_route::rule(message.payload).map(Some),
-                    _ => Ok(None),
-                }
-            })?;
+        let there = routing::policy_rules(&mut room.connection)?;
         for missing in read.rules.iter().filter(|rule| !there.contains(rule)) {
             match encode_route::rule(missing) {
                 Ok(request) => {
@@ -350,7 +340,6 @@ impl<'s> Builder<'s> {
 
     /// Neighbours that somebody fixed, or that are answered for.
     fn neighbours(&mut self, namespace: usize, read: &Namespace) -> Result<(), TwinError> {
-        const NUD_PERMANENT: u16 = 0x80;
         for neighbour in read.neighbours.iter().filter(|neighbour| neighbour.proxy || neighbour.state & NUD_PERMANENT != 0) {
             if !neighbour.address.is_multicast() && !neighbour.address.is_loopback() {
                 self.order(namespace, || format!("neighbour {}", neighbour.address), &encode::neighbour(neighbour))?;

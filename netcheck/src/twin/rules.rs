@@ -2,13 +2,14 @@
 
 use rustix::net::netlink::NETFILTER;
 
-use crate::decode::link::{DecodedNeighbour, neighbour};
 use crate::decode::message::{ACK, Request};
 use crate::encode::link::remove_neighbour;
 use crate::encode::{Lack, table as encode};
 use crate::kernel::enter::Handle;
-use crate::kernel::netlink::{Connection, ReadError, dump_request};
+use crate::kernel::netlink::{Connection, ReadError};
+use crate::kernel::routing;
 use crate::snapshot::{Namespace, Table};
+use crate::uapi::NUD_PERMANENT;
 
 use super::TwinError;
 
@@ -116,16 +117,8 @@ fn lose(lack: Lack, place: &str, losses: &mut Losses) {
 
 /// Takes out every neighbour that was found, or looked for, and the group that was asked for it. One that is gone by then, or cannot be read, is no loss.
 pub(super) fn forget_neighbours(connection: &mut Connection) {
-    const RTM_GETNEIGH: u16 = 30;
-    const NUD_PERMANENT: u16 = 0x80;
-    let looked_for = connection.dump("neighbours", &dump_request(RTM_GETNEIGH, &[0; 12]), |message| {
-        let ip = matches!(message.payload.first(), Some(&(2 | 10)));
-        Ok(match neighbour(message.payload)? {
-            DecodedNeighbour::Neighbour(found) if ip && found.state & NUD_PERMANENT == 0 => Some(found),
-            DecodedNeighbour::Neighbour(_) | DecodedNeighbour::Fdb(_) => None,
-        })
-    });
-    for neighbour in looked_for.into_iter().flatten() {
+    let found = routing::neighbours(connection, false).into_iter().flatten();
+    for neighbour in found.filter(|neighbour| neighbour.state & NUD_PERMANENT == 0) {
         let _ = connection.order("neighbours", &remove_neighbour(&neighbour));
     }
 }
