@@ -256,17 +256,21 @@ pub(crate) struct Found {
 
 impl Found {
     fn pair(&self, model: &Model, origin: Option<usize>, to: EndpointKind) -> Pair {
+        let entered = match to {
+            EndpointKind::Inside(namespace) => model.namespace(namespace).entered,
+            EndpointKind::Lost | EndpointKind::Metadata | EndpointKind::Outside => true,
+        };
+        self.sent(origin, to, entered, model.gaps.first().map(String::as_str))
+    }
+
+    /// What an origin sends to an endpoint; `entered` is whether that could be read, `gap` what the host lacks.
+    fn sent(&self, origin: Option<usize>, to: EndpointKind, entered: bool, gap: Option<&str>) -> Pair {
         let place = match to {
             EndpointKind::Inside(namespace) if origin == Some(namespace) => return Pair::shared(),
             EndpointKind::Inside(namespace) => Some(namespace),
             EndpointKind::Metadata | EndpointKind::Outside => None,
             EndpointKind::Lost => return Pair::doubtful("its namespace was not found"),
         };
-        self.at(place, place.is_none_or(|namespace| model.namespace(namespace).entered), model.gaps.first().map(String::as_str))
-    }
-
-    /// What reaches a place; `entered` is whether it could be read, `gap` what the host lacks.
-    fn at(&self, place: Option<usize>, entered: bool, gap: Option<&str>) -> Pair {
         let of = |flows: &BTreeMap<Option<usize>, Vec<Flow>>| flows.get(&place).cloned().unwrap_or_default();
         let mut pair = Pair { open: of(&self.open), unknown: of(&self.unknown) };
         pair.unknown.extend(self.anywhere.iter().cloned());

@@ -196,7 +196,11 @@ impl Reachability {
 
     /// None: the metadata service sends nothing, and only namespaces send to it.
     fn between(&self, from: &Row, to: &Row) -> Option<Pair> {
-        let by_sender = |pair: Pair| if matches!(from.kind, EndpointKind::Inside(_)) { pair.sent_by(&from.sender) } else { pair };
+        let origin = match from.kind {
+            EndpointKind::Inside(namespace) => Some(namespace),
+            EndpointKind::Lost | EndpointKind::Metadata | EndpointKind::Outside => None,
+        };
+        let by_sender = |pair: Pair| if origin.is_some() { pair.sent_by(&from.sender) } else { pair };
         if from.kind == EndpointKind::Metadata {
             return None;
         }
@@ -210,12 +214,6 @@ impl Reachability {
             Some((speaker, second)) if to.kind == EndpointKind::Inside(*speaker) => second,
             _ => &sends.found,
         };
-        let place = match to.kind {
-            EndpointKind::Inside(_) if from.kind == to.kind => return Some(Pair::shared()),
-            EndpointKind::Inside(namespace) => Some(namespace),
-            EndpointKind::Metadata | EndpointKind::Outside => None,
-            EndpointKind::Lost => return Some(Pair::doubtful("its namespace was not found")),
-        };
-        Some(by_sender(found.at(place, to.entered, self.gap.as_deref())))
+        Some(by_sender(found.sent(origin, to.kind, to.entered, self.gap.as_deref())))
     }
 }
