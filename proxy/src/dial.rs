@@ -184,7 +184,7 @@ impl Engine {
         let request = head(&Encoded { method, target: target.to_owned(), headers, payload })?;
         let answered = self.exchange(request).await?;
         let status = answered.response.status();
-        let whole = collect(answered.response.into_body()).await?;
+        let whole = collect(answered.response.into_body(), &format_args!("{method} {target}")).await?;
         self.give_back(answered.sender);
         Ok((status, Bytes::from(whole)))
     }
@@ -247,18 +247,18 @@ impl Answered {
     }
 }
 
-/// The whole of an answer that has to be read before anything is done with it.
+/// The whole of an answer that has to be read before anything is done with it; `of` is what it answers.
 ///
 /// # Errors
 /// The engine breaks off, or it is longer than such an answer may be.
-pub async fn collect(mut body: Incoming) -> Result<Vec<u8>, EngineError> {
+pub async fn collect(mut body: Incoming, of: &dyn std::fmt::Display) -> Result<Vec<u8>, EngineError> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Ok(part) = frame.map_err(EngineError::Exchange)?.into_data() {
             whole.extend_from_slice(&part);
         }
         if whole.len() > MOST_ANSWER {
-            return Err(EngineError::Answer(format!("more than {MOST_ANSWER} bytes where less is expected")));
+            return Err(EngineError::Answer(format!("more than {MOST_ANSWER} bytes to {of}")));
         }
     }
     Ok(whole)

@@ -332,7 +332,7 @@ impl Exchange<'_> {
     async fn give_read<S: End>(&self, receiver: &mut Receiver<S>, answered: Answered, head: &Head, open: &mut Open) -> Result<(), ()> {
         let (response, connection) = answered.into_parts();
         let (parts, body) = response.into_parts();
-        let rewritten = match collect(body).await {
+        let rewritten = match collect(body, &self.permitted.request().operation.id).await {
             Ok(body) => {
                 self.shared.resolver.engine().give_back(connection);
                 self.rewrite(&body).await
