@@ -147,12 +147,13 @@ fn programs(suite: Suite) -> PathBuf {
     bin
 }
 
-/// Whether a folder of an engine, or its namespace, is left on the machine.
+/// What is left on the machine of the engine with this network namespace: its folder, or the namespace.
 #[must_use]
-pub fn leftovers(pid: u32) -> Vec<String> {
+pub fn leftovers(netns: &str) -> Vec<String> {
     let spaces = must(Command::new("ip").args(["netns", "list"]));
     let folders = fs::read_dir("/var/tmp").unwrap().filter_map(|e| e.ok()?.file_name().into_string().ok());
-    let marks = [format!("seawall-{pid}-"), format!("seawall-engine-{pid}-")];
-    let names = spaces.lines().map(str::to_owned).chain(folders);
-    names.filter(|name| marks.iter().any(|mark| name.starts_with(mark.as_str()))).collect()
+    let folder = netns.replacen("seawall-", "seawall-engine-", 1);
+    // A namespace is listed with its number behind its name, once it has one.
+    let names = spaces.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).chain(folders);
+    names.filter(|name| name == netns || *name == folder).collect()
 }

@@ -19,9 +19,10 @@ fn private_engines_run_containers_and_leave_nothing() {
         registry.publish(&engine, &image, "team/app", "1");
         docker.ok(&["pull", &format!("{ADDRESS}/team/app:1")]);
         docker.ok(&["run", "--detach", "cifixture:1", "sleep", "100000"]);
-        assert!(!leftovers(std::process::id()).is_empty(), "the engine is somewhere");
+        let netns = engine.netns().to_owned();
+        assert_eq!(leftovers(&netns).len(), 2, "the engine is somewhere");
         drop((registry, engine));
-        assert_eq!(leftovers(std::process::id()), Vec::<String>::new(), "{suite:?}");
+        assert_eq!(leftovers(&netns), Vec::<String>::new(), "{suite:?}");
     }
 }
 
