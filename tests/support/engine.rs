@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::http;
 use crate::packages::{Suite, unpacked};
-use crate::scratch::{must, wait_until};
+use crate::scratch::wait_until;
 
 /// A running engine; dropping it stops it and removes everything it made.
 #[derive(Debug)]
@@ -81,6 +81,12 @@ impl Engine {
         &self.netns
     }
 
+    /// What the machine has of the engine while it runs: its folder and its namespace, which `ip netns` keeps as a file.
+    #[must_use]
+    pub fn traces(&self) -> [PathBuf; 2] {
+        [self.home.clone(), Path::new("/run/netns").join(&self.netns)]
+    }
+
     /// A command that runs in the engine's network namespace.
     pub fn inside(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
@@ -145,15 +151,4 @@ fn programs(suite: Suite) -> PathBuf {
         assert!(link.exists(), "{} points nowhere", link.display());
     }
     bin
-}
-
-/// What is left on the machine of the engine with this network namespace: its folder, or the namespace.
-#[must_use]
-pub fn leftovers(netns: &str) -> Vec<String> {
-    let spaces = must(Command::new("ip").args(["netns", "list"]));
-    let folders = fs::read_dir("/var/tmp").unwrap().filter_map(|e| e.ok()?.file_name().into_string().ok());
-    let folder = netns.replacen("seawall-", "seawall-engine-", 1);
-    // A namespace is listed with its number behind its name, once it has one.
-    let names = spaces.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).chain(folders);
-    names.filter(|name| name == netns || *name == folder).collect()
 }

@@ -1,7 +1,7 @@
 //! The harness itself holds: an engine starts in its own namespaces, runs a container, and leaves nothing behind.
 
 use tests::cli::Docker;
-use tests::engine::{Engine, leftovers};
+use tests::engine::Engine;
 use tests::image;
 use tests::packages::Suite;
 use tests::registry::{ADDRESS, Registry};
@@ -19,21 +19,21 @@ fn private_engines_run_containers_and_leave_nothing() {
         registry.publish(&engine, &image, "team/app", "1");
         docker.ok(&["pull", &format!("{ADDRESS}/team/app:1")]);
         docker.ok(&["run", "--detach", "cifixture:1", "sleep", "100000"]);
-        let netns = engine.netns().to_owned();
-        assert_eq!(leftovers(&netns).len(), 2, "the engine is somewhere");
+        let traces = engine.traces();
+        assert!(traces.iter().all(|trace| trace.exists()), "the engine is somewhere: {traces:?}");
         drop((registry, engine));
-        assert_eq!(leftovers(&netns), Vec::<String>::new(), "{suite:?}");
+        assert_eq!(traces.iter().find(|trace| trace.exists()), None, "{suite:?}");
     }
 }
 
 #[test]
 fn engine_of_a_test_that_panics_is_stopped() {
-    let home = std::thread::spawn(|| {
+    let traces = std::thread::spawn(|| {
         let engine = Engine::start(Suite::Trixie);
-        std::panic::panic_any(engine.socket());
+        std::panic::panic_any(engine.traces());
     })
     .join()
     .expect_err("it panics");
-    let socket = home.downcast::<std::path::PathBuf>().unwrap();
-    assert!(!socket.parent().unwrap().exists(), "{}", socket.display());
+    let traces = traces.downcast::<[std::path::PathBuf; 2]>().unwrap();
+    assert_eq!(traces.iter().find(|trace| trace.exists()), None);
 }
