@@ -257,6 +257,7 @@ fn exec_create(body: &ExecCreate<'_>, demands: &mut Demands) {
         cmd: _,
         detach: _,
         container: _,
+        container_id: _,
     } = body;
     demands.flag("Privileged", Flag::Privileged, *privileged == Some(true));
     working_dir("WorkingDir", directory.as_ref(), demands);

@@ -157,15 +157,16 @@ impl<'a> Route<'a> {
     }
 }
 
-/// Keys of the query that real clients send and every engine ignores: docker-py's `trunc_cmd` and `only_ids`, dockerode's `hijack`, `authconfig`, and
-/// its copy of the whole body of a create.
+/// Keys of the query that real clients send and every engine ignores: docker-py's `trunc_cmd`, `only_ids` and `force` of a tag, dockerode's
+/// `hijack`, `authconfig`, and its copy of the whole body of a create.
 fn dropped_keys(operation: OperationId) -> &'static [&'static [&'static str]] {
-    const KEYS: [(OperationId, &[&[&str]]); 5] = [
+    const KEYS: [(OperationId, &[&[&str]]); 6] = [
         (OperationId::ContainerAttach, &[&["hijack"]]),
         (OperationId::ContainerCreate, ALSO_IN_QUERY),
         (OperationId::ContainerList, &[&["trunc_cmd"]]),
         (OperationId::ImageCreate, &[&["authconfig"]]),
         (OperationId::ImageList, &[&["only_ids"]]),
+        (OperationId::ImageTag, &[&["force"]]),
     ];
     KEYS.iter().find(|(id, _)| *id == operation).map_or(&[], |(_, keys)| *keys)
 }

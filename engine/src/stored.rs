@@ -17,7 +17,7 @@ use crate::types::network::{EndpointSettings, NetworkingConfig};
 use crate::types::strings::NetworkMode;
 use crate::wire::{Map, Text};
 
-/// What an engine fills in by itself (`GET /info`: `LoggingDriver`, `DefaultRuntime`).
+/// What an engine fills in by itself (`GET /info`: `LoggingDriver`, `DefaultRuntime`, `SwapLimit`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Defaults {
     /// The log driver.
@@ -26,6 +26,8 @@ pub struct Defaults {
     pub runtime: String,
     /// The IPC mode (not in `info`; `private` unless the daemon is told otherwise, `shareable` below API 1.40).
     pub ipc_mode: String,
+    /// Whether it can limit swap (`SwapLimit`): one that cannot stores -1.
+    pub swap_limit: bool,
 }
 
 /// A container as `GET /containers/{id}/json` describes it, in the form of the request that would make it.

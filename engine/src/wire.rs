@@ -1,14 +1,14 @@
 //! The pieces that every body is made of: borrowed text, maps without duplicate keys, and the macro that declares a body once.
 //!
-//! A body is declared field by field with `body!`; its decoder refuses every key that is not declared, every duplicate, and every
-//! key in another case. Go's `encoding/json` accepts all three (it folds case, also U+017F and U+212A, and merges duplicate objects), so
+//! A body is declared field by field with `body!`; its decoder refuses every key that is not declared and says something, every duplicate, and
+//! every key in another case. Go's `encoding/json` accepts all three (it folds case, also U+017F and U+212A, and merges duplicate objects), so
 //! what is refused here could have meant something else to the engine.
 
 use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::error::DecodeError;
@@ -184,14 +184,113 @@ impl<'de> Deserialize<'de> for Dropped {
     }
 }
 
-/// An object without members, as in `"ExposedPorts": {"80/tcp": {}}`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+/// An object without members, as in `"ExposedPorts": {"80/tcp": {}}`; read from `null` as well, as Go does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Empty {}
 
-/// Reads a structure from a JSON object alone. serde's own code takes a list of the fields' values as well.
+impl<'de> Deserialize<'de> for Empty {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Option::<Members>::deserialize(deserializer).map(|_| Self {})
+    }
+}
+
+crate::wire::body! {
+    /// What is in an [`Empty`].
+    pub struct Members {}
+}
+
+/// A command: a list of words, or a string, which is a list of one (moby `strslice.StrSlice`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Words<'a>(pub Vec<Text<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Words<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListOrOne;
+        impl<'de> Visitor<'de> for ListOrOne {
+            type Value = Words<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of strings or a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Words(vec![Text::from(text)]))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Words(vec![Text::from(text.to_owned())]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut words = Vec::new();
+                while let Some(word) = list.next_element()? {
+                    words.push(word);
+                }
+                Ok(Words(words))
+            }
+        }
+        deserializer.deserialize_any(ListOrOne)
+    }
+}
+
+/// Reads a structure from a JSON object alone (serde's own code takes a list of the fields' values as well), and leaves out a key that is not
+/// declared where its value is `null`.
+///
+/// docker-java writes every field that it has ever known, unset ones as `null`. To Go that is the same as a missing key, unless the key is a
+/// declared one in another spelling: then it undoes what was said before it.
 #[derive(Debug)]
 pub(crate) struct ObjectOnly<D>(pub(crate) D);
+
+/// The visitor of a structure, and then the members of its object, with the names of its fields.
+struct Declared<I> {
+    inner: I,
+    fields: &'static [&'static str],
+    /// Where the last key was found: clients write them in the order of their declaration.
+    last: usize,
+}
+
+impl<I> Declared<I> {
+    fn is_field(&mut self, key: &str) -> bool {
+        let (before, after) = self.fields.split_at(self.last);
+        let found = after.iter().position(|field| *field == key).map(|n| self.last + n).or_else(|| before.iter().position(|field| *field == key));
+        self.last = found.unwrap_or(self.last);
+        found.is_some()
+    }
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Declared<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.expecting(f)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<V::Value, A::Error> {
+        self.inner.visit_map(Declared { inner: members, fields: self.fields, last: 0 })
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Declared<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        loop {
+            let Some(key) = self.inner.next_key::<Text<'de>>()? else { return Ok(None) };
+            if self.is_field(&key) {
+                return seed.deserialize(key.0.into_deserializer()).map(Some);
+            }
+            let folded = fold(&key);
+            let respelled = self.fields.iter().any(|field| fold(field) == folded);
+            if respelled || self.inner.next_value::<Option<IgnoredAny>>()?.is_some() {
+                return Err(de::Error::unknown_field(&key, self.fields));
+            }
+        }
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        self.inner.next_value_seed(seed)
+    }
+}
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectOnly<D> {
     type Error = D::Error;
@@ -200,8 +299,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectOnly<D> {
         self.0.deserialize_any(visitor)
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_map(visitor)
+    fn deserialize_struct<V: Visitor<'de>>(self, _: &'static str, fields: &'static [&'static str], visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_map(Declared { inner: visitor, fields, last: 0 })
     }
 
     serde::forward_to_deserialize_any! {

@@ -210,6 +210,25 @@ fn an_unknown_key_at_any_level_is_refused_with_its_name() {
     }
 }
 
+/// docker-java writes what it knows and is not set as `null`: `PortSpecs`, `LxcConf`.
+#[test]
+fn an_unknown_key_that_says_nothing_is_left_out_unless_it_is_another_spelling() {
+    for (method, target, value) in fullest() {
+        let request = decode(method, target, &value.to_string()).unwrap().encode(Version::new(41).unwrap());
+        for (place, text) in each_object(&value, &|map| drop(map.insert("Unheard".to_owned(), Value::Null))) {
+            assert_eq!(decode(method, target, &text).unwrap().encode(Version::new(41).unwrap()), request, "{target} {place}");
+        }
+        let respell = |map: &mut serde_json::Map<String, Value>| {
+            if let Some(key) = map.keys().next().cloned() {
+                let _ = map.insert(key.to_uppercase().replace('S', "\u{17f}") + "", Value::Null);
+            }
+        };
+        for (place, text) in each_object(&value, &respell).into_iter().filter(|(_, text)| *text != value.to_string()) {
+            assert!(decode(method, target, &text).is_err(), "{target} {place} {text}");
+        }
+    }
+}
+
 #[test]
 fn a_key_in_another_case_or_folded_is_refused() {
     for (method, target, value) in fullest() {
@@ -271,7 +290,8 @@ fn documents_are_one_json_value() {
         "{\"Memory\":1.0}",
         "{\"Privileged\":true}",
         "{\"HostConfig\":{\"Memory\":1e8}}",
-        "{\"Cmd\":\"ls\"}",
+        "{\"Cmd\":{}}",
+        "{\"Cmd\":[\"ls\",{}]}",
         "{\"HostConfig\":{\"CapAdd\":\"ALL\"}}",
     ] {
         assert!(decode("POST", "/v1.41/containers/create", body).is_err(), "{body}");
@@ -285,6 +305,10 @@ fn documents_are_one_json_value() {
 fn keys_that_clients_send_and_engines_ignore_are_dropped() {
     let request = decode("POST", "/v1.41/containers/c/exec", r#"{"Cmd":["id"],"Detach":false,"Container":"c"}"#).unwrap();
     assert_eq!(request.encode(Version::new(41).unwrap()).payload, Payload::Json(br#"{"Cmd":["id"]}"#.to_vec()));
+    assert!(decode("POST", "/v1.41/images/a/tag?tag=t&repo=r&force=0", "").is_ok(), "docker-py's tag");
+    let request = decode("POST", "/v1.41/containers/create", r#"{"Cmd":"ls -l","ExposedPorts":{"80/tcp":null},"Volumes":{"/v":null}}"#).unwrap();
+    let written = br#"{"ExposedPorts":{"80/tcp":{}},"Cmd":["ls -l"],"Volumes":{"/v":{}}}"#;
+    assert_eq!(request.encode(Version::new(41).unwrap()).payload, Payload::Json(written.to_vec()), "what Go reads in other forms");
     let request = decode("POST", "/v1.41/containers/create", r#"{"Image":"a","NetworkingConfig":{"net":null}}"#).unwrap();
     assert!(matches!(&request.body, Body::ContainerCreate(body) if body.networking_config.as_ref().unwrap().endpoints_config.is_none()));
     assert!(decode("POST", "/v1.41/containers/create", r#"{"Image":"a","NetworkingConfig":{"net":{}}}"#).is_err());

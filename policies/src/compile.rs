@@ -36,6 +36,8 @@ pub(crate) struct Filling {
     pub(crate) memory: Option<u64>,
     pub(crate) pids: Option<u64>,
     pub(crate) cpus: Option<u64>,
+    pub(crate) swap: Option<u64>,
+    pub(crate) tmpfs: Option<u64>,
     pub(crate) cap_drop: BTreeSet<String>,
     pub(crate) no_new_privileges: bool,
     pub(crate) readonly_rootfs: bool,
@@ -191,6 +193,8 @@ impl Filling {
             ("memory", Quantity::Memory, &fill.memory, &mut self.memory),
             ("pids", Quantity::Pids, &fill.pids, &mut self.pids),
             ("cpus", Quantity::Cpus, &fill.cpus, &mut self.cpus),
+            ("swap", Quantity::Swap, &fill.swap, &mut self.swap),
+            ("tmpfs", Quantity::Tmpfs, &fill.tmpfs, &mut self.tmpfs),
         ] {
             let Some(ceiling) = ceiling else { continue };
             let amount = ceiling.amount(quantity).map_err(|why| value(format!("fill.{key}"), why))?;

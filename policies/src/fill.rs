@@ -4,18 +4,28 @@ use engine::demand::Flag;
 use engine::operation::OperationId;
 use engine::query::Value;
 use engine::request::Body;
-use engine::types::container::ContainerCreate;
-use engine::types::strings::SecurityOption;
+use engine::types::container::{ContainerCreate, HostConfig};
+use engine::types::strings::{IpcMode, SecurityOption};
 use engine::wire::{Map, Text};
 use engine::{OWNER_LABEL, Request};
 
 use crate::compile::Policy;
 
+/// Below it the engine makes the IPC namespace of a container that names none `shareable` (moby, `postContainersCreate`).
+const PRIVATE_IPC: u8 = 40;
+
 impl Policy {
     /// Sets what the request leaves unset.
     pub fn fill(&self, request: &mut Request<'_>) {
+        let shares_ipc = request.version.is_some_and(|version| version.minor() < PRIVATE_IPC) && !self.allow.contains(&Flag::ShareableIpc);
         match &mut request.body {
-            Body::ContainerCreate(body) => self.fill_container(body),
+            Body::ContainerCreate(body) => {
+                self.fill_container(body);
+                let host = body.host_config.get_or_insert_default();
+                if shares_ipc && matches!(host.ipc_mode, None | Some(IpcMode::Default)) {
+                    host.ipc_mode = Some(IpcMode::Private);
+                }
+            }
             Body::NetworkCreate(body) => self.fill_labels(&mut body.labels),
             Body::VolumeCreate(body) => self.fill_labels(&mut body.labels),
             // The engine's build cache is everybody's, and does not look at how a step was run: another tenant's `--add-host` would decide what
@@ -57,6 +67,14 @@ impl Policy {
         if unset(host.nano_cpus) && unset(host.cpu_quota) {
             host.nano_cpus = amount(fill.cpus).or(host.nano_cpus);
         }
+        if let (Some(memory), Some(most)) = (host.memory.filter(|memory| *memory > 0 && unset(host.memory_swap)), amount(fill.swap))
+            && memory.saturating_mul(2) > most
+        {
+            host.memory_swap = Some(most.max(memory));
+        }
+        if let Some(bytes) = amount(fill.tmpfs) {
+            fill_tmpfs(host, bytes);
+        }
         if fill.readonly_rootfs {
             host.readonly_rootfs.get_or_insert(true);
             // The CLI writes `false` where nobody asked for anything.
@@ -78,6 +96,23 @@ impl Policy {
                     dropped.push(name)
                 }
             });
+        }
+    }
+}
+
+/// Gives every in-memory filesystem without a size this one.
+fn fill_tmpfs(host: &mut HostConfig<'_>, bytes: i64) {
+    let sizes = |option: &str| option == "size" || option == "nr_blocks";
+    for options in host.tmpfs.iter_mut().flat_map(|map| map.values_mut()) {
+        if !options.split(',').filter_map(|option| option.split_once('=')).any(|(name, _)| sizes(name)) {
+            *options = Text::from(if options.is_empty() { format!("size={bytes}") } else { format!("{options},size={bytes}") });
+        }
+    }
+    for mount in host.mounts.iter_mut().flatten().filter(|mount| mount.kind.as_deref() == Some("tmpfs")) {
+        let options = mount.tmpfs_options.get_or_insert_default();
+        let named = options.options.iter().flatten().any(|option| option.first().is_some_and(|name| sizes(name)));
+        if !named && options.size_bytes.is_none_or(|size| size == 0) {
+            options.size_bytes = Some(bytes);
         }
     }
 }

@@ -199,6 +199,10 @@ pub struct Fill {
     pub pids: Option<Ceiling>,
     /// The limit of CPUs.
     pub cpus: Option<Ceiling>,
+    /// The limit of memory and swap, where the engine's own (twice the memory) would be more; never less than the memory.
+    pub swap: Option<Ceiling>,
+    /// The size of in-memory filesystems.
+    pub tmpfs: Option<Ceiling>,
     /// Capabilities that are dropped, beside those that the request drops, unless it adds them.
     pub cap_drop: Vec<String>,
     /// Sets `no-new-privileges`.

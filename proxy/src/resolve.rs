@@ -71,13 +71,15 @@ impl Resolver {
         struct Info {
             logging_driver: String,
             default_runtime: String,
+            swap_limit: bool,
         }
         let answer: EngineVersion = parse(&self.must("/version").await?)?;
         let minor = answer.api_version.strip_prefix("1.").and_then(|minor| minor.parse::<u8>().ok());
         let version = minor.and_then(|minor| Version::new(minor.min(Version::MAX.minor())));
         let version = version.ok_or_else(|| EngineError::Answer(format!("it speaks API {}", answer.api_version)))?;
         let info: Info = parse(&self.must(&format!("/v{version}/info")).await?)?;
-        let defaults = Defaults { log_driver: info.logging_driver, runtime: info.default_runtime, ipc_mode: "private".to_owned() };
+        let Info { logging_driver: log_driver, default_runtime: runtime, swap_limit } = info;
+        let defaults = Defaults { log_driver, runtime, ipc_mode: "private".to_owned(), swap_limit };
         Ok(About { version, defaults })
     }
 

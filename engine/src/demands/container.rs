@@ -56,6 +56,7 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
         networking_config: _,
         name: _,
         platform: _,
+        auth_config: _,
     } = body;
     for (at, name) in [("Hostname", hostname), ("Domainname", domainname)] {
         if let Some(name) = name.as_ref().filter(|name| !name.is_empty() && !is_host_name(name)) {
@@ -249,7 +250,10 @@ fn host_demands(host: &HostConfig<'_>, facts: &Facts, view: View<'_>, demands: &
     limit("HostConfig.Memory", Quantity::Memory, *memory, demands);
     limit("HostConfig.PidsLimit", Quantity::Pids, *pids_limit, demands);
     cpus("HostConfig.NanoCpus", *nano_cpus, *cpu_period, *cpu_quota, demands);
-    swap("HostConfig.MemorySwap", *memory_swap, demands);
+    // Without swap accounting the engine drops the limit and writes -1; what was asked for was judged when it was made.
+    if !(view.is_default(|defaults| !defaults.swap_limit) && *memory_swap == Some(-1)) {
+        swap("HostConfig.MemorySwap", *memory_swap, *memory, demands);
+    }
     if let Some(bytes) = shm_size.filter(|bytes| *bytes != 0) {
         limit("HostConfig.ShmSize", Quantity::Shm, Some(bytes), demands);
     }
@@ -387,29 +391,59 @@ fn inner_path(at: &'static str, path: &str, demands: &mut Demands) {
 }
 
 fn tmpfs_mount(at: &'static str, options: Option<&TmpfsOptions<'_>>, demands: &mut Demands) {
-    let Some(TmpfsOptions { size_bytes, mode: _, options }) = options else { return };
-    if let Some(size) = size_bytes.filter(|size| *size != 0) {
-        limit(at, Quantity::Tmpfs, Some(size), demands);
-    }
-    for option in options.iter().flatten() {
-        let option = option.iter().map(|part| part.as_str()).collect::<Vec<_>>().join("=");
-        tmpfs_option(at, &option, demands);
-    }
+    let TmpfsOptions { size_bytes, mode: _, options } = options.unwrap_or(&TmpfsOptions { size_bytes: None, mode: None, options: None });
+    let options: Vec<String> = options.iter().flatten().map(|option| option.iter().map(|part| part.as_str()).collect::<Vec<_>>().join("=")).collect();
+    tmpfs_options(at, *size_bytes, options.iter().map(String::as_str), demands);
 }
 
 /// A line of `HostConfig.Tmpfs`: mount options as `mount(8)` writes them.
 fn tmpfs_line(path: &str, options: &str, demands: &mut Demands) {
     const AT: &str = "HostConfig.Tmpfs";
     target(AT, path, demands);
-    options.split(',').filter(|option| !option.is_empty()).for_each(|option| tmpfs_option(AT, option, demands));
+    tmpfs_options(AT, None, options.split(',').filter(|option| !option.is_empty()), demands);
 }
 
-fn tmpfs_option(at: &'static str, option: &str, demands: &mut Demands) {
-    let harmless = matches!(option, "ro" | "rw" | "noexec" | "nosuid" | "nodev" | "noatime" | "nodiratime" | "relatime" | "strictatime")
-        || ["size=", "mode=", "uid=", "gid=", "nr_inodes=", "nr_blocks="].iter().any(|prefix| option.starts_with(prefix));
-    if !harmless {
-        demands.named(at, Name::TmpfsOption, option);
+/// Mount options of a tmpfs. Which of several sizes holds is the kernel's matter: each is demanded. One without a size is unlimited: the kernel's
+/// default is half of the memory (Documentation/filesystems/tmpfs.rst).
+fn tmpfs_options<'o>(at: &'static str, size: Option<i64>, options: impl Iterator<Item = &'o str>, demands: &mut Demands) {
+    let mut sizes: Vec<Option<i64>> = size.filter(|size| *size != 0).map(Some).into_iter().collect();
+    for option in options {
+        match option.split_once('=') {
+            Some(("size", size)) => match tmpfs_size(size) {
+                Some(bytes) => sizes.push(bytes),
+                None => demands.push(at, Demand::NotUnderstood(format!("size `{}` of a tmpfs", size.escape_debug()))),
+            },
+            // Pages, which have another size on another machine.
+            Some(("nr_blocks", _)) => sizes.push(None),
+            Some(("mode" | "uid" | "gid" | "nr_inodes", _)) => {}
+            None if matches!(option, "ro" | "rw" | "noexec" | "nosuid" | "nodev" | "noatime" | "nodiratime" | "relatime" | "strictatime") => {}
+            _ => demands.named(at, Name::TmpfsOption, option),
+        }
     }
+    if sizes.is_empty() {
+        sizes.push(None);
+    }
+    sizes.into_iter().for_each(|size| limit(at, Quantity::Tmpfs, size, demands));
+}
+
+/// The bytes of `size=`, as the kernel reads them (lib/cmdline.c, `memparse`); inner `None`: a share of the memory. Octal and hexadecimal ones are
+/// not read: nobody writes them.
+fn tmpfs_size(text: &str) -> Option<Option<i64>> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let decimal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    let number = digits.parse::<i64>().ok().filter(|_| decimal)?;
+    let shift = match text.get(digits.len()..)?.to_ascii_lowercase().as_str() {
+        "" => 0,
+        "%" => return Some(None),
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        "p" => 50,
+        "e" => 60,
+        _ => return None,
+    };
+    Some(Some(number.checked_mul(1 << shift)?))
 }
 
 fn network(at: &'static str, mode: Option<&NetworkMode<'_>>, facts: &Facts, demands: &mut Demands) {

@@ -4,7 +4,8 @@ use crate::demand::{Amount, Demand, Demands, Flag, Name, Quantity};
 use crate::types::container::{ContainerUpdate, Device, DeviceRequest, RestartPolicy, ThrottleDevice, WeightDevice};
 use crate::wire::Text;
 
-/// What a new limit of a container demands. A limit that is not named stays as it is.
+/// What a new limit of a container demands. A limit that is not named stays as it is, and so does one that is zero, but for `PidsLimit`, which is
+/// then lifted (moby daemon/container_unix.go, `UpdateContainer`; api/server/router/container, `postContainerUpdate`).
 pub(super) fn update(body: &ContainerUpdate<'_>, demands: &mut Demands) {
     let ContainerUpdate {
         restart_policy,
@@ -45,13 +46,11 @@ pub(super) fn update(body: &ContainerUpdate<'_>, demands: &mut Demands) {
     if let Some(bytes) = memory.filter(|bytes| *bytes != 0) {
         limit("Memory", Quantity::Memory, Some(bytes), demands);
     }
-    if nano_cpus.is_some_and(|cpus| cpus != 0) || cpu_quota.is_some_and(|quota| quota != 0) {
-        cpus("NanoCpus", *nano_cpus, *cpu_period, *cpu_quota, demands);
+    updated_cpus(*nano_cpus, *cpu_period, *cpu_quota, demands);
+    if pids_limit.is_some() {
+        limit("PidsLimit", Quantity::Pids, *pids_limit, demands);
     }
-    if let Some(pids) = pids_limit.filter(|pids| *pids != 0) {
-        limit("PidsLimit", Quantity::Pids, Some(pids), demands);
-    }
-    swap("MemorySwap", *memory_swap, demands);
+    updated_swap("MemorySwap", *memory_swap, demands);
     demands.named("CgroupParent", Name::CgroupParent, cgroup_parent.as_deref().unwrap_or_default());
     demands.flag("OomKillDisable", Flag::OomProtection, *oom_kill_disable == Some(true));
     realtime("CpuRealtimeRuntime", *cpu_realtime_period, *cpu_realtime_runtime, demands);
@@ -73,16 +72,43 @@ pub(super) fn limit(at: &'static str, quantity: Quantity, amount: Option<i64>, d
     demands.push(at, Demand::Quantity(quantity, Amount(amount)));
 }
 
-/// CPUs, as billionths or as a quota of a period (100 ms where none is named).
+/// CPUs, as billionths or as a quota of a period (100 ms where none is named). Both at once may be any number: the engine refuses them only where
+/// both are positive, and a quota of -1 lifts what the billionths say.
 pub(super) fn cpus(at: &'static str, nano: Option<i64>, period: Option<i64>, quota: Option<i64>, demands: &mut Demands) {
-    let quota = quota.filter(|quota| *quota > 0);
-    let from_quota = quota.map(|quota| quota.saturating_mul(1_000_000_000) / period.filter(|period| *period > 0).unwrap_or(100_000));
-    limit(at, Quantity::Cpus, nano.filter(|nano| *nano != 0).or(from_quota), demands);
+    let given = |value: Option<i64>| value.filter(|value| *value != 0);
+    let amount = match (given(nano), given(period), given(quota)) {
+        (nano, None, None) => nano,
+        (None, period, Some(quota)) if quota > 0 => {
+            Some(quota.saturating_mul(1_000_000_000) / period.filter(|period| *period > 0).unwrap_or(100_000))
+        }
+        _ => None,
+    };
+    limit(at, Quantity::Cpus, amount, demands);
 }
 
-/// Swap: nothing is the engine's own default, twice the memory.
-pub(super) fn swap(at: &'static str, swap: Option<i64>, demands: &mut Demands) {
+/// New CPUs of a container. Period and quota mean something together only, and the engine keeps the old one beside a new one: a period of 1 ms
+/// beside a quota of 100 ms is 100 CPUs. What is kept may be changed by another request meanwhile, so that one alone may be any number.
+fn updated_cpus(nano: Option<i64>, period: Option<i64>, quota: Option<i64>, demands: &mut Demands) {
+    let given = |value: Option<i64>| value.filter(|value| *value != 0);
+    match (given(nano), given(period), given(quota)) {
+        (None, None, None) => {}
+        (None, Some(_), None) => limit("CpuPeriod (without CpuQuota)", Quantity::Cpus, None, demands),
+        (None, None, Some(_)) => limit("CpuQuota (without CpuPeriod)", Quantity::Cpus, None, demands),
+        (nano, period, quota) => cpus("NanoCpus", nano, period, quota, demands),
+    }
+}
+
+/// Swap in an update: nothing is what there is.
+fn updated_swap(at: &'static str, swap: Option<i64>, demands: &mut Demands) {
     if let Some(swap) = swap.filter(|swap| *swap != 0) {
+        limit(at, Quantity::Swap, Some(swap), demands);
+    }
+}
+
+/// Swap of a new container: nothing is the engine's own default, twice the memory (moby daemon/daemon_unix.go, `adaptContainerSettings`).
+pub(super) fn swap(at: &'static str, swap: Option<i64>, memory: Option<i64>, demands: &mut Demands) {
+    let default = memory.filter(|memory| *memory > 0).map(|memory| memory.saturating_mul(2));
+    if let Some(swap) = swap.filter(|swap| *swap != 0).or(default) {
         limit(at, Quantity::Swap, Some(swap), demands);
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::types::network::{EndpointSettings, NetworkingConfig};
 use crate::types::strings::{Bind, CgroupnsMode, ContainerPath, ExtraHost, IpcMode, Link, NetworkMode, PidMode, SecurityOption, VolumeFrom};
-use crate::wire::{Empty, Map, Text, body};
+use crate::wire::{Empty, Map, Text, Words, body};
 
 body! {
     /// The body of `POST /containers/create`: the container's configuration, flattened, with what belongs to the host beside it.
@@ -32,7 +32,7 @@ body! {
         /// Environment, `KEY=value`.
         env: Vec<Text<'a>> = "Env",
         /// The command.
-        cmd: Vec<Text<'a>> = "Cmd",
+        cmd: Words<'a> = "Cmd",
         /// The health check.
         healthcheck: Healthcheck<'a> = "Healthcheck",
         /// Windows.
@@ -44,7 +44,7 @@ body! {
         /// The directory that the process starts in.
         working_dir: Text<'a> = "WorkingDir",
         /// The entry point.
-        entrypoint: Vec<Text<'a>> = "Entrypoint",
+        entrypoint: Words<'a> = "Entrypoint",
         /// No networking at all.
         network_disabled: bool = "NetworkDisabled",
         /// Hardware address; in the endpoint's settings since 1.44.
@@ -66,6 +66,7 @@ body! {
         ; drop {
             name = "name",
             platform = "platform",
+            auth_config = "authConfig",
         }
     }
 }

@@ -31,6 +31,7 @@ body! {
         ; drop {
             detach = "Detach",
             container = "Container",
+            container_id = "containerId",
         }
     }
 }

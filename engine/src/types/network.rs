@@ -1,48 +1,13 @@
 //! Networks and attachments to them: api/swagger.yaml, `NetworkCreateRequest`, `NetworkConnectRequest`, `EndpointSettings`, `IPAM`.
 
-use std::fmt;
-
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
-
 use crate::types::strings::{ContainerReference, Link};
-use crate::wire::{Dropped, Map, Text, body};
+use crate::wire::{Map, Text, body};
 
-/// The networks of a container at its creation.
-///
-/// Any key but `EndpointsConfig` is read and dropped when its value is `null`: docker-py sends the network's name so, and engines ignore it.
-#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
-pub struct NetworkingConfig<'a> {
-    /// Network (name, id, or the beginning of an id) to settings.
-    #[serde(rename = "EndpointsConfig", skip_serializing_if = "Option::is_none")]
-    pub endpoints_config: Option<Map<'a, Option<EndpointSettings<'a>>>>,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for NetworkingConfig<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Config;
-        impl<'de> Visitor<'de> for Config {
-            type Value = NetworkingConfig<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with `EndpointsConfig`")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let (mut config, mut seen) = (NetworkingConfig::default(), false);
-                while let Some(key) = map.next_key::<Text<'de>>()? {
-                    if key == "EndpointsConfig" {
-                        if std::mem::replace(&mut seen, true) {
-                            return Err(de::Error::duplicate_field("EndpointsConfig"));
-                        }
-                        config.endpoints_config = map.next_value()?;
-                    } else if map.next_value::<Option<Dropped>>()?.is_some() || key.to_lowercase() == "endpointsconfig" || !key.is_ascii() {
-                        return Err(de::Error::unknown_field(&key, &["EndpointsConfig"]));
-                    }
-                }
-                Ok(config)
-            }
-        }
-        deserializer.deserialize_map(Config)
+body! {
+    /// The networks of a container at its creation. docker-py writes the network's name beside them, with `null`.
+    pub struct NetworkingConfig<'a> {
+        /// Network (name, id, or the beginning of an id) to settings.
+        endpoints_config: Map<'a, Option<EndpointSettings<'a>>> = "EndpointsConfig",
     }
 }
 
