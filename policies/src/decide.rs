@@ -55,6 +55,9 @@ pub enum DenialKind {
     Conflict,
     /// What is not theirs looks as if it did not exist.
     Hidden,
+    /// A create names a network that is not theirs, or does not exist. No engine answers that with 404, and clients take it for a missing image,
+    /// which they then pull.
+    HiddenInCreate,
     /// It is not granted.
     NotGranted,
     /// It is not understood.
@@ -128,13 +131,15 @@ impl Policy {
 
     fn covers_operation(&self, operate: &Operate) -> bool {
         let scopes = self.scopes(operate.operation);
-        operate.operation.is_typed() && (scopes.iter().any(|scope| scope.covers(operate)) || (!scopes.is_empty() && self.shows_predefined(operate)))
+        operate.operation.is_typed() && (scopes.iter().any(|scope| scope.covers(operate)) || (!scopes.is_empty() && self.shares_predefined(operate)))
     }
 
-    /// Whether a network that every engine has is looked at by one who may use it: its addresses are in all of its containers.
-    fn shows_predefined(&self, operate: &Operate) -> bool {
-        let network = operate.object.as_ref().filter(|object| object.is_predefined_network());
-        operate.operation.id == OperationId::NetworkInspect
+    /// Whether a network that every engine has is looked at, or a container attached to it or taken from it, by one who may use it: its addresses
+    /// are in all of its containers. The container is a demand of its own; the host's network has no containers that come and go.
+    fn shares_predefined(&self, operate: &Operate) -> bool {
+        let network =
+            operate.object.as_ref().filter(|object| object.is_predefined_network() && (object.name != "host" || operate.effect() == Effect::Read));
+        matches!(operate.operation.id, OperationId::NetworkInspect | OperationId::NetworkConnect | OperationId::NetworkDisconnect)
             && network.is_some_and(|network| self.covers_use(Role::AttachNetwork, &UsedObject::Known(Rc::clone(network))))
     }
 
@@ -335,7 +340,8 @@ impl Denial {
     #[must_use]
     pub fn kind(&self) -> DenialKind {
         if self.hidden_object().is_some() || self.is_probe() {
-            DenialKind::Hidden
+            let network = self.hidden_object().is_some_and(|(kind, _)| kind == ObjectKind::Network);
+            if network && self.operation.id == OperationId::ContainerCreate { DenialKind::HiddenInCreate } else { DenialKind::Hidden }
         } else if self.uncovered.iter().any(|demanded| matches!(demanded.demand, Demand::Taken(..))) {
             DenialKind::Conflict
         } else if !self.uncovered.is_empty() && self.uncovered.iter().all(|demanded| matches!(demanded.demand, Demand::NotUnderstood(_))) {
@@ -357,7 +363,10 @@ impl Denial {
             Demand::Operate(Operate { object: Some(object), .. }) if object.owner != Owner::Own && object.kind != ObjectKind::Image => {
                 Some((object.kind, object.asked.as_str()))
             }
-            Demand::Use(_, UsedObject::Known(object)) if object.owner != Owner::Own && object.kind != ObjectKind::Volume => {
+            // That every engine has a `bridge` is no secret.
+            Demand::Use(_, UsedObject::Known(object))
+                if object.owner != Owner::Own && object.kind != ObjectKind::Volume && !object.is_predefined_network() =>
+            {
                 Some((object.kind, object.asked.as_str()))
             }
             Demand::Use(_, UsedObject::Missing(kind, name)) => Some((*kind, name.as_str())),
@@ -380,7 +389,7 @@ fn shown(name: &str) -> &str {
 /// What a client is told. The words for what is hidden are the engine's own for what does not exist.
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.kind() == DenialKind::Hidden {
+        if matches!(self.kind(), DenialKind::Hidden | DenialKind::HiddenInCreate) {
             return match self.hidden_object() {
                 Some((ObjectKind::Network, name)) => write!(f, "network {} not found", shown(name)),
                 Some((ObjectKind::Volume, name)) => write!(f, "get {name}: no such volume"),

@@ -16,6 +16,8 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+use crate::relay::{self, End};
+
 pub use head::{Framing, Head};
 
 /// Bounds of what is read.
@@ -275,15 +277,21 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
         self.stream.read_buf(&mut self.buffer).await
     }
 
-    /// Waits until the client goes away, keeping what it sends meanwhile. Never returns while it stays.
-    pub async fn gone(&mut self) {
+    /// Waits until the client goes away, keeping what it sends meanwhile. Never returns while it stays; one that has only ended its half
+    /// (`shutdown(SHUT_WR)`) stays for its answer.
+    pub async fn gone(&mut self)
+    where
+        S: End,
+    {
         loop {
             if self.buffer.len() >= PIPELINE {
                 // It sends on without waiting for answers: look no further, the next write will tell.
                 return std::future::pending().await;
             }
-            if matches!(self.more(HEAD_ROOM).await, Ok(0) | Err(_)) {
-                return;
+            match self.more(HEAD_ROOM).await {
+                Ok(0) => return relay::gone(&self.stream).await,
+                Ok(_) => {}
+                Err(_) => return,
             }
         }
     }

@@ -58,6 +58,13 @@ impl End for EngineStream {
     }
 }
 
+/// Waits until a peer that has ended its half is gone altogether. The kernel wakes nobody for the difference.
+pub async fn gone(end: &impl End) {
+    while !end.is_gone() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Whether a descriptor is in one of these states now.
 fn has(descriptor: &impl std::os::fd::AsFd, states: PollFlags) -> bool {
     let mut asked = [PollFd::new(descriptor, states)];

@@ -73,7 +73,7 @@ impl Refusal {
                 DenialKind::Conflict => (StatusCode::CONFLICT, false),
                 DenialKind::Hidden => (StatusCode::NOT_FOUND, false),
                 DenialKind::NotGranted => (StatusCode::FORBIDDEN, false),
-                DenialKind::NotUnderstood => (StatusCode::BAD_REQUEST, false),
+                DenialKind::HiddenInCreate | DenialKind::NotUnderstood => (StatusCode::BAD_REQUEST, false),
             },
             Self::Engine(EngineError::Silent) => (StatusCode::GATEWAY_TIMEOUT, false),
             Self::Engine(EngineError::Answer(_) | EngineError::Connect { .. } | EngineError::Exchange(_)) => (StatusCode::BAD_GATEWAY, false),

@@ -1,6 +1,9 @@
 //! Unix sockets: who the peer is, by the kernel's word.
 #![expect(clippy::unwrap_used, reason = "a test fails where something does not hold")]
 
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -61,4 +64,27 @@ fn users_are_told_apart_and_others_kept_out() {
     assert_eq!(status(proxy.socket(), 54_001, &[GROUP], "GET", "/_ping"), None);
     let record = proxy.wait_for_audit("the refused member", |record| record["identity"] == "uid 54003");
     assert_eq!(record["decision"], "denied");
+}
+
+/// `socat` and some libraries end their half of the connection with the request, and read on.
+#[test]
+fn a_client_that_has_ended_its_half_gets_its_answer() {
+    let home = Scratch::new("half");
+    let world = World::with_fixtures("me");
+    let stub = Stub::start(&home.join("engine.sock"), move |request| world.answer(request));
+    let proxy = Seawall::configured(&format!(
+        "engine: {}\nlisten: [unix://${{HOME}}/docker.sock]\nclients:\n  - {{ name: me, match: {{ uid: 0 }}, policy: ci }}\n",
+        stub.address()
+    ));
+    for request in [
+        "GET /v1.41/containers/json HTTP/1.1\r\nHost: d\r\n\r\n",
+        "POST /v1.41/volumes/create HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    ] {
+        let mut stream = UnixStream::connect(proxy.socket()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 20"), "{request} {answer:?}");
+    }
 }
