@@ -28,6 +28,7 @@ pub struct Model {
     nowhere: Namespace,
     uppers: wiring::Uppers,
     redirecting: Vec<usize>,
+    bridges_look: bool,
     /// The namespace that netcheck was started in.
     pub host: usize,
     /// Links of the host behind which is `outside`.
@@ -120,6 +121,7 @@ impl Model {
         model.host = model.by_id.get(&snapshot.this_host).copied().unwrap_or(0);
         model.take_gaps(snapshot);
         model.redirecting = model.namespaces().filter(|(_, namespace)| namespace.redirects()).map(|(index, _)| index).collect();
+        model.bridges_look = model.namespaces.iter().any(Namespace::bridges_look);
         model.wire();
         model.name_endpoints(snapshot);
         model.uplinks = model.find_uplinks();
@@ -187,6 +189,12 @@ impl Model {
     #[must_use]
     pub fn others_redirect(&self, namespace: usize) -> bool {
         self.redirecting.iter().any(|index| *index != namespace)
+    }
+
+    /// Whether a bridge, or a rule, may see another frame in one that has a priority tag than in one that has none.
+    #[must_use]
+    pub const fn bridges_look(&self) -> bool {
+        self.bridges_look
     }
 
     fn take_gaps(&mut self, snapshot: &Snapshot) {
@@ -330,6 +338,25 @@ impl Namespace {
     /// Whether something here may rewrite the destination of a packet that arrives, or take it.
     fn redirects(&self) -> bool {
         !self.opaque.is_empty() || !self.opaque_links.is_empty() || self.rules.has_rules_before_routing()
+    }
+
+    /// Whether br_netfilter or rules look into frames, or a link takes those with a priority tag.
+    fn bridges_look(&self) -> bool {
+        let of_link = |link: &Link| match &link.kind {
+            LinkKind::Bridge(bridge) => bridge.nf_call_iptables || bridge.nf_call_ip6tables,
+            LinkKind::Vlan { id, .. } => *id == 0,
+            LinkKind::Dummy
+            | LinkKind::Ipvlan { .. }
+            | LinkKind::Loopback
+            | LinkKind::Macvlan { .. }
+            | LinkKind::Other(_)
+            | LinkKind::Physical
+            | LinkKind::Tun
+            | LinkKind::Veth
+            | LinkKind::Vrf { .. }
+            | LinkKind::Vxlan { .. } => false,
+        };
+        self.bridge_calls_iptables || self.bridge_calls_ip6tables || self.rules.looks_into_frames() || self.links.values().any(of_link)
     }
 
     /// Whether it may answer ARP for addresses that are not its own.

@@ -162,14 +162,14 @@ impl Twin {
                 }
             }
             Start::Wire { from, to, vlan } => self.write(from, packet, id, (to, vlan)),
-            Start::Arrival { at, to } => {
+            Start::Arrival { at, to, vlan } => {
                 if let Some(outside) = self.outside.get(&at) {
-                    let frame = wire::frame(packet, id, (outside.mac, to), None);
+                    let frame = wire::frame(packet, id, (outside.mac, to), vlan);
                     outside.wires.iter().for_each(|wires| {
                         wires.send(OUTER, &frame);
                     });
                 } else if let Some(entry) = self.entries.get(&at) {
-                    self.write(*entry, packet, id, (to, None));
+                    self.write(*entry, packet, id, (to, vlan));
                 }
             }
         }

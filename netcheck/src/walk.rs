@@ -50,6 +50,8 @@ pub enum Start {
         at: Place,
         /// Hardware address it is sent to.
         to: Mac,
+        /// The tag it carries; 0 only gives it a priority.
+        vlan: Option<u16>,
     },
     /// A program sends it: it passes OUTPUT and is routed.
     Process {
@@ -64,7 +66,7 @@ pub enum Start {
         from: Place,
         /// Hardware address it is sent to.
         to: Mac,
-        /// The tag it carries.
+        /// The tag it carries; 0 only gives it a priority.
         vlan: Option<u16>,
     },
 }
@@ -178,6 +180,8 @@ struct Skb {
     physical_in: Option<Place>,
     /// Came by `lo` with its route: no second routing decision.
     looped: bool,
+    /// Whether it is behind a second priority tag, so that rules which see frames do not find the packet; none before the first of them.
+    hidden: Option<bool>,
     hops: u32,
 }
 
@@ -198,6 +202,7 @@ struct Frame {
     source: Option<Mac>,
     /// None: a neighbour outside, whose address is not known.
     destination: Option<Mac>,
+    /// Id 0 is a priority tag: bridges leave it where it is, br_netfilter does not look behind it, and whoever receives the frame takes it off.
     vlan: Option<u16>,
 }
 
@@ -354,12 +359,12 @@ impl<'m> Walker<'m> {
             Start::Wire { from, to, vlan } => {
                 let source = self.model.link(from).and_then(|link| link.mac);
                 skb.frame = Some(Frame { source, destination: Some(to), vlan });
-                self.steps.push(Step { namespace: from.namespace, what: What::Wrote { link: from.link, to } });
+                self.steps.push(Step { namespace: from.namespace, what: What::Wrote { link: from.link, to, vlan } });
                 Next::Transmit(from)
             }
-            Start::Arrival { at, to } => {
-                skb.frame = Some(Frame { source: None, destination: Some(to), vlan: None });
-                self.steps.push(Step { namespace: at.namespace, what: What::Arrived { link: at.link } });
+            Start::Arrival { at, to, vlan } => {
+                skb.frame = Some(Frame { source: None, destination: Some(to), vlan });
+                self.steps.push(Step { namespace: at.namespace, what: What::Arrived { link: at.link, vlan } });
                 Next::Receive(at)
             }
         };
@@ -432,6 +437,7 @@ impl Skb {
             bridge_routed: false,
             physical_in: None,
             looped: false,
+            hidden: None,
             hops: 0,
         }
     }

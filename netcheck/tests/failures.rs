@@ -120,10 +120,10 @@ fn a_neighbour_reaches_ports_published_on_loopback_up_to_27() {
     }
 }
 
-/// F10: a container on two networks that forwards is a router; 28's raw rules see the bridged frames.
+/// F10: a container on two networks that forwards is a router; 28's raw rules see the bridged frames, unless these have a priority tag.
 #[test]
-fn a_dual_homed_container_routes_up_to_27() {
-    for (engine, want) in [("26.1.5", Answer::Open), ("28.5.2", Answer::Closed)] {
+fn a_dual_homed_container_routes() {
+    for (engine, tagged) in [("26.1.5", false), ("28.5.2", true)] {
         let mut snapshot = snapshot(engine);
         expect(engine, &ask(&snapshot, Attacker::Process, "a1", "b1", "udp/7000"), Answer::Closed);
         let id = snapshot.containers().iter().find(|container| container.name == "ab").unwrap().namespace.unwrap();
@@ -131,7 +131,9 @@ fn a_dual_homed_container_routes_up_to_27() {
         for link in &mut ab.links {
             link.ipv4.as_mut().unwrap().forwarding = true;
         }
-        expect(engine, &ask(&snapshot, Attacker::NetRaw, "a1", "b1", "udp/7000"), want);
+        let got = ask(&snapshot, Attacker::NetRaw, "a1", "b1", "udp/7000");
+        expect(engine, &got, Answer::Open);
+        assert_eq!(got.trace[0].text.contains("priority tag"), tagged, "{engine}: {:?}", got.trace);
     }
 }
 
@@ -201,6 +203,23 @@ fn icc_false_needs_br_netfilter() {
             }
         }
         expect(engine, &ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777"), Answer::Closed);
+    }
+}
+
+/// br_netfilter does not look behind a priority tag, and who receives the frame takes it off: `icc=false` does not hold against NET_RAW.
+#[test]
+fn a_priority_tag_passes_icc_false() {
+    for engine in ENGINES {
+        let mut snapshot = snapshot(engine);
+        expect(engine, &ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777"), Answer::Closed);
+        let got = ask(&snapshot, Attacker::NetRaw, "n1", "n2", "tcp/7777");
+        expect(engine, &got, Answer::Open);
+        assert!(got.trace.iter().any(|hop| hop.text.contains("with a priority tag")), "{engine}: {:?}", got.trace);
+        // The host's rules see what goes up to its own stack.
+        expect(engine, &ask(&snapshot, Attacker::Process, "a1", "i1", "udp/7000"), Answer::Closed);
+        // What `bridge-nf-filter-vlan-tagged` makes of it is not followed.
+        host(&mut snapshot).sysctls.insert("net/bridge/bridge-nf-filter-vlan-tagged".to_owned(), "1".to_owned());
+        expect(engine, &ask(&snapshot, Attacker::NetRaw, "n1", "n2", "tcp/7777"), Answer::Unknown);
     }
 }
 
@@ -323,7 +342,8 @@ fn an_opaque_link_is_before_translation() {
 }
 
 /// Stock engines are told what they leak, as what it is, and nothing else. (The hosts of the first two forwarded before the engine
-/// came: F07. F01 and F08 need frames of one's own; F02 is 29's with nftables; F06 is IPv6.)
+/// came: F07. F01 and F08 need frames of one's own, and so do those with a priority tag: within a network without `icc`, and through a container
+/// on two networks. F02 is 29's with nftables; F06 is IPv6.)
 #[test]
 fn stock_engines_are_told_only_what_they_leak() {
     type Kinds = &'static [(&'static str, usize)];
@@ -331,9 +351,13 @@ fn stock_engines_are_told_only_what_they_leak() {
         ("20.10.24", Attacker::Process, &[("cross-network", 4), ("outside-in", 24)]),
         ("26.1.5", Attacker::Process, &[("outside-in", 22)]),
         ("28.5.2", Attacker::Process, &[]),
-        ("28.5.2", Attacker::NetRaw, &[("internal-egress", 8), ("internal-ingress", 22), ("outside-in", 4)]),
+        ("28.5.2", Attacker::NetRaw, &[("cross-network", 8), ("icc", 2), ("internal-egress", 8), ("internal-ingress", 22), ("outside-in", 4)]),
         ("29.7.2-iptables", Attacker::Process, &[]),
-        ("29.7.2-iptables", Attacker::NetRaw, &[("internal-egress", 8), ("internal-ingress", 22), ("outside-in", 4)]),
+        (
+            "29.7.2-iptables",
+            Attacker::NetRaw,
+            &[("cross-network", 8), ("icc", 2), ("internal-egress", 8), ("internal-ingress", 22), ("outside-in", 4)],
+        ),
         ("29.7.2-nftables", Attacker::Process, &[("internal-egress", 8)]),
     ];
     let isolation = policies::isolation::Isolation::preset(policies::isolation::Preset::DockerDefault);

@@ -1,15 +1,16 @@
 //! The kernel, asked with real packets in copies of five engines' hosts, says what the model says.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::process::Command;
 
-use netcheck::analyse::{Attacker, samples, samples_from};
-use netcheck::model::Model;
+use netcheck::analyse::{Attacker, Sample, samples, samples_from};
+use netcheck::model::{EndpointKind, Model, Place};
+use netcheck::packet::{Packet, Protocol};
 use netcheck::snapshot::{Data, Expression, LinkKind, Match, Namespace, NfRule, SetMatch, Snapshot, Target, Verdict};
 use netcheck::twin::{Arrival, Disagreement, Twin, Verification, verify};
-use netcheck::walk::{End, Walker, point};
+use netcheck::walk::{End, Start, Walker, point};
 
 fn snapshot(engine: &str) -> Snapshot {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(engine).join("snapshot.json");
@@ -75,7 +76,7 @@ fn every_engine_for_a_process() {
 #[test]
 fn two_engines_for_net_raw() {
     for engine in ["28.5.2", "29.7.2-nftables"] {
-        agrees(engine, Attacker::NetRaw, &["i1", "outside"], every());
+        agrees(engine, Attacker::NetRaw, &["i1", "n1", "outside"], every());
     }
 }
 
@@ -87,6 +88,31 @@ fn lacking(verification: &Verification) -> bool {
 fn host(snapshot: &mut Snapshot) -> &mut Namespace {
     let id = snapshot.this_host;
     snapshot.namespaces.iter_mut().find(|namespace| namespace.id == id).unwrap()
+}
+
+/// The kernel passes a frame with a priority tag by the rules that close a network without `icc`.
+#[test]
+fn a_priority_tag_passes_rules_of_the_ip_stack() {
+    let snapshot = snapshot("28.5.2");
+    let model = Model::new(&snapshot);
+    let mut twin = Twin::build(&snapshot).unwrap();
+    let named = |name: &str| match model.endpoint(name).map(|endpoint| endpoint.kind) {
+        Some(EndpointKind::Inside(namespace)) => namespace,
+        other => panic!("{name} is {other:?}"),
+    };
+    let (n1, n2) = (named("n1"), named("n2"));
+    let place = |namespace: usize| {
+        let link = model.namespace(namespace).link_named("eth0").unwrap();
+        (Place { namespace, link: link.index }, link.mac.unwrap())
+    };
+    let address =
+        |namespace: usize| model.namespace(namespace).addresses().map(|own| own.address.addr()).find(|own| own.is_ipv4() && !own.is_loopback());
+    let packet = Packet::new(address(n1).unwrap(), address(n2).unwrap(), Protocol::Udp.first(40_000, 7777));
+    let arrives = |twin: &mut Twin, vlan| {
+        let start = Start::Wire { from: place(n1).0, to: place(n2).1, vlan };
+        twin.send(&Sample { start, packet }, vlan.is_some()).len()
+    };
+    assert_eq!([None, Some(0)].map(|vlan| arrives(&mut twin, vlan)), [0, 1]);
 }
 
 /// Turns one verdict round: the first drop of a chain.

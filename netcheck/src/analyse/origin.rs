@@ -95,10 +95,12 @@ fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
     probes
 }
 
-/// Tags that a frame may carry to get somewhere: none, and those that the bridge port at the other end takes.
+/// Tags that a frame may carry to get somewhere: none, those that the bridge port at the other end takes, and the priority tag where bridges look
+/// into frames.
 fn tags(model: &Model, from: Place) -> Vec<Option<u16>> {
     const MOST: usize = 64;
     let mut tags = vec![None];
+    tags.extend(model.bridges_look().then_some(Some(0)));
     let Some(peer) = model.link(from).and_then(|link| model.peer_place(link.peer)) else {
         return tags;
     };
@@ -129,10 +131,11 @@ fn neighbours(model: &Model, uplink: Place, attacker: Attacker) -> Vec<Probe> {
             let Some(to) = model.link(receiver).and_then(|link| link.mac) else {
                 continue;
             };
-            let start = Start::Arrival { at, to };
-            for ipv4 in [true, false] {
+            let raw = attacker >= Attacker::NetRaw;
+            let tags = if raw && model.bridges_look() { &[None, Some(0)][..] } else { &[None] };
+            for (vlan, ipv4) in tags.iter().flat_map(|vlan| [(*vlan, true), (*vlan, false)]) {
+                let start = Start::Arrival { at, to, vlan };
                 let subnets = subnets(content, uplink, ipv4);
-                let raw = attacker >= Attacker::NetRaw;
                 let everything = if ipv4 { unicast4() } else { unicast6() };
                 let own = model.namespace(receiver.namespace).addresses_of(receiver.link);
                 let own = addresses(own.iter().filter(|own| own.address.addr().is_ipv4() == ipv4));

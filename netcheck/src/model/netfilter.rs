@@ -157,6 +157,13 @@ impl Ruleset {
         self.ingress.get(&hook).into_iter().flatten().filter(move |(name, _)| fits(name)).map(|(_, at)| *at)
     }
 
+    /// Whether rules see frames, before an IP stack has taken off what is around the packet.
+    #[must_use]
+    pub fn looks_into_frames(&self) -> bool {
+        let hooked = |layer: Layer| self.hooks.keys().any(|(of, _)| *of == layer);
+        hooked(Layer::Bridge) || !self.ingress.is_empty()
+    }
+
     /// Whether ARP has rules.
     #[must_use]
     pub fn filters_arp(&self) -> bool {

@@ -163,7 +163,8 @@ impl Spread<'_> {
             return self.bridge(Place { link: bridge, ..place }, Some(place), vlan);
         }
         self.macvlans(place, None);
-        if vlan.is_none() {
+        // A tag with id 0 gives a priority only.
+        if vlan.is_none_or(|id| id == 0) {
             self.reach.receivers.push(place);
         }
     }

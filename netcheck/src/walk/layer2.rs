@@ -136,7 +136,7 @@ impl<'m> Walker<'m> {
             return Ok(Next::Input(place));
         };
         let uppers = self.model.uppers_of(place);
-        if let Some(id) = frame.vlan.filter(|id| *id != 0) {
+        if let Some(id) = frame.vlan {
             let tagged = uppers
                 .iter()
                 .find(|upper| self.model.link(**upper).is_some_and(|link| matches!(link.kind, LinkKind::Vlan { id: own, .. } if own == id)));
@@ -172,6 +172,7 @@ impl<'m> Walker<'m> {
         if frame.destination.is_none() && !link.noarp {
             return Err(self.drop_at(place.namespace, "link", format!("the frame is for another neighbour than {}", link.name)));
         }
+        skb.frame = Some(Frame { vlan: None, ..frame });
         Ok(Next::Input(place))
     }
 

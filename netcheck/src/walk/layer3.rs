@@ -440,6 +440,7 @@ impl<'m> Walker<'m> {
         let ipv4 = gateway.map_or(skb.header.ipv4, |gateway| gateway.is_ipv4());
         let destination = if link.noarp { None } else { self.resolve(place, link, target, ipv4, skb)? };
         skb.frame = Some(Frame { source: link.mac, destination, vlan: None });
+        skb.hidden = None;
         skb.prerouted = false;
         Ok(Next::Transmit(place))
     }

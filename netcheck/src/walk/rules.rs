@@ -123,7 +123,7 @@ impl<'m> Walker<'m> {
         if depth > DEEPEST {
             return Err(End::Unknown(format!("chains call each other too deeply in table {}", table.name)));
         }
-        let Some(shortcuts) = table.shortcuts(chain) else {
+        let Some(shortcuts) = table.shortcuts(chain).filter(|_| !is_hidden(at, skb)) else {
             return self.every_rule(at, table, chain, skb, depth);
         };
         let dispatch = self.dispatch(at, chain, shortcuts, skb);
@@ -652,7 +652,10 @@ impl<'m> Walker<'m> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
     fn payload(&mut self, at: &At<'m>, skb: &Skb, base: PayloadBase, offset: u32, len: u32) -> Result<Option<Vec<Cell>>, End> {
         let (offset, len) = (usize::try_from(offset).unwrap_or(0), usize::try_from(len).unwrap_or(0));
+        let hidden = is_hidden(at, skb);
         let bytes: Vec<Cell> = match base {
+            PayloadBase::Network if hidden => return Ok(Some(vec![Cell::unknown(); len])),
+            PayloadBase::Transport if hidden => return Ok(None),
             PayloadBase::Network if at.layer == Layer::Arp => return Ok(None),
             PayloadBase::Network => {
                 let mut all = self.network_header(skb, offset);
@@ -753,6 +756,8 @@ impl<'m> Walker<'m> {
                 }
                 Some(cells)
             }
+            MetaKey::Protocol if is_hidden(at, skb) => Some(PRIORITY_TAG.to_vec()),
+            MetaKey::L4Proto if is_hidden(at, skb) => None,
             MetaKey::Protocol => Some(ether_type(skb.header.ipv4).map(Cell::fixed).to_vec()),
             MetaKey::Mark => Some(skb.mark.to_vec()),
             MetaKey::Iif => at.iif.and_then(|link| word(link.index)),
@@ -918,6 +923,11 @@ impl<'m> Walker<'m> {
     }
 }
 
+/// Whether rules see a frame in which they do not find the packet. `nft_do_chain_bridge`, `nft_do_chain_netdev`.
+fn is_hidden(at: &At<'_>, skb: &Skb) -> bool {
+    skb.hidden == Some(true) && (at.layer == Layer::Bridge || matches!(at.hook, Hook::Ingress | Hook::Egress))
+}
+
 fn value_of(cells: &[Cell]) -> u128 {
     cells.iter().fold(0, |sum, cell| sum << 8 | u128::from(cell.value))
 }
@@ -1020,9 +1030,19 @@ fn link_header(frame: Frame, ipv4: bool) -> Vec<Cell> {
             None => bytes.extend([Cell::unknown(); 6]),
         }
     }
+    if let Some(id) = frame.vlan {
+        let [high, low] = id.to_be_bytes();
+        // A priority tag may be of either kind; priority and drop eligibility are the sender's choice.
+        bytes.extend(if id == 0 { PRIORITY_TAG } else { [Cell::fixed(0x81), Cell::fixed(0)] });
+        bytes.extend([Cell { value: high & 0x0f, origin: Origin::Unknown { mask: 0xf0 } }, Cell::fixed(low)]);
+    }
     bytes.extend(ether_type(ipv4).map(Cell::fixed));
     bytes
 }
+
+/// The Ethernet type of a priority tag: 802.1Q's or 802.1ad's.
+const PRIORITY_TAG: [Cell; 2] =
+    [Cell { value: 0x81, origin: Origin::Unknown { mask: 0x09 } }, Cell { value: 0x00, origin: Origin::Unknown { mask: 0xa8 } }];
 
 const fn ether_type(ipv4: bool) -> [u8; 2] {
     if ipv4 { [0x08, 0x00] } else { [0x86, 0xdd] }
