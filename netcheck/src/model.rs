@@ -103,6 +103,8 @@ pub struct Namespace {
     pub opaque_links: BTreeMap<u32, String>,
     /// Whether it could be read.
     pub entered: bool,
+    /// Whether connections may be expected because of others: helpers watch them, or rules say so.
+    pub expects: bool,
     local4: Ranges,
     local6: Ranges,
     own4: Ranges,
@@ -297,6 +299,7 @@ impl Namespace {
             by_name,
             ipsets: read.ipsets.iter().map(|set| (set.index, set.clone())).collect(),
             sockets: read.sockets.clone(),
+            expects: on("net/netfilter/nf_conntrack_helper") || read.tables.iter().any(netfilter::expects),
             entered: !read.links.is_empty(),
             ..Self::default()
         };

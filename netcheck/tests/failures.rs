@@ -11,7 +11,9 @@ use netcheck::analyse::{Answer, Attacker, Explanation, Question, analyse, explai
 use netcheck::compare::Comparison;
 use netcheck::model::Model;
 use netcheck::packet::Protocol;
-use netcheck::snapshot::{CmpOperation, Data, Expression, Family, Gap, GapKind, Namespace, NfRule, PayloadBase, Register, Snapshot, Verdict};
+use netcheck::snapshot::{
+    CmpOperation, Data, Expression, Family, Gap, GapKind, Namespace, NfObject, NfRule, PayloadBase, Register, Snapshot, Target, Verdict,
+};
 
 const ENGINES: [&str; 5] = ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables", "29.7.2-nftables"];
 
@@ -373,6 +375,46 @@ fn stock_engines_are_told_only_what_they_leak() {
             assert!(violation.witness.is_some(), "{engine}: {} to {} has no witness", violation.from, violation.to);
         }
         assert_eq!(found, kinds.iter().copied().collect(), "{engine} as {}", attacker.name());
+    }
+}
+
+fn rule(expressions: Vec<Expression>) -> NfRule {
+    NfRule { handle: 9999, expressions, comment: None }
+}
+
+/// Engines accept what is related: with a helper, or an expectation of a rule's, that may be a new connection.
+#[test]
+fn a_helper_may_expect_a_connection() {
+    let raw = |namespace: &mut Namespace, expression: Expression| {
+        let chains = namespace.tables.iter_mut().filter(|table| table.name == "raw").flat_map(|table| &mut table.chains);
+        chains.filter(|chain| chain.name == "PREROUTING").for_each(|chain| chain.rules.insert(0, rule(vec![expression.clone()])));
+    };
+    let object = |namespace: &mut Namespace, kind: u32| {
+        namespace.tables.iter_mut().for_each(|table| table.objects.push(NfObject { kind, name: "ftp".to_owned() }))
+    };
+    let target = |helper: Option<&str>| Expression::Target(Target::Ct { zone: 0, notrack: false, helper: helper.map(str::to_owned) });
+    type Case<'a> = (&'a str, &'a dyn Fn(&mut Namespace), Answer);
+    let cases: [Case<'_>; 7] = [
+        ("stock", &|_| {}, Answer::Closed),
+        ("a counter", &|namespace| object(namespace, 1), Answer::Closed),
+        ("a helper", &|namespace| object(namespace, 3), Answer::Unknown),
+        ("an expectation", &|namespace| object(namespace, 9), Answer::Unknown),
+        ("CT without a helper", &|namespace| raw(namespace, target(None)), Answer::Closed),
+        ("CT --helper ftp", &|namespace| raw(namespace, target(Some("ftp"))), Answer::Unknown),
+        (
+            "nf_conntrack_helper",
+            &|namespace| {
+                namespace.sysctls.insert("net/netfilter/nf_conntrack_helper".to_owned(), "1".to_owned());
+            },
+            Answer::Unknown,
+        ),
+    ];
+    for (name, change, want) in cases {
+        let mut snapshot = snapshot("28.5.2");
+        change(host(&mut snapshot));
+        let got = ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777");
+        expect(name, &got, want);
+        assert_eq!(got.unknown_because.iter().any(|why| why.contains("helper")), want == Answer::Unknown, "{name}: {:?}", got.unknown_because);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::shortcut::Shortcuts;
-use crate::snapshot::{BaseChain, Chain, ChainKind, Element, Expression, Family, Hook, Set, Table};
+use crate::snapshot::{BaseChain, Chain, ChainKind, CtKey, Element, Expression, Family, Hook, Set, Table, Target};
 use crate::space::Ranges;
 
 /// The rules of one namespace.
@@ -241,6 +241,22 @@ impl NfTable {
     pub fn set(&self, name: &str) -> Option<&SearchSet> {
         self.sets.get(name)
     }
+}
+
+/// Whether rules of a table give helpers to connections, or expect connections themselves.
+pub(super) fn expects(table: &Table) -> bool {
+    const HELPER: u32 = 3;
+    const EXPECTATION: u32 = 9;
+    let helps = |expression: &Expression| {
+        matches!(
+            expression,
+            Expression::CtSet { key: CtKey::Helper, .. }
+                | Expression::Objref { kind: HELPER | EXPECTATION, .. }
+                | Expression::Target(Target::Ct { helper: Some(_), .. })
+        )
+    };
+    table.objects.iter().any(|object| matches!(object.kind, HELPER | EXPECTATION))
+        || table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions).any(helps)
 }
 
 /// Whether a header may be another one after this.

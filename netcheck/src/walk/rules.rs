@@ -384,6 +384,7 @@ impl<'m> Walker<'m> {
                 Step::Go
             }
             Expression::Objref { kind, name, .. } => match kind {
+                // Helpers and expectations are looked at where connections begin.
                 1 | 3 | 7 | 8 | 9 => Step::Go,
                 2 | 4 | 5 => matched(self.perhaps(format!("limit {name}"))),
                 other => return Err(End::Unknown(format!("object {name} of kind {other}"))),
