@@ -12,7 +12,8 @@ use netcheck::compare::Comparison;
 use netcheck::model::Model;
 use netcheck::packet::Protocol;
 use netcheck::snapshot::{
-    CmpOperation, Data, Expression, Family, Gap, GapKind, Namespace, NfObject, NfRule, PayloadBase, Register, Snapshot, Target, Verdict,
+    Bytes, CmpOperation, CtKey, Data, Expression, Family, Gap, GapKind, MetaKey, Namespace, NfObject, NfRule, PayloadBase, Register, Snapshot,
+    Target, Verdict,
 };
 
 const ENGINES: [&str; 5] = ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables", "29.7.2-nftables"];
@@ -415,6 +416,43 @@ fn a_helper_may_expect_a_connection() {
         let got = ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777");
         expect(name, &got, want);
         assert_eq!(got.unknown_because.iter().any(|why| why.contains("helper")), want == Answer::Unknown, "{name}: {:?}", got.unknown_because);
+    }
+}
+
+/// What n2 gets from n1 when the host's DOCKER-USER begins with these rules; it gets nothing without them.
+fn from_n1(rules: &[Vec<Expression>]) -> Explanation {
+    let mut snapshot = snapshot("28.5.2");
+    let chains = host(&mut snapshot).tables.iter_mut().filter(|table| table.family == Family::Ip).flat_map(|table| &mut table.chains);
+    for chain in chains.filter(|chain| chain.name == "DOCKER-USER") {
+        chain.rules.splice(0..0, rules.iter().cloned().map(rule));
+    }
+    ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777")
+}
+
+/// What a rule reads is what the kernel has there, or not known.
+#[test]
+fn what_a_rule_reads_is_no_constant() {
+    const R: Register = Register(0);
+    let accept = || Expression::Immediate { into: None, data: Data::Verdict(Verdict::Accept) };
+    let cmp = |operation: CmpOperation, value: &[u8]| Expression::Cmp { source: R, operation, value: Bytes(value.to_vec()) };
+    let meta = |key: MetaKey, operation: CmpOperation, value: &[u8]| vec![Expression::Meta { key, into: R }, cmp(operation, value), accept()];
+    let labels = || vec![Expression::Ct { key: CtKey::Labels, direction: None, into: R }, cmp(CmpOperation::Neq, &[0; 16]), accept()];
+    let label = vec![
+        Expression::Immediate { into: Some(R), data: Data::Value(Bytes(vec![1; 16])) },
+        Expression::CtSet { key: CtKey::Labels, direction: None, source: R },
+    ];
+    let cases = [
+        ("nothing", vec![], Answer::Closed),
+        ("dup", vec![vec![Expression::Dup]], Answer::Unknown),
+        ("labels that nobody sets", vec![labels()], Answer::Closed),
+        ("labels", vec![label, labels()], Answer::Unknown),
+        ("rtclassid", vec![meta(MetaKey::RtClassId, CmpOperation::Neq, &[0; 4])], Answer::Unknown),
+        ("sdif without a VRF", vec![meta(MetaKey::Sdif, CmpOperation::Eq, &[0; 4])], Answer::Open),
+        ("no sdif without a VRF", vec![meta(MetaKey::Sdif, CmpOperation::Neq, &[0; 4])], Answer::Closed),
+        ("sdifname without a VRF", vec![meta(MetaKey::SdifName, CmpOperation::Eq, &[0; 16])], Answer::Open),
+    ];
+    for (name, rules, want) in cases {
+        expect(name, &from_n1(&rules), want);
     }
 }
 

@@ -15,14 +15,13 @@ const SOMETIMES: [&str; 10] = ["connbytes", "connlimit", "cpu", "hashlimit", "li
 /// Matches on the socket that a packet belongs to.
 const LOCAL: [&str; 3] = ["cgroup", "owner", "socket"];
 /// Targets that do not decide where a packet goes.
-const CONTINUE: [&str; 17] = [
+const CONTINUE: [&str; 16] = [
     "AUDIT",
     "CHECKSUM",
     "CLASSIFY",
     "CONNSECMARK",
     "DSCP",
     "HL",
-    "HMARK",
     "IDLETIMER",
     "LED",
     "LOG",

@@ -30,6 +30,8 @@ pub(super) struct Connection {
     pub(super) mark: [Cell; 4],
     /// `IPS_EXPECTED`: a helper, or a rule, has announced it, so that its first packet is `related`.
     pub(super) expected: bool,
+    /// A rule has set labels: which, is not followed.
+    pub(super) labelled: bool,
     /// The link whose address it was masqueraded with.
     masqueraded: Option<u32>,
     protocol: u8,
@@ -190,6 +192,7 @@ impl<'m> Walker<'m> {
             seen_reply: false,
             mark,
             expected,
+            labelled: false,
             masqueraded: None,
             protocol,
         });
@@ -453,7 +456,12 @@ impl<'m> Walker<'m> {
                 Ok(())
             }
             CtKey::EventMask | CtKey::SecMark | CtKey::Helper | CtKey::Expiration => Ok(()),
-            CtKey::Labels => Ok(()),
+            CtKey::Labels => {
+                if let Some(connection) = self.connection_mut(at.namespace, skb) {
+                    connection.labelled = true;
+                }
+                Ok(())
+            }
             other => Err(End::Unknown(format!("a rule sets ct {other:?}"))),
         }
     }

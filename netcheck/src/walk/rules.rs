@@ -113,6 +113,8 @@ impl Registers {
 
 const DEEPEST: u32 = 16;
 const IFNAMSIZ: usize = 16;
+/// Bytes of a connection's labels.
+const LABELS: usize = 16;
 
 impl<'m> Walker<'m> {
     /// `nft_do_chain`, from one chain on.
@@ -324,7 +326,7 @@ impl<'m> Walker<'m> {
             }
             Expression::Match(condition) => matched(self.compat_match(at, skb, condition)?),
             Expression::Target(target) => self.compat_target(at, skb, target)?,
-            Expression::Counter | Expression::Last | Expression::Log { .. } | Expression::Dup | Expression::FlowOffload { .. } => Step::Go,
+            Expression::Counter | Expression::Last | Expression::Log { .. } | Expression::FlowOffload { .. } => Step::Go,
             Expression::Reject { .. } => Step::Drop,
             Expression::Limit { .. } | Expression::Quota { .. } | Expression::Connlimit { .. } => {
                 matched(self.perhaps("a limit on rate, volume or connections"))
@@ -394,7 +396,13 @@ impl<'m> Walker<'m> {
                 self.payload_set(skb, *base, *offset, &cells)?;
                 Step::Go
             }
+            // The copy goes by another way, to whoever is there.
+            Expression::Dup => {
+                self.undecided = true;
+                return Err(End::Unknown("a rule sends a copy elsewhere (dup)".to_owned()));
+            }
             Expression::Fwd { .. } => {
+                self.undecided = true;
                 return Err(End::Unknown("a rule forwards the frame to another link".to_owned()));
             }
             Expression::Queue => return Err(End::Unknown("a program decides (queue)".to_owned())),
@@ -771,8 +779,11 @@ impl<'m> Walker<'m> {
             MetaKey::OifGroup => self.way_out(at).and_then(|link| word(link.group)),
             MetaKey::IifKind => at.iif.and_then(|link| kind(Some(link))),
             MetaKey::OifKind => self.way_out(at).and_then(|link| kind(Some(link))),
-            MetaKey::SdifName => name(at.iif),
-            MetaKey::Sdif => at.iif.and_then(|link| word(link.index)),
+            MetaKey::Sdif | MetaKey::SdifName if at.iif.is_some_and(|link| is_of_vrf(at, link)) => {
+                return Err(End::Unknown("which link of a VRF it came by".to_owned()));
+            }
+            MetaKey::SdifName => name(None),
+            MetaKey::Sdif => word(0),
             MetaKey::NfProto => byte(if skb.header.ipv4 { 2 } else { 10 }),
             MetaKey::L4Proto => byte(skb.header.protocol),
             MetaKey::PktType => byte(0),
@@ -780,7 +791,8 @@ impl<'m> Walker<'m> {
             MetaKey::SecPath => byte(0),
             MetaKey::BriIifName => name(at.iif.and_then(|link| link.master).and_then(|master| at.content.links.get(&master))),
             MetaKey::BriOifName => name(self.way_out(at).and_then(|link| link.master).and_then(|master| at.content.links.get(&master))),
-            MetaKey::RtClassId => word(0),
+            // The realm of a route, which is not read.
+            MetaKey::RtClassId => Some(vec![Cell::unknown(); 4]),
             MetaKey::SkUid | MetaKey::SkGid | MetaKey::Cgroup if matches!(at.hook, Hook::Output | Hook::Postrouting) && at.iif.is_none() => {
                 Some(vec![Cell::unknown(); 4])
             }
@@ -914,7 +926,7 @@ impl<'m> Walker<'m> {
             CtKey::ProtoSrc => Some(Cell::of_number(tuple.source_port, 2).collect()),
             CtKey::ProtoDst => Some(Cell::of_number(tuple.destination_port, 2).collect()),
             CtKey::Helper => None,
-            CtKey::Labels => Some(vec![Cell::fixed(0); IFNAMSIZ]),
+            CtKey::Labels => Some(vec![if connection.labelled { Cell::unknown() } else { Cell::fixed(0) }; LABELS]),
             CtKey::Zone => Some(host_order_short(0, little)),
             CtKey::SecMark | CtKey::Expiration | CtKey::Pkts | CtKey::Bytes | CtKey::AvgPkt | CtKey::EventMask | CtKey::Id => {
                 Some(vec![Cell::unknown(); 8])
@@ -927,6 +939,11 @@ impl<'m> Walker<'m> {
 /// Whether rules see a frame in which they do not find the packet. `nft_do_chain_bridge`, `nft_do_chain_netdev`.
 fn is_hidden(at: &At<'_>, skb: &Skb) -> bool {
     skb.hidden == Some(true) && (at.layer == Layer::Bridge || matches!(at.hook, Hook::Ingress | Hook::Egress))
+}
+
+fn is_of_vrf(at: &At<'_>, link: &Link) -> bool {
+    let vrf = |link: &Link| matches!(link.kind, crate::snapshot::LinkKind::Vrf { .. });
+    vrf(link) || link.master.and_then(|master| at.content.links.get(&master)).is_some_and(vrf)
 }
 
 fn value_of(cells: &[Cell]) -> u128 {
