@@ -29,6 +29,7 @@ pub struct Model {
     uppers: wiring::Uppers,
     redirecting: Vec<usize>,
     bridges_look: bool,
+    frames_matter: bool,
     /// The namespace that netcheck was started in.
     pub host: usize,
     /// Links of the host behind which is `outside`.
@@ -124,6 +125,7 @@ impl Model {
         model.take_gaps(snapshot);
         model.redirecting = model.namespaces().filter(|(_, namespace)| namespace.redirects()).map(|(index, _)| index).collect();
         model.bridges_look = model.namespaces.iter().any(Namespace::bridges_look);
+        model.frames_matter = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_frames());
         model.wire();
         model.name_endpoints(snapshot);
         model.uplinks = model.find_uplinks();
@@ -197,6 +199,12 @@ impl Model {
     #[must_use]
     pub const fn bridges_look(&self) -> bool {
         self.bridges_look
+    }
+
+    /// Whether a rule asks from which hardware address a frame comes, or to which it goes.
+    #[must_use]
+    pub const fn frames_matter(&self) -> bool {
+        self.frames_matter
     }
 
     fn take_gaps(&mut self, snapshot: &Snapshot) {

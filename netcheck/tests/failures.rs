@@ -12,8 +12,8 @@ use netcheck::compare::Comparison;
 use netcheck::model::Model;
 use netcheck::packet::Protocol;
 use netcheck::snapshot::{
-    Bytes, CmpOperation, CtKey, Data, Expression, Family, Gap, GapKind, MetaKey, Namespace, NfObject, NfRule, PayloadBase, Register, Snapshot,
-    Target, Verdict,
+    BaseChain, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Expression, Family, Gap, GapKind, Hook, MetaKey, Namespace, NfObject, NfRule,
+    PayloadBase, Policy, Register, Snapshot, Table, Target, Verdict,
 };
 
 const ENGINES: [&str; 5] = ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables", "29.7.2-nftables"];
@@ -453,6 +453,54 @@ fn what_a_rule_reads_is_no_constant() {
     ];
     for (name, rules, want) in cases {
         expect(name, &from_n1(&rules), want);
+    }
+}
+
+/// What a2 gets from a1 when the host's bridges have these rules at one hook.
+fn over_a_bridge(hook: Hook, policy: Policy, expressions: Vec<Expression>, attacker: Attacker) -> Explanation {
+    let mut snapshot = snapshot("28.5.2");
+    let base = Some(BaseChain { kind: ChainKind::Filter, hook, priority: 0, policy, devices: Vec::new() });
+    let chain = Chain { name: "frames".to_owned(), handle: 1, base, rules: vec![rule(expressions)] };
+    host(&mut snapshot).tables.push(Table {
+        family: Family::Bridge,
+        name: "frames".to_owned(),
+        handle: 999,
+        dormant: false,
+        chains: vec![chain],
+        sets: Vec::new(),
+        objects: Vec::new(),
+        flowtables: Vec::new(),
+    });
+    ask(&snapshot, attacker, "a1", "a2", "udp/7777")
+}
+
+/// Whoever has NET_RAW writes any hardware address into a frame, and what is sent to all arrives at one too.
+#[test]
+fn frames_of_ones_own_pass_rules_for_hardware_addresses() {
+    let stock = snapshot("28.5.2");
+    let a2 = stock.containers().iter().find(|container| container.name == "a2").unwrap().namespace.unwrap();
+    let a2 = stock.namespaces.iter().find(|namespace| namespace.id == a2).unwrap();
+    let mac = a2.links.iter().find(|link| link.name == "eth0").unwrap().mac.unwrap();
+    const R: Register = Register(0);
+    let say = |verdict: Verdict| Expression::Immediate { into: None, data: Data::Verdict(verdict) };
+    let cmp = |operation: CmpOperation, value: &[u8]| Expression::Cmp { source: R, operation, value: Bytes(value.to_vec()) };
+    let ether = |offset: u32| Expression::Payload { into: R, base: PayloadBase::Link, offset, len: 6 };
+    let pkttype = || Expression::Meta { key: MetaKey::PktType, into: R };
+    let allowed = || vec![ether(6), cmp(CmpOperation::Eq, &[2, 0, 0, 0, 0, 99]), say(Verdict::Accept)];
+    let refused = || vec![ether(0), cmp(CmpOperation::Eq, &mac.0), say(Verdict::Drop)];
+    let of_type = |kind: u8| vec![pkttype(), cmp(CmpOperation::Eq, &[kind]), say(Verdict::Accept)];
+    let (process, raw) = (Attacker::Process, Attacker::NetRaw);
+    let cases = [
+        ("ether saddr", Hook::Postrouting, Policy::Drop, allowed(), process, Answer::Closed),
+        ("a forged ether saddr", Hook::Postrouting, Policy::Drop, allowed(), raw, Answer::Unknown),
+        ("ether daddr", Hook::Postrouting, Policy::Accept, refused(), process, Answer::Closed),
+        ("a broadcast", Hook::Postrouting, Policy::Accept, refused(), raw, Answer::Unknown),
+        ("what is bridged is for others", Hook::Forward, Policy::Drop, of_type(3), process, Answer::Open),
+        ("what is bridged is not for the host", Hook::Forward, Policy::Drop, of_type(0), process, Answer::Closed),
+        ("pkttype of a broadcast", Hook::Forward, Policy::Drop, of_type(1), process, Answer::Closed),
+    ];
+    for (name, hook, policy, expressions, attacker, want) in cases {
+        expect(name, &over_a_bridge(hook, policy, expressions, attacker), want);
     }
 }
 

@@ -23,6 +23,9 @@ pub(crate) struct Probe {
 /// A neighbour outside whose hardware address is not known; made up, locally administered.
 const NEIGHBOUR: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
 
+/// Where 224.0.0.1 is sent: a hardware address of several. RFC 1112 §6.4.
+const ALL_HOSTS: Mac = Mac([0x01, 0x00, 0x5e, 0, 0, 0x01]);
+
 /// Every way that an origin has.
 pub(crate) fn probes(model: &Model, origin: &Origin, attacker: Attacker) -> Vec<Probe> {
     match origin.namespace() {
@@ -81,10 +84,14 @@ fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
             if !reach.exits.is_empty() || model.uplinks.contains(&from) {
                 macs.push(NEIGHBOUR);
             }
+            if model.frames_matter() && !macs.is_empty() {
+                macs.extend([Mac::BROADCAST, ALL_HOSTS]);
+            }
             macs.sort_unstable();
             macs.dedup();
-            for to in macs {
-                let start = Start::Wire { from, to, vlan };
+            let forged = if model.frames_matter() { &[false, true][..] } else { &[false] };
+            for (to, forged) in macs.into_iter().flat_map(|to| forged.iter().map(move |forged| (to, *forged))) {
+                let start = Start::Wire { from, to, vlan, forged };
                 let own =
                     |ipv4: bool| content.addresses_of(link.index).iter().map(|own| own.address.addr()).find(|own| own.is_ipv4() == ipv4).map(number);
                 probes.push(Probe { start, ipv4: true, sources: any4(), destinations: unicast4(), preferred: own(true) });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::shortcut::Shortcuts;
-use crate::snapshot::{BaseChain, Chain, ChainKind, CtKey, Element, Expression, Family, Hook, Set, Table, Target};
+use crate::snapshot::{BaseChain, Chain, ChainKind, CtKey, Element, Expression, Family, Hook, Match, MetaKey, PayloadBase, Set, Table, Target};
 use crate::space::Ranges;
 
 /// The rules of one namespace.
@@ -162,6 +162,21 @@ impl Ruleset {
     pub fn looks_into_frames(&self) -> bool {
         let hooked = |layer: Layer| self.hooks.keys().any(|(of, _)| *of == layer);
         hooked(Layer::Bridge) || !self.ingress.is_empty()
+    }
+
+    /// Whether a rule asks for hardware addresses, or for what follows from them.
+    #[must_use]
+    pub fn asks_about_frames(&self) -> bool {
+        let asks = |expression: &Expression| {
+            matches!(
+                expression,
+                Expression::Match(Match::Mac { .. } | Match::Pkttype { .. })
+                    | Expression::Payload { base: PayloadBase::Link, .. }
+                    | Expression::Meta { key: MetaKey::PktType, .. }
+            )
+        };
+        let rules = self.tables.iter().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
+        rules.flat_map(|rule| &rule.expressions).any(asks)
     }
 
     /// Whether ARP has rules.

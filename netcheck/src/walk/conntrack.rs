@@ -457,12 +457,17 @@ impl<'m> Walker<'m> {
             }
             CtKey::EventMask | CtKey::SecMark | CtKey::Helper | CtKey::Expiration => Ok(()),
             CtKey::Labels => {
-                if let Some(connection) = self.connection_mut(at.namespace, skb) {
-                    connection.labelled = true;
-                }
+                self.label(at.namespace, skb);
                 Ok(())
             }
             other => Err(End::Unknown(format!("a rule sets ct {other:?}"))),
+        }
+    }
+
+    /// A rule sets labels of the connection.
+    pub(super) fn label(&mut self, namespace: usize, skb: &Skb) {
+        if let Some(connection) = self.connection_mut(namespace, skb) {
+            connection.labelled = true;
         }
     }
 

@@ -7,7 +7,7 @@ use crate::model::fib::{Found, Key};
 use crate::model::netfilter::{ChainAt, Layer, NfTable, SearchSet};
 use crate::packet::Transport;
 use crate::snapshot::{
-    BitOperation, CmpOperation, CtKey, Data, Direction, Element, Expression, ExthdrKind, FibResult, Hook, Link, MetaKey, NatKind, PayloadBase,
+    BitOperation, CmpOperation, CtKey, Data, Direction, Element, Expression, ExthdrKind, FibResult, Hook, Link, Mac, MetaKey, NatKind, PayloadBase,
     RangeOperation, Register, Verdict,
 };
 use crate::space::{Field, Ranges};
@@ -786,7 +786,7 @@ impl<'m> Walker<'m> {
             MetaKey::Sdif => word(0),
             MetaKey::NfProto => byte(if skb.header.ipv4 { 2 } else { 10 }),
             MetaKey::L4Proto => byte(skb.header.protocol),
-            MetaKey::PktType => byte(0),
+            MetaKey::PktType => byte(packet_type(at, skb)),
             MetaKey::NfTrace => byte(0),
             MetaKey::SecPath => byte(0),
             MetaKey::BriIifName => name(at.iif.and_then(|link| link.master).and_then(|master| at.content.links.get(&master))),
@@ -939,6 +939,33 @@ impl<'m> Walker<'m> {
 /// Whether rules see a frame in which they do not find the packet. `nft_do_chain_bridge`, `nft_do_chain_netdev`.
 fn is_hidden(at: &At<'_>, skb: &Skb) -> bool {
     skb.hidden == Some(true) && (at.layer == Layer::Bridge || matches!(at.hook, Hook::Ingress | Hook::Egress))
+}
+
+/// `skb->pkt_type`: whom the frame is for, as seen by the link that took it. `eth_type_trans`, `br_handle_frame`.
+pub(super) fn packet_type(at: &At<'_>, skb: &Skb) -> u8 {
+    const HOST: u8 = 0;
+    const BROADCAST: u8 = 1;
+    const MULTICAST: u8 = 2;
+    const OTHERHOST: u8 = 3;
+    let Some(frame) = skb.frame else { return HOST };
+    let bridged = at.layer == Layer::Bridge || matches!(at.hook, Hook::Ingress | Hook::Egress);
+    let own = |link: &Link| link.mac.is_some() && link.mac == frame.destination;
+    let came_by = at.iif.is_some_and(|link| own(link) || link.master.and_then(|master| at.content.links.get(&master)).is_some_and(own));
+    match frame.destination {
+        Some(Mac::BROADCAST) => BROADCAST,
+        Some(mac) if mac.is_group() => MULTICAST,
+        // br_netfilter shows rules of the IP stack all frames as its own.
+        _ if !bridged => HOST,
+        _ if at.iif.is_none() => {
+            if skb.bridged {
+                OTHERHOST
+            } else {
+                HOST
+            }
+        }
+        _ if came_by => HOST,
+        _ => OTHERHOST,
+    }
 }
 
 fn is_of_vrf(at: &At<'_>, link: &Link) -> bool {
