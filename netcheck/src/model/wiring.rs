@@ -94,6 +94,14 @@ impl Model {
         spread.reach.receivers
     }
 
+    /// Whether a macvlan that lies on this link has this hardware address. It makes the link take frames for it (`macvlan_open`, `dev_uc_add`).
+    #[must_use]
+    pub(crate) fn is_macvlan_on(&self, lower: Place, mac: Mac) -> bool {
+        let of =
+            |upper: &Place| self.link(*upper).is_some_and(|link| link.up && link.mac == Some(mac) && matches!(link.kind, LinkKind::Macvlan { .. }));
+        self.uppers.get(&lower).is_some_and(|uppers| uppers.iter().any(of))
+    }
+
     /// Whether this hardware address belongs to the bridge itself or to one of its ports.
     #[must_use]
     pub fn is_bridge_mac(&self, namespace: &Namespace, bridge: u32, mac: Mac) -> bool {

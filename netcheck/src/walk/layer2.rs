@@ -226,7 +226,7 @@ impl<'m> Walker<'m> {
         skb.bridged = true;
         let local = destination.is_some_and(|mac| match mac.is_group() {
             true => self.perhaps(COPY),
-            false => self.model.is_bridge_mac(content, bridge_index, mac),
+            false => self.model.is_bridge_mac(content, bridge_index, mac) || self.model.is_macvlan_on(bridge_place, mac),
         });
         if local {
             let Ok(tag) = vlan_out(content, switches.vlan_filtering, bridge_index, vlan) else {
@@ -234,7 +234,8 @@ impl<'m> Walker<'m> {
             };
             self.bridge_hook(place.namespace, Hook::Input, links, i32::MIN..=i32::MAX, skb)?;
             // The bridge hands it up as its own, whatever port's address it was sent to.
-            let destination = destination.filter(|mac| mac.is_group()).or(bridge.mac);
+            let kept = destination.filter(|mac| mac.is_group() || self.model.is_macvlan_on(bridge_place, *mac));
+            let destination = kept.or(bridge.mac);
             skb.frame = Some(Frame { destination, vlan: tag, ..frame });
             return Ok(Next::Receive(bridge_place));
         }
