@@ -12,8 +12,8 @@ use netcheck::compare::Comparison;
 use netcheck::model::Model;
 use netcheck::packet::Protocol;
 use netcheck::snapshot::{
-    BaseChain, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Expression, Family, Gap, GapKind, Hook, MetaKey, Namespace, NfObject, NfRule,
-    PayloadBase, Policy, Register, Snapshot, Table, Target, Verdict,
+    BaseChain, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Expression, Family, Gap, GapKind, Hook, LinkKind, MetaKey, Namespace, NfObject,
+    NfRule, PayloadBase, Policy, Register, Snapshot, Table, Target, Verdict,
 };
 
 const ENGINES: [&str; 5] = ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables", "29.7.2-nftables"];
@@ -501,6 +501,30 @@ fn frames_of_ones_own_pass_rules_for_hardware_addresses() {
     ];
     for (name, hook, policy, expressions, attacker, want) in cases {
         expect(name, &over_a_bridge(hook, policy, expressions, attacker), want);
+    }
+}
+
+/// What a tunnel unwraps arrives behind it, whoever has wrapped it: who sends to the host is on the bridge that its VXLAN is a port of.
+#[test]
+fn a_tunnel_is_an_entry() {
+    for (kind, up, want) in [
+        (LinkKind::Vxlan { vni: 7 }, true, Answer::Unknown),
+        (LinkKind::Vxlan { vni: 7 }, false, Answer::Closed),
+        (LinkKind::Other("geneve".to_owned()), true, Answer::Unknown),
+        (LinkKind::Other("gretap".to_owned()), true, Answer::Unknown),
+        (LinkKind::Other("nlmon".to_owned()), true, Answer::Closed),
+    ] {
+        let mut snapshot = snapshot("28.5.2");
+        let links = &mut host(&mut snapshot).links;
+        let port =
+            links.iter().find(|link| link.port.is_some() && link.master == links.iter().find(|link| link.name == "br-ni").map(|link| link.index));
+        let mut tunnel = port.unwrap().clone();
+        (tunnel.index, tunnel.name, tunnel.kind, tunnel.up, tunnel.peer) = (999, "tunnel".to_owned(), kind.clone(), up, None);
+        tunnel.mac = Some(netcheck::snapshot::Mac([2, 0, 0, 0, 0, 77]));
+        links.push(tunnel);
+        let got = ask(&snapshot, Attacker::Process, "a1", "i1", "udp/7000");
+        expect(&format!("{kind:?} {up}"), &got, want);
+        assert_eq!(got.unknown_because.iter().any(|why| why.contains("unwraps")), want == Answer::Unknown);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What an endpoint can send: the ways it has to make a packet, and the addresses it may put into it.
 
+use std::collections::BTreeSet;
+
 use crate::model::fib::{number, prefix};
 use crate::model::{Model, Namespace, Place};
 use crate::packet::{Packet, Protocol};
@@ -156,6 +158,19 @@ fn neighbours(model: &Model, uplink: Place, attacker: Attacker) -> Vec<Probe> {
         }
     }
     probes
+}
+
+/// What may be in a packet that a tunnel unwraps: anything.
+pub(crate) fn unwrapped(model: &Model, at: Place) -> Vec<Probe> {
+    let macs: BTreeSet<Mac> =
+        model.arrivals(at).into_iter().map(|receiver| model.link(receiver).and_then(|link| link.mac).unwrap_or(NEIGHBOUR)).collect();
+    let starts = macs.into_iter().map(|to| Start::Arrival { at, to, vlan: None });
+    let probes = |start: Start| {
+        let ipv4 = Probe { start, ipv4: true, sources: any4(), destinations: unicast4(), preferred: None };
+        let ipv6 = Probe { start, ipv4: false, sources: Ranges::between(0, u128::MAX), destinations: unicast6(), preferred: None };
+        [ipv4, ipv6]
+    };
+    starts.flat_map(probes).collect()
 }
 
 /// Links by which frames from outside come in: the uplink itself, or the ports of a bridge that lead outside.

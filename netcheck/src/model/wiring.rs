@@ -94,6 +94,16 @@ impl Model {
         spread.reach.receivers
     }
 
+    /// Links by which something arrives that was unwrapped from a packet.
+    #[must_use]
+    pub(crate) fn tunnels(&self) -> Vec<Place> {
+        let of = |(namespace, content): (usize, &Namespace)| {
+            let links = content.links.values().filter(|link| link.up && link.kind.unwraps());
+            links.map(|link| Place { namespace, link: link.index }).collect::<Vec<_>>()
+        };
+        self.namespaces().flat_map(of).collect()
+    }
+
     /// Whether a macvlan that lies on this link has this hardware address. It makes the link take frames for it (`macvlan_open`, `dev_uc_add`).
     #[must_use]
     pub(crate) fn is_macvlan_on(&self, lower: Place, mac: Mac) -> bool {
