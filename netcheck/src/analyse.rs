@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::model::fib::number;
-use crate::model::{EndpointKind, METADATA, Model};
+use crate::model::{EndpointKind, METADATA, Model, Place};
 use crate::packet::{Packet, Protocol, Transport};
 use crate::snapshot::{Proxy, RouteKind, Socket};
 use crate::space::{Field, Ranges, Space};
@@ -296,6 +296,27 @@ impl Found {
         list.entry(place).or_default().push(flow);
     }
 
+    /// Whether something arrives, or may, where a tunnel's outer packets are unwrapped: in its namespace, or the one that it was moved from, which is
+    /// taken to be the host's.
+    fn enters(&self, model: &Model, tunnel: Place) -> bool {
+        let over_udp = model.link(tunnel).is_some_and(|link| link.kind.is_over_udp());
+        let carries = |flow: &Flow| !over_udp || flow.protocol == Protocol::Udp;
+        let arrives = |namespace: usize| {
+            let flows = [&self.open, &self.unknown].into_iter().filter_map(|flows| flows.get(&Some(namespace)));
+            flows.flatten().any(carries)
+        };
+        arrives(tunnel.namespace) || arrives(model.host) || self.anywhere.iter().any(carries)
+    }
+
+    /// Keeps what was found as what may be so, for one reason.
+    fn add_doubtful(&mut self, other: Self, why: &str) {
+        let doubtful = |flow: Flow| Flow { doubts: vec![why.to_owned()], ..flow };
+        for (place, flow) in other.open.into_iter().chain(other.unknown).flat_map(|(place, flows)| flows.into_iter().map(move |flow| (place, flow))) {
+            self.add(place, false, doubtful(flow));
+        }
+        other.anywhere.into_iter().for_each(|flow| self.add_anywhere(doubtful(flow)));
+    }
+
     /// Keeps a flow that may go to anybody.
     fn add_anywhere(&mut self, flow: Flow) {
         if !self.anywhere.iter().any(|known| known.protocol == flow.protocol && known.doubts == flow.doubts && known.sources == flow.sources) {
@@ -377,8 +398,42 @@ impl<'m> Explorer<'m> {
 
     /// Everything that an origin can make; `only` keeps to one protocol and a set of destinations and ports.
     pub(crate) fn explore_all(&mut self, origin: &Origin, attacker: Attacker, only: Option<&Only>) -> Found {
+        let sent = probes(self.model, origin, attacker);
+        let mut found = self.explore_probes(&sent, only);
+        let tunnels = self.model.tunnels();
+        if !tunnels.is_empty() {
+            let samples = self.samples.take();
+            let reached = only.is_some().then(|| self.explore_probes(&sent, None));
+            self.explore_tunnels(tunnels, reached, only, &mut found);
+            self.samples = samples;
+        }
+        found
+    }
+
+    /// What may come out of tunnels whose outer packets arrive where they are unwrapped. Who they are taken from is not known: all of it is unknown.
+    fn explore_tunnels(&mut self, mut tunnels: Vec<Place>, mut reached: Option<Found>, only: Option<&Only>, found: &mut Found) {
+        loop {
+            let entered = |tunnel: &Place| reached.as_ref().unwrap_or(found).enters(self.model, *tunnel);
+            let (open, rest): (Vec<Place>, Vec<Place>) = tunnels.into_iter().partition(entered);
+            if open.is_empty() {
+                return;
+            }
+            for tunnel in open {
+                let name = self.model.link(tunnel).map_or("a tunnel", |link| &link.name);
+                let why = format!("{name} of {} unwraps what is sent to it", self.model.namespace(tunnel.namespace).label);
+                let probes = origin::unwrapped(self.model, tunnel);
+                found.add_doubtful(self.explore_probes(&probes, only), &why);
+                if let Some(reached) = &mut reached {
+                    reached.add_doubtful(self.explore_probes(&probes, None), &why);
+                }
+            }
+            tunnels = rest;
+        }
+    }
+
+    fn explore_probes(&mut self, probes: &[Probe], only: Option<&Only>) -> Found {
         let mut found = Found::default();
-        for probe in probes(self.model, origin, attacker) {
+        for probe in probes {
             for protocol in Protocol::ALL {
                 if !protocol.runs_over(probe.ipv4) || only.is_some_and(|only| only.protocol.is_some_and(|wanted| wanted != protocol)) {
                     continue;
@@ -391,7 +446,7 @@ impl<'m> Explorer<'m> {
                         space = space.with(Field::DestinationPort, only.ports.clone());
                     }
                 }
-                self.explore(&probe, protocol, space, only.is_some(), &mut found);
+                self.explore(probe, protocol, space, only.is_some(), &mut found);
             }
         }
         found

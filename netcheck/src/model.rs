@@ -28,6 +28,8 @@ pub struct Model {
     nowhere: Namespace,
     uppers: wiring::Uppers,
     redirecting: Vec<usize>,
+    bridges_look: bool,
+    frames_matter: bool,
     /// The namespace that netcheck was started in.
     pub host: usize,
     /// Links of the host behind which is `outside`.
@@ -102,6 +104,8 @@ pub struct Namespace {
     pub opaque_links: BTreeMap<u32, String>,
     /// Whether it could be read.
     pub entered: bool,
+    /// Whether connections may be expected because of others: helpers watch them, or rules say so.
+    pub expects: bool,
     local4: Ranges,
     local6: Ranges,
     own4: Ranges,
@@ -120,6 +124,8 @@ impl Model {
         model.host = model.by_id.get(&snapshot.this_host).copied().unwrap_or(0);
         model.take_gaps(snapshot);
         model.redirecting = model.namespaces().filter(|(_, namespace)| namespace.redirects()).map(|(index, _)| index).collect();
+        model.bridges_look = model.namespaces.iter().any(Namespace::bridges_look);
+        model.frames_matter = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_frames());
         model.wire();
         model.name_endpoints(snapshot);
         model.uplinks = model.find_uplinks();
@@ -187,6 +193,18 @@ impl Model {
     #[must_use]
     pub fn others_redirect(&self, namespace: usize) -> bool {
         self.redirecting.iter().any(|index| *index != namespace)
+    }
+
+    /// Whether a bridge, or a rule, may see another frame in one that has a priority tag than in one that has none.
+    #[must_use]
+    pub const fn bridges_look(&self) -> bool {
+        self.bridges_look
+    }
+
+    /// Whether a rule asks from which hardware address a frame comes, or to which it goes.
+    #[must_use]
+    pub const fn frames_matter(&self) -> bool {
+        self.frames_matter
     }
 
     fn take_gaps(&mut self, snapshot: &Snapshot) {
@@ -289,6 +307,7 @@ impl Namespace {
             by_name,
             ipsets: read.ipsets.iter().map(|set| (set.index, set.clone())).collect(),
             sockets: read.sockets.clone(),
+            expects: on("net/netfilter/nf_conntrack_helper") || read.tables.iter().any(netfilter::expects),
             entered: !read.links.is_empty(),
             ..Self::default()
         };
@@ -330,6 +349,25 @@ impl Namespace {
     /// Whether something here may rewrite the destination of a packet that arrives, or take it.
     fn redirects(&self) -> bool {
         !self.opaque.is_empty() || !self.opaque_links.is_empty() || self.rules.has_rules_before_routing()
+    }
+
+    /// Whether br_netfilter or rules look into frames, or a link takes those with a priority tag.
+    fn bridges_look(&self) -> bool {
+        let of_link = |link: &Link| match &link.kind {
+            LinkKind::Bridge(bridge) => bridge.nf_call_iptables || bridge.nf_call_ip6tables,
+            LinkKind::Vlan { id, .. } => *id == 0,
+            LinkKind::Dummy
+            | LinkKind::Ipvlan { .. }
+            | LinkKind::Loopback
+            | LinkKind::Macvlan { .. }
+            | LinkKind::Other(_)
+            | LinkKind::Physical
+            | LinkKind::Tun
+            | LinkKind::Veth
+            | LinkKind::Vrf { .. }
+            | LinkKind::Vxlan { .. } => false,
+        };
+        self.bridge_calls_iptables || self.bridge_calls_ip6tables || self.rules.looks_into_frames() || self.links.values().any(of_link)
     }
 
     /// Whether it may answer ARP for addresses that are not its own.

@@ -108,6 +108,8 @@ pub enum Arrival {
     },
 }
 
+/// A hardware address that nobody has.
+const FORGED: Mac = Mac([0x02, 0xf0, 0, 0, 0, 0x01]);
 /// ifindex of the link in a namespace outside.
 const OUTER: u32 = 2;
 
@@ -161,23 +163,23 @@ impl Twin {
                     sockets.send(&wire::bytes(packet, id), packet.destination, link.unwrap_or(0));
                 }
             }
-            Start::Wire { from, to, vlan } => self.write(from, packet, id, (to, vlan)),
-            Start::Arrival { at, to } => {
+            Start::Wire { from, to, vlan, forged } => self.write(from, packet, id, (to, vlan, forged)),
+            Start::Arrival { at, to, vlan } => {
                 if let Some(outside) = self.outside.get(&at) {
-                    let frame = wire::frame(packet, id, (outside.mac, to), None);
+                    let frame = wire::frame(packet, id, (outside.mac, to), vlan);
                     outside.wires.iter().for_each(|wires| {
                         wires.send(OUTER, &frame);
                     });
                 } else if let Some(entry) = self.entries.get(&at) {
-                    self.write(*entry, packet, id, (to, None));
+                    self.write(*entry, packet, id, (to, vlan, false));
                 }
             }
         }
     }
 
-    fn write(&self, from: Place, packet: &Packet, id: u32, (to, vlan): (Mac, Option<u16>)) {
+    fn write(&self, from: Place, packet: &Packet, id: u32, (to, vlan, forged): (Mac, Option<u16>, bool)) {
         let Some(room) = self.rooms.get(from.namespace) else { return };
-        let source = room.macs.get(&from.link).copied().unwrap_or_default();
+        let source = if forged { FORGED } else { room.macs.get(&from.link).copied().unwrap_or_default() };
         if let Some(wires) = &room.wires {
             wires.send(from.link, &wire::frame(packet, id, (source, to), vlan));
         }

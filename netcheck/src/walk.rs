@@ -50,6 +50,8 @@ pub enum Start {
         at: Place,
         /// Hardware address it is sent to.
         to: Mac,
+        /// The tag it carries; 0 only gives it a priority.
+        vlan: Option<u16>,
     },
     /// A program sends it: it passes OUTPUT and is routed.
     Process {
@@ -64,8 +66,10 @@ pub enum Start {
         from: Place,
         /// Hardware address it is sent to.
         to: Mac,
-        /// The tag it carries.
+        /// The tag it carries; 0 only gives it a priority.
         vlan: Option<u16>,
+        /// It does not come from the link's own hardware address, but from any other.
+        forged: bool,
     },
 }
 
@@ -176,8 +180,12 @@ struct Skb {
     bridge_routed: bool,
     /// The bridge port that it came in by, while br_netfilter knows.
     physical_in: Option<Place>,
+    /// Came by a bridge port, and goes on to another one.
+    bridged: bool,
     /// Came by `lo` with its route: no second routing decision.
     looped: bool,
+    /// Whether it is behind a second priority tag, so that rules which see frames do not find the packet; none before the first of them.
+    hidden: Option<bool>,
     hops: u32,
 }
 
@@ -195,10 +203,19 @@ enum Ct {
 /// An Ethernet header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Frame {
+    /// None: any that the sender chooses.
     source: Option<Mac>,
     /// None: a neighbour outside, whose address is not known.
     destination: Option<Mac>,
+    /// Id 0 is a priority tag: bridges leave it where it is, br_netfilter does not look behind it, and whoever receives the frame takes it off.
     vlan: Option<u16>,
+}
+
+impl Frame {
+    /// Whether it is for several: to a broadcast or multicast address.
+    fn is_group(&self) -> bool {
+        self.destination.is_some_and(Mac::is_group)
+    }
 }
 
 /// Where the packet is next.
@@ -351,15 +368,15 @@ impl<'m> Walker<'m> {
     fn try_run(&mut self, skb: &mut Skb, start: Start) -> Result<End, End> {
         let mut next = match start {
             Start::Process { namespace, link } => self.send(namespace, link, skb)?,
-            Start::Wire { from, to, vlan } => {
-                let source = self.model.link(from).and_then(|link| link.mac);
+            Start::Wire { from, to, vlan, forged } => {
+                let source = self.model.link(from).and_then(|link| link.mac).filter(|_| !forged);
                 skb.frame = Some(Frame { source, destination: Some(to), vlan });
-                self.steps.push(Step { namespace: from.namespace, what: What::Wrote { link: from.link, to } });
+                self.steps.push(Step { namespace: from.namespace, what: What::Wrote { link: from.link, to, vlan } });
                 Next::Transmit(from)
             }
-            Start::Arrival { at, to } => {
-                skb.frame = Some(Frame { source: None, destination: Some(to), vlan: None });
-                self.steps.push(Step { namespace: at.namespace, what: What::Arrived { link: at.link } });
+            Start::Arrival { at, to, vlan } => {
+                skb.frame = Some(Frame { source: None, destination: Some(to), vlan });
+                self.steps.push(Step { namespace: at.namespace, what: What::Arrived { link: at.link, vlan } });
                 Next::Receive(at)
             }
         };
@@ -431,7 +448,9 @@ impl Skb {
             prerouted: false,
             bridge_routed: false,
             physical_in: None,
+            bridged: false,
             looped: false,
+            hidden: None,
             hops: 0,
         }
     }

@@ -11,7 +11,10 @@ use netcheck::analyse::{Answer, Attacker, Explanation, Question, analyse, explai
 use netcheck::compare::Comparison;
 use netcheck::model::Model;
 use netcheck::packet::Protocol;
-use netcheck::snapshot::{CmpOperation, Data, Expression, Family, Gap, GapKind, Namespace, NfRule, PayloadBase, Register, Snapshot, Verdict};
+use netcheck::snapshot::{
+    BaseChain, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Expression, Family, Gap, GapKind, Hook, LinkKind, MetaKey, Namespace, NfObject,
+    NfRule, PayloadBase, Policy, Register, Snapshot, Table, Target, Verdict,
+};
 
 const ENGINES: [&str; 5] = ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables", "29.7.2-nftables"];
 
@@ -120,10 +123,10 @@ fn a_neighbour_reaches_ports_published_on_loopback_up_to_27() {
     }
 }
 
-/// F10: a container on two networks that forwards is a router; 28's raw rules see the bridged frames.
+/// F10: a container on two networks that forwards is a router; 28's raw rules see the bridged frames, unless these have a priority tag.
 #[test]
-fn a_dual_homed_container_routes_up_to_27() {
-    for (engine, want) in [("26.1.5", Answer::Open), ("28.5.2", Answer::Closed)] {
+fn a_dual_homed_container_routes() {
+    for (engine, tagged) in [("26.1.5", false), ("28.5.2", true)] {
         let mut snapshot = snapshot(engine);
         expect(engine, &ask(&snapshot, Attacker::Process, "a1", "b1", "udp/7000"), Answer::Closed);
         let id = snapshot.containers().iter().find(|container| container.name == "ab").unwrap().namespace.unwrap();
@@ -131,7 +134,9 @@ fn a_dual_homed_container_routes_up_to_27() {
         for link in &mut ab.links {
             link.ipv4.as_mut().unwrap().forwarding = true;
         }
-        expect(engine, &ask(&snapshot, Attacker::NetRaw, "a1", "b1", "udp/7000"), want);
+        let got = ask(&snapshot, Attacker::NetRaw, "a1", "b1", "udp/7000");
+        expect(engine, &got, Answer::Open);
+        assert_eq!(got.trace[0].text.contains("priority tag"), tagged, "{engine}: {:?}", got.trace);
     }
 }
 
@@ -201,6 +206,23 @@ fn icc_false_needs_br_netfilter() {
             }
         }
         expect(engine, &ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777"), Answer::Closed);
+    }
+}
+
+/// br_netfilter does not look behind a priority tag, and who receives the frame takes it off: `icc=false` does not hold against NET_RAW.
+#[test]
+fn a_priority_tag_passes_icc_false() {
+    for engine in ENGINES {
+        let mut snapshot = snapshot(engine);
+        expect(engine, &ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777"), Answer::Closed);
+        let got = ask(&snapshot, Attacker::NetRaw, "n1", "n2", "tcp/7777");
+        expect(engine, &got, Answer::Open);
+        assert!(got.trace.iter().any(|hop| hop.text.contains("with a priority tag")), "{engine}: {:?}", got.trace);
+        // The host's rules see what goes up to its own stack.
+        expect(engine, &ask(&snapshot, Attacker::Process, "a1", "i1", "udp/7000"), Answer::Closed);
+        // What `bridge-nf-filter-vlan-tagged` makes of it is not followed.
+        host(&mut snapshot).sysctls.insert("net/bridge/bridge-nf-filter-vlan-tagged".to_owned(), "1".to_owned());
+        expect(engine, &ask(&snapshot, Attacker::NetRaw, "n1", "n2", "tcp/7777"), Answer::Unknown);
     }
 }
 
@@ -323,7 +345,8 @@ fn an_opaque_link_is_before_translation() {
 }
 
 /// Stock engines are told what they leak, as what it is, and nothing else. (The hosts of the first two forwarded before the engine
-/// came: F07. F01 and F08 need frames of one's own; F02 is 29's with nftables; F06 is IPv6.)
+/// came: F07. F01 and F08 need frames of one's own, and so do those with a priority tag: within a network without `icc`, and through a container
+/// on two networks. F02 is 29's with nftables; F06 is IPv6.)
 #[test]
 fn stock_engines_are_told_only_what_they_leak() {
     type Kinds = &'static [(&'static str, usize)];
@@ -331,9 +354,13 @@ fn stock_engines_are_told_only_what_they_leak() {
         ("20.10.24", Attacker::Process, &[("cross-network", 4), ("outside-in", 24)]),
         ("26.1.5", Attacker::Process, &[("outside-in", 22)]),
         ("28.5.2", Attacker::Process, &[]),
-        ("28.5.2", Attacker::NetRaw, &[("internal-egress", 8), ("internal-ingress", 22), ("outside-in", 4)]),
+        ("28.5.2", Attacker::NetRaw, &[("cross-network", 8), ("icc", 2), ("internal-egress", 8), ("internal-ingress", 22), ("outside-in", 4)]),
         ("29.7.2-iptables", Attacker::Process, &[]),
-        ("29.7.2-iptables", Attacker::NetRaw, &[("internal-egress", 8), ("internal-ingress", 22), ("outside-in", 4)]),
+        (
+            "29.7.2-iptables",
+            Attacker::NetRaw,
+            &[("cross-network", 8), ("icc", 2), ("internal-egress", 8), ("internal-ingress", 22), ("outside-in", 4)],
+        ),
         ("29.7.2-nftables", Attacker::Process, &[("internal-egress", 8)]),
     ];
     let isolation = policies::isolation::Isolation::preset(policies::isolation::Preset::DockerDefault);
@@ -349,6 +376,155 @@ fn stock_engines_are_told_only_what_they_leak() {
             assert!(violation.witness.is_some(), "{engine}: {} to {} has no witness", violation.from, violation.to);
         }
         assert_eq!(found, kinds.iter().copied().collect(), "{engine} as {}", attacker.name());
+    }
+}
+
+fn rule(expressions: Vec<Expression>) -> NfRule {
+    NfRule { handle: 9999, expressions, comment: None }
+}
+
+/// Engines accept what is related: with a helper, or an expectation of a rule's, that may be a new connection.
+#[test]
+fn a_helper_may_expect_a_connection() {
+    let raw = |namespace: &mut Namespace, expression: Expression| {
+        let chains = namespace.tables.iter_mut().filter(|table| table.name == "raw").flat_map(|table| &mut table.chains);
+        chains.filter(|chain| chain.name == "PREROUTING").for_each(|chain| chain.rules.insert(0, rule(vec![expression.clone()])));
+    };
+    let object = |namespace: &mut Namespace, kind: u32| {
+        namespace.tables.iter_mut().for_each(|table| table.objects.push(NfObject { kind, name: "ftp".to_owned() }))
+    };
+    let target = |helper: Option<&str>| Expression::Target(Target::Ct { zone: 0, notrack: false, helper: helper.map(str::to_owned) });
+    type Case<'a> = (&'a str, &'a dyn Fn(&mut Namespace), Answer);
+    let cases: [Case<'_>; 7] = [
+        ("stock", &|_| {}, Answer::Closed),
+        ("a counter", &|namespace| object(namespace, 1), Answer::Closed),
+        ("a helper", &|namespace| object(namespace, 3), Answer::Unknown),
+        ("an expectation", &|namespace| object(namespace, 9), Answer::Unknown),
+        ("CT without a helper", &|namespace| raw(namespace, target(None)), Answer::Closed),
+        ("CT --helper ftp", &|namespace| raw(namespace, target(Some("ftp"))), Answer::Unknown),
+        (
+            "nf_conntrack_helper",
+            &|namespace| {
+                namespace.sysctls.insert("net/netfilter/nf_conntrack_helper".to_owned(), "1".to_owned());
+            },
+            Answer::Unknown,
+        ),
+    ];
+    for (name, change, want) in cases {
+        let mut snapshot = snapshot("28.5.2");
+        change(host(&mut snapshot));
+        let got = ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777");
+        expect(name, &got, want);
+        assert_eq!(got.unknown_because.iter().any(|why| why.contains("helper")), want == Answer::Unknown, "{name}: {:?}", got.unknown_because);
+    }
+}
+
+/// What n2 gets from n1 when the host's DOCKER-USER begins with these rules; it gets nothing without them.
+fn from_n1(rules: &[Vec<Expression>]) -> Explanation {
+    let mut snapshot = snapshot("28.5.2");
+    let chains = host(&mut snapshot).tables.iter_mut().filter(|table| table.family == Family::Ip).flat_map(|table| &mut table.chains);
+    for chain in chains.filter(|chain| chain.name == "DOCKER-USER") {
+        chain.rules.splice(0..0, rules.iter().cloned().map(rule));
+    }
+    ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777")
+}
+
+/// What a rule reads is what the kernel has there, or not known.
+#[test]
+fn what_a_rule_reads_is_no_constant() {
+    const R: Register = Register(0);
+    let accept = || Expression::Immediate { into: None, data: Data::Verdict(Verdict::Accept) };
+    let cmp = |operation: CmpOperation, value: &[u8]| Expression::Cmp { source: R, operation, value: Bytes(value.to_vec()) };
+    let meta = |key: MetaKey, operation: CmpOperation, value: &[u8]| vec![Expression::Meta { key, into: R }, cmp(operation, value), accept()];
+    let labels = || vec![Expression::Ct { key: CtKey::Labels, direction: None, into: R }, cmp(CmpOperation::Neq, &[0; 16]), accept()];
+    let label = vec![
+        Expression::Immediate { into: Some(R), data: Data::Value(Bytes(vec![1; 16])) },
+        Expression::CtSet { key: CtKey::Labels, direction: None, source: R },
+    ];
+    let cases = [
+        ("nothing", vec![], Answer::Closed),
+        ("dup", vec![vec![Expression::Dup]], Answer::Unknown),
+        ("labels that nobody sets", vec![labels()], Answer::Closed),
+        ("labels", vec![label, labels()], Answer::Unknown),
+        ("rtclassid", vec![meta(MetaKey::RtClassId, CmpOperation::Neq, &[0; 4])], Answer::Unknown),
+        ("sdif without a VRF", vec![meta(MetaKey::Sdif, CmpOperation::Eq, &[0; 4])], Answer::Open),
+        ("no sdif without a VRF", vec![meta(MetaKey::Sdif, CmpOperation::Neq, &[0; 4])], Answer::Closed),
+        ("sdifname without a VRF", vec![meta(MetaKey::SdifName, CmpOperation::Eq, &[0; 16])], Answer::Open),
+    ];
+    for (name, rules, want) in cases {
+        expect(name, &from_n1(&rules), want);
+    }
+}
+
+/// What a2 gets from a1 when the host's bridges have these rules at one hook.
+fn over_a_bridge(hook: Hook, policy: Policy, expressions: Vec<Expression>, attacker: Attacker) -> Explanation {
+    let mut snapshot = snapshot("28.5.2");
+    let base = Some(BaseChain { kind: ChainKind::Filter, hook, priority: 0, policy, devices: Vec::new() });
+    let chain = Chain { name: "frames".to_owned(), handle: 1, base, rules: vec![rule(expressions)] };
+    host(&mut snapshot).tables.push(Table {
+        family: Family::Bridge,
+        name: "frames".to_owned(),
+        handle: 999,
+        dormant: false,
+        chains: vec![chain],
+        sets: Vec::new(),
+        objects: Vec::new(),
+        flowtables: Vec::new(),
+    });
+    ask(&snapshot, attacker, "a1", "a2", "udp/7777")
+}
+
+/// Whoever has NET_RAW writes any hardware address into a frame, and what is sent to all arrives at one too.
+#[test]
+fn frames_of_ones_own_pass_rules_for_hardware_addresses() {
+    let stock = snapshot("28.5.2");
+    let a2 = stock.containers().iter().find(|container| container.name == "a2").unwrap().namespace.unwrap();
+    let a2 = stock.namespaces.iter().find(|namespace| namespace.id == a2).unwrap();
+    let mac = a2.links.iter().find(|link| link.name == "eth0").unwrap().mac.unwrap();
+    const R: Register = Register(0);
+    let say = |verdict: Verdict| Expression::Immediate { into: None, data: Data::Verdict(verdict) };
+    let cmp = |operation: CmpOperation, value: &[u8]| Expression::Cmp { source: R, operation, value: Bytes(value.to_vec()) };
+    let ether = |offset: u32| Expression::Payload { into: R, base: PayloadBase::Link, offset, len: 6 };
+    let pkttype = || Expression::Meta { key: MetaKey::PktType, into: R };
+    let allowed = || vec![ether(6), cmp(CmpOperation::Eq, &[2, 0, 0, 0, 0, 99]), say(Verdict::Accept)];
+    let refused = || vec![ether(0), cmp(CmpOperation::Eq, &mac.0), say(Verdict::Drop)];
+    let of_type = |kind: u8| vec![pkttype(), cmp(CmpOperation::Eq, &[kind]), say(Verdict::Accept)];
+    let (process, raw) = (Attacker::Process, Attacker::NetRaw);
+    let cases = [
+        ("ether saddr", Hook::Postrouting, Policy::Drop, allowed(), process, Answer::Closed),
+        ("a forged ether saddr", Hook::Postrouting, Policy::Drop, allowed(), raw, Answer::Unknown),
+        ("ether daddr", Hook::Postrouting, Policy::Accept, refused(), process, Answer::Closed),
+        ("a broadcast", Hook::Postrouting, Policy::Accept, refused(), raw, Answer::Unknown),
+        ("what is bridged is for others", Hook::Forward, Policy::Drop, of_type(3), process, Answer::Open),
+        ("what is bridged is not for the host", Hook::Forward, Policy::Drop, of_type(0), process, Answer::Closed),
+        ("pkttype of a broadcast", Hook::Forward, Policy::Drop, of_type(1), process, Answer::Closed),
+    ];
+    for (name, hook, policy, expressions, attacker, want) in cases {
+        expect(name, &over_a_bridge(hook, policy, expressions, attacker), want);
+    }
+}
+
+/// What a tunnel unwraps arrives behind it, whoever has wrapped it: who sends to the host is on the bridge that its VXLAN is a port of.
+#[test]
+fn a_tunnel_is_an_entry() {
+    for (kind, up, want) in [
+        (LinkKind::Vxlan { vni: 7 }, true, Answer::Unknown),
+        (LinkKind::Vxlan { vni: 7 }, false, Answer::Closed),
+        (LinkKind::Other("geneve".to_owned()), true, Answer::Unknown),
+        (LinkKind::Other("gretap".to_owned()), true, Answer::Unknown),
+        (LinkKind::Other("nlmon".to_owned()), true, Answer::Closed),
+    ] {
+        let mut snapshot = snapshot("28.5.2");
+        let links = &mut host(&mut snapshot).links;
+        let port =
+            links.iter().find(|link| link.port.is_some() && link.master == links.iter().find(|link| link.name == "br-ni").map(|link| link.index));
+        let mut tunnel = port.unwrap().clone();
+        (tunnel.index, tunnel.name, tunnel.kind, tunnel.up, tunnel.peer) = (999, "tunnel".to_owned(), kind.clone(), up, None);
+        tunnel.mac = Some(netcheck::snapshot::Mac([2, 0, 0, 0, 0, 77]));
+        links.push(tunnel);
+        let got = ask(&snapshot, Attacker::Process, "a1", "i1", "udp/7000");
+        expect(&format!("{kind:?} {up}"), &got, want);
+        assert_eq!(got.unknown_because.iter().any(|why| why.contains("unwraps")), want == Answer::Unknown);
     }
 }
 

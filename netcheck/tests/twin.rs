@@ -1,15 +1,20 @@
 //! The kernel, asked with real packets in copies of five engines' hosts, says what the model says.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 
-use netcheck::analyse::{Attacker, samples, samples_from};
-use netcheck::model::Model;
-use netcheck::snapshot::{Data, Expression, LinkKind, Match, Namespace, NfRule, SetMatch, Snapshot, Target, Verdict};
+use netcheck::analyse::{Attacker, Sample, samples, samples_from};
+use netcheck::model::{EndpointKind, Model, Place};
+use netcheck::packet::{Packet, Protocol};
+use netcheck::snapshot::{
+    BaseChain, Bytes, Chain, ChainKind, CmpOperation, Data, Expression, Family, Hook, LinkKind, Mac, Match, MetaKey, Namespace, NfRule, PayloadBase,
+    Policy, Register, SetMatch, Snapshot, Table, Target, Verdict,
+};
 use netcheck::twin::{Arrival, Disagreement, Twin, Verification, verify};
-use netcheck::walk::{End, Walker, point};
+use netcheck::walk::{End, Start, Walker, point};
 
 fn snapshot(engine: &str) -> Snapshot {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures").join(engine).join("snapshot.json");
@@ -75,7 +80,7 @@ fn every_engine_for_a_process() {
 #[test]
 fn two_engines_for_net_raw() {
     for engine in ["28.5.2", "29.7.2-nftables"] {
-        agrees(engine, Attacker::NetRaw, &["i1", "outside"], every());
+        agrees(engine, Attacker::NetRaw, &["i1", "n1", "outside"], every());
     }
 }
 
@@ -87,6 +92,84 @@ fn lacking(verification: &Verification) -> bool {
 fn host(snapshot: &mut Snapshot) -> &mut Namespace {
     let id = snapshot.this_host;
     snapshot.namespaces.iter_mut().find(|namespace| namespace.id == id).unwrap()
+}
+
+/// The kernel passes a frame with a priority tag by the rules that close a network without `icc`.
+#[test]
+fn a_priority_tag_passes_rules_of_the_ip_stack() {
+    let snapshot = snapshot("28.5.2");
+    let model = Model::new(&snapshot);
+    let mut twin = Twin::build(&snapshot).unwrap();
+    let named = |name: &str| match model.endpoint(name).map(|endpoint| endpoint.kind) {
+        Some(EndpointKind::Inside(namespace)) => namespace,
+        other => panic!("{name} is {other:?}"),
+    };
+    let (n1, n2) = (named("n1"), named("n2"));
+    let place = |namespace: usize| {
+        let link = model.namespace(namespace).link_named("eth0").unwrap();
+        (Place { namespace, link: link.index }, link.mac.unwrap())
+    };
+    let address =
+        |namespace: usize| model.namespace(namespace).addresses().map(|own| own.address.addr()).find(|own| own.is_ipv4() && !own.is_loopback());
+    let packet = Packet::new(address(n1).unwrap(), address(n2).unwrap(), Protocol::Udp.first(40_000, 7777));
+    let arrives = |twin: &mut Twin, vlan| {
+        let start = Start::Wire { from: place(n1).0, to: place(n2).1, vlan, forged: false };
+        twin.send(&Sample { start, packet }, vlan.is_some()).len()
+    };
+    assert_eq!([None, Some(0)].map(|vlan| arrives(&mut twin, vlan)), [0, 1]);
+}
+
+/// What the kernel does with frames that only NET_RAW can write, where rules look at hardware addresses.
+#[test]
+fn frames_of_ones_own_pass_rules_for_hardware_addresses() {
+    const R: Register = Register(0);
+    let mut snapshot = snapshot("28.5.2");
+    let before = Model::new(&snapshot);
+    let named = |name: &str| match before.endpoint(name).map(|endpoint| endpoint.kind) {
+        Some(EndpointKind::Inside(namespace)) => namespace,
+        other => panic!("{name} is {other:?}"),
+    };
+    let (a1, a2) = (named("a1"), named("a2"));
+    let eth0 = |namespace: usize| before.namespace(namespace).link_named("eth0").unwrap().clone();
+    let own = eth0(a2).mac.unwrap();
+    let drop = || Expression::Immediate { into: None, data: Data::Verdict(Verdict::Drop) };
+    let cmp = |operation: CmpOperation, value: &[u8]| Expression::Cmp { source: R, operation, value: Bytes(value.to_vec()) };
+    let ether = |offset: u32| Expression::Payload { into: R, base: PayloadBase::Link, offset, len: 6 };
+    let rules = [
+        vec![ether(0), cmp(CmpOperation::Eq, &own.0), drop()],
+        vec![ether(6), cmp(CmpOperation::Eq, &eth0(a1).mac.unwrap().0), drop()],
+        vec![Expression::Meta { key: MetaKey::PktType, into: R }, cmp(CmpOperation::Eq, &[0]), drop()],
+    ];
+    let broadcast = Mac([0xff; 6]);
+    let multicast = Mac([1, 0, 0x5e, 0, 0, 1]);
+    // Of each rule: whether a usual frame arrives, one from another address, a broadcast, and a multicast.
+    let expected = [[false, false, true, true], [false, true, false, false], [true; 4]];
+    for (expressions, expected) in rules.into_iter().zip(expected) {
+        let base = Some(BaseChain { kind: ChainKind::Filter, hook: Hook::Forward, priority: 0, policy: Policy::Accept, devices: Vec::new() });
+        let rules = vec![NfRule { handle: 9999, expressions, comment: None }];
+        let chains = vec![Chain { name: "frames".to_owned(), handle: 1, base, rules }];
+        let (sets, objects, flowtables) = (Vec::new(), Vec::new(), Vec::new());
+        let table = Table { family: Family::Bridge, name: "frames".to_owned(), handle: 999, dormant: false, chains, sets, objects, flowtables };
+        host(&mut snapshot).tables.retain(|table| table.family != Family::Bridge);
+        host(&mut snapshot).tables.push(table);
+        let model = Model::new(&snapshot);
+        let mut twin = Twin::build(&snapshot).unwrap();
+        let address = |namespace: usize| {
+            model.namespace(namespace).addresses_of(eth0(namespace).index).iter().map(|own| own.address.addr()).find(IpAddr::is_ipv4)
+        };
+        let packet = Packet::new(address(a1).unwrap(), address(a2).unwrap(), Protocol::Udp.first(40_000, 7777));
+        let from = Place { namespace: a1, link: eth0(a1).index };
+        let frames = [(own, false), (own, true), (broadcast, false), (multicast, false)];
+        for ((to, forged), arrives) in frames.into_iter().zip(expected) {
+            let start = Start::Wire { from, to, vlan: None, forged };
+            let arrived = twin.send(&Sample { start, packet }, arrives);
+            let inside = |arrival: &Arrival| matches!(arrival, Arrival::Inside { namespace, .. } if *namespace == a2);
+            assert_eq!(arrived.iter().any(inside), arrives, "{to} forged: {forged}");
+            let branches = Walker::new(&model).branches(packet, start, &point(&packet));
+            let delivered = branches.iter().any(|branch| branch.end == End::Delivered { namespace: a2 });
+            assert_eq!(delivered, arrives, "{to} forged: {forged}: {branches:?}");
+        }
+    }
 }
 
 /// Turns one verdict round: the first drop of a chain.

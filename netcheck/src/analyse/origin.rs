@@ -1,5 +1,7 @@
 //! What an endpoint can send: the ways it has to make a packet, and the addresses it may put into it.
 
+use std::collections::BTreeSet;
+
 use crate::model::fib::{number, prefix};
 use crate::model::{Model, Namespace, Place};
 use crate::packet::{Packet, Protocol};
@@ -22,6 +24,9 @@ pub(crate) struct Probe {
 
 /// A neighbour outside whose hardware address is not known; made up, locally administered.
 const NEIGHBOUR: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
+
+/// Where 224.0.0.1 is sent: a hardware address of several. RFC 1112 §6.4.
+const ALL_HOSTS: Mac = Mac([0x01, 0x00, 0x5e, 0, 0, 0x01]);
 
 /// Every way that an origin has.
 pub(crate) fn probes(model: &Model, origin: &Origin, attacker: Attacker) -> Vec<Probe> {
@@ -81,10 +86,14 @@ fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
             if !reach.exits.is_empty() || model.uplinks.contains(&from) {
                 macs.push(NEIGHBOUR);
             }
+            if model.frames_matter() && !macs.is_empty() {
+                macs.extend([Mac::BROADCAST, ALL_HOSTS]);
+            }
             macs.sort_unstable();
             macs.dedup();
-            for to in macs {
-                let start = Start::Wire { from, to, vlan };
+            let forged = if model.frames_matter() { &[false, true][..] } else { &[false] };
+            for (to, forged) in macs.into_iter().flat_map(|to| forged.iter().map(move |forged| (to, *forged))) {
+                let start = Start::Wire { from, to, vlan, forged };
                 let own =
                     |ipv4: bool| content.addresses_of(link.index).iter().map(|own| own.address.addr()).find(|own| own.is_ipv4() == ipv4).map(number);
                 probes.push(Probe { start, ipv4: true, sources: any4(), destinations: unicast4(), preferred: own(true) });
@@ -95,10 +104,12 @@ fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
     probes
 }
 
-/// Tags that a frame may carry to get somewhere: none, and those that the bridge port at the other end takes.
+/// Tags that a frame may carry to get somewhere: none, those that the bridge port at the other end takes, and the priority tag where bridges look
+/// into frames.
 fn tags(model: &Model, from: Place) -> Vec<Option<u16>> {
     const MOST: usize = 64;
     let mut tags = vec![None];
+    tags.extend(model.bridges_look().then_some(Some(0)));
     let Some(peer) = model.link(from).and_then(|link| model.peer_place(link.peer)) else {
         return tags;
     };
@@ -129,10 +140,11 @@ fn neighbours(model: &Model, uplink: Place, attacker: Attacker) -> Vec<Probe> {
             let Some(to) = model.link(receiver).and_then(|link| link.mac) else {
                 continue;
             };
-            let start = Start::Arrival { at, to };
-            for ipv4 in [true, false] {
+            let raw = attacker >= Attacker::NetRaw;
+            let tags = if raw && model.bridges_look() { &[None, Some(0)][..] } else { &[None] };
+            for (vlan, ipv4) in tags.iter().flat_map(|vlan| [(*vlan, true), (*vlan, false)]) {
+                let start = Start::Arrival { at, to, vlan };
                 let subnets = subnets(content, uplink, ipv4);
-                let raw = attacker >= Attacker::NetRaw;
                 let everything = if ipv4 { unicast4() } else { unicast6() };
                 let own = model.namespace(receiver.namespace).addresses_of(receiver.link);
                 let own = addresses(own.iter().filter(|own| own.address.addr().is_ipv4() == ipv4));
@@ -146,6 +158,19 @@ fn neighbours(model: &Model, uplink: Place, attacker: Attacker) -> Vec<Probe> {
         }
     }
     probes
+}
+
+/// What may be in a packet that a tunnel unwraps: anything.
+pub(crate) fn unwrapped(model: &Model, at: Place) -> Vec<Probe> {
+    let macs: BTreeSet<Mac> =
+        model.arrivals(at).into_iter().map(|receiver| model.link(receiver).and_then(|link| link.mac).unwrap_or(NEIGHBOUR)).collect();
+    let starts = macs.into_iter().map(|to| Start::Arrival { at, to, vlan: None });
+    let probes = |start: Start| {
+        let ipv4 = Probe { start, ipv4: true, sources: any4(), destinations: unicast4(), preferred: None };
+        let ipv6 = Probe { start, ipv4: false, sources: Ranges::between(0, u128::MAX), destinations: unicast6(), preferred: None };
+        [ipv4, ipv6]
+    };
+    starts.flat_map(probes).collect()
 }
 
 /// Links by which frames from outside come in: the uplink itself, or the ports of a bridge that lead outside.

@@ -15,14 +15,13 @@ const SOMETIMES: [&str; 10] = ["connbytes", "connlimit", "cpu", "hashlimit", "li
 /// Matches on the socket that a packet belongs to.
 const LOCAL: [&str; 3] = ["cgroup", "owner", "socket"];
 /// Targets that do not decide where a packet goes.
-const CONTINUE: [&str; 17] = [
+const CONTINUE: [&str; 16] = [
     "AUDIT",
     "CHECKSUM",
     "CLASSIFY",
     "CONNSECMARK",
     "DSCP",
     "HL",
-    "HMARK",
     "IDLETIMER",
     "LED",
     "LOG",
@@ -295,7 +294,9 @@ fn ct_target(info: &[u8]) -> Option<Target> {
     if flags & ZONE_BY_DIRECTION_OR_MARK != 0 {
         return None;
     }
-    Some(Target::Ct { zone: u16_at(info, 2)?, notrack: flags & NOTRACK != 0 })
+    let helper: Vec<u8> = info.get(12..28)?.iter().copied().take_while(|byte| *byte != 0).collect();
+    let helper = (!helper.is_empty()).then(|| String::from_utf8_lossy(&helper).into_owned());
+    Some(Target::Ct { zone: u16_at(info, 2)?, notrack: flags & NOTRACK != 0, helper })
 }
 
 /// `xt_set_info_target_v1`: two sets, `IPSET_INVALID_ID` for none.

@@ -231,7 +231,7 @@ pub fn target(target: &Target, family: Family) -> Result<Extension, Lack> {
         Target::Netmap(range) => Ok(old_range(range, family).called("NETMAP", 0)),
         Target::Redirect(range) => Ok(old_range(range, family).called("REDIRECT", 0)),
         Target::Notrack => Ok(Info::new(72).u16(0, 1).called("CT", 1)),
-        Target::Ct { zone, notrack } => Ok(Info::new(72).u16(0, u16::from(*notrack)).u16(2, *zone).called("CT", 1)),
+        Target::Ct { zone, notrack, .. } => Ok(Info::new(72).u16(0, u16::from(*notrack)).u16(2, *zone).called("CT", 1)),
         Target::Reject { with } => Ok(Info::new(4).u32(0, *with).called("REJECT", 0)),
         Target::Set(_) => Err(Lack::Harmless("target SET".to_owned())),
         // The model never says where a packet goes that meets one of these.

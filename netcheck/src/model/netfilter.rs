@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::shortcut::Shortcuts;
-use crate::snapshot::{BaseChain, Chain, ChainKind, Element, Expression, Family, Hook, Set, Table};
+use crate::snapshot::{BaseChain, Chain, ChainKind, CtKey, Element, Expression, Family, Hook, Match, MetaKey, PayloadBase, Set, Table, Target};
 use crate::space::Ranges;
 
 /// The rules of one namespace.
@@ -157,6 +157,28 @@ impl Ruleset {
         self.ingress.get(&hook).into_iter().flatten().filter(move |(name, _)| fits(name)).map(|(_, at)| *at)
     }
 
+    /// Whether rules see frames, before an IP stack has taken off what is around the packet.
+    #[must_use]
+    pub fn looks_into_frames(&self) -> bool {
+        let hooked = |layer: Layer| self.hooks.keys().any(|(of, _)| *of == layer);
+        hooked(Layer::Bridge) || !self.ingress.is_empty()
+    }
+
+    /// Whether a rule asks for hardware addresses, or for what follows from them.
+    #[must_use]
+    pub fn asks_about_frames(&self) -> bool {
+        let asks = |expression: &Expression| {
+            matches!(
+                expression,
+                Expression::Match(Match::Mac { .. } | Match::Pkttype { .. })
+                    | Expression::Payload { base: PayloadBase::Link, .. }
+                    | Expression::Meta { key: MetaKey::PktType, .. }
+            )
+        };
+        let rules = self.tables.iter().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
+        rules.flat_map(|rule| &rule.expressions).any(asks)
+    }
+
     /// Whether ARP has rules.
     #[must_use]
     pub fn filters_arp(&self) -> bool {
@@ -234,6 +256,22 @@ impl NfTable {
     pub fn set(&self, name: &str) -> Option<&SearchSet> {
         self.sets.get(name)
     }
+}
+
+/// Whether rules of a table give helpers to connections, or expect connections themselves.
+pub(super) fn expects(table: &Table) -> bool {
+    const HELPER: u32 = 3;
+    const EXPECTATION: u32 = 9;
+    let helps = |expression: &Expression| {
+        matches!(
+            expression,
+            Expression::CtSet { key: CtKey::Helper, .. }
+                | Expression::Objref { kind: HELPER | EXPECTATION, .. }
+                | Expression::Target(Target::Ct { helper: Some(_), .. })
+        )
+    };
+    table.objects.iter().any(|object| matches!(object.kind, HELPER | EXPECTATION))
+        || table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions).any(helps)
 }
 
 /// Whether a header may be another one after this.

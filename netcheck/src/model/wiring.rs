@@ -94,6 +94,24 @@ impl Model {
         spread.reach.receivers
     }
 
+    /// Links by which something arrives that was unwrapped from a packet.
+    #[must_use]
+    pub(crate) fn tunnels(&self) -> Vec<Place> {
+        let of = |(namespace, content): (usize, &Namespace)| {
+            let links = content.links.values().filter(|link| link.up && link.kind.unwraps());
+            links.map(|link| Place { namespace, link: link.index }).collect::<Vec<_>>()
+        };
+        self.namespaces().flat_map(of).collect()
+    }
+
+    /// Whether a macvlan that lies on this link has this hardware address. It makes the link take frames for it (`macvlan_open`, `dev_uc_add`).
+    #[must_use]
+    pub(crate) fn is_macvlan_on(&self, lower: Place, mac: Mac) -> bool {
+        let of =
+            |upper: &Place| self.link(*upper).is_some_and(|link| link.up && link.mac == Some(mac) && matches!(link.kind, LinkKind::Macvlan { .. }));
+        self.uppers.get(&lower).is_some_and(|uppers| uppers.iter().any(of))
+    }
+
     /// Whether this hardware address belongs to the bridge itself or to one of its ports.
     #[must_use]
     pub fn is_bridge_mac(&self, namespace: &Namespace, bridge: u32, mac: Mac) -> bool {
@@ -163,7 +181,8 @@ impl Spread<'_> {
             return self.bridge(Place { link: bridge, ..place }, Some(place), vlan);
         }
         self.macvlans(place, None);
-        if vlan.is_none() {
+        // A tag with id 0 gives a priority only.
+        if vlan.is_none_or(|id| id == 0) {
             self.reach.receivers.push(place);
         }
     }

@@ -127,6 +127,12 @@ pub(crate) fn bridge_switches() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// Whether helpers watch connections without being told to, of the namespace that this thread is in; Linux 6.0 can no longer do so.
+pub(crate) fn conntrack_switches() -> BTreeMap<String, String> {
+    let name = "net/netfilter/nf_conntrack_helper";
+    read(&format!("/proc/sys/{name}")).map(|value| (name.to_owned(), value.trim().to_owned())).into_iter().collect()
+}
+
 /// Things of the kernel that are not modelled and that a file betrays.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Unmodelled {

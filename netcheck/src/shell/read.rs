@@ -86,6 +86,7 @@ pub(crate) fn namespace(handle: &Handle, around: &Surroundings<'_>) -> Reading {
     let sockets = sockets();
     reading.namespace.sockets = reading.or_gap(sockets);
     reading.gaps.extend(around.unmodelled.here(handle.id));
+    reading.namespace.sysctls.extend(procfs::conntrack_switches());
     let is_host = handle.id == around.host;
     procfs::ipv4_all(&mut reading.namespace.ipv4_all, is_host);
     if around.xfrm {

@@ -79,6 +79,18 @@ fn hex_byte(pair: &[u8]) -> Option<u8> {
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
+impl Mac {
+    /// Everybody's.
+    pub(crate) const BROADCAST: Self = Self([0xff; 6]);
+
+    /// Whether frames for it are for several: a broadcast or multicast address. IEEE 802-2014 §8.2.2.
+    #[must_use]
+    pub(crate) const fn is_group(self) -> bool {
+        let Self([first, ..]) = self;
+        first & 1 != 0
+    }
+}
+
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;

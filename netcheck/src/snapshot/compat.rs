@@ -295,6 +295,9 @@ pub enum Target {
         zone: u16,
         /// No conntrack for this packet.
         notrack: bool,
+        /// The helper that watches the connection, if any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        helper: Option<String>,
     },
     /// `REDIRECT`: accepts.
     Redirect(NatRange),

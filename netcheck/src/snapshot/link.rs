@@ -116,7 +116,70 @@ pub enum LinkKind {
     Other(String),
 }
 
+/// Kinds of links whose packets come in others, by the kernel's names.
+const TUNNELS: [&str; 21] = [
+    "amt",
+    "bareudp",
+    "batadv",
+    "erspan",
+    "geneve",
+    "gre",
+    "gretap",
+    "gtp",
+    "ip6erspan",
+    "ip6gre",
+    "ip6gretap",
+    "ip6tnl",
+    "ipip",
+    "l2tpeth",
+    "ovpn",
+    "sit",
+    "vti",
+    "vti6",
+    "vxlan",
+    "wireguard",
+    "xfrm",
+];
+
 impl LinkKind {
+    /// Whether the kernel unwraps packets that arrive elsewhere, and takes what is in them for arrived here.
+    #[must_use]
+    pub fn unwraps(&self) -> bool {
+        match self {
+            Self::Vxlan { .. } => true,
+            Self::Other(kind) => TUNNELS.contains(&kind.as_str()),
+            Self::Bridge(_)
+            | Self::Dummy
+            | Self::Ipvlan { .. }
+            | Self::Loopback
+            | Self::Macvlan { .. }
+            | Self::Physical
+            | Self::Tun
+            | Self::Veth
+            | Self::Vlan { .. }
+            | Self::Vrf { .. } => false,
+        }
+    }
+
+    /// Whether what it unwraps comes in datagrams of UDP alone.
+    #[must_use]
+    pub fn is_over_udp(&self) -> bool {
+        match self {
+            Self::Vxlan { .. } => true,
+            Self::Other(kind) => ["amt", "bareudp", "geneve", "gtp", "vxlan", "wireguard"].contains(&kind.as_str()),
+            Self::Bridge(_)
+            | Self::Dummy
+            | Self::Ipvlan { .. }
+            | Self::Loopback
+            | Self::Macvlan { .. }
+            | Self::Physical
+            | Self::Tun
+            | Self::Veth
+            | Self::Vlan { .. }
+            | Self::Vrf { .. } => false,
+        }
+    }
+
     /// The link that one of this kind is stacked on, as far as it is known; `None`: such a link stands by itself, or has a peer.
     #[must_use]
     pub fn stacked_on(&self) -> Option<Option<Lower>> {

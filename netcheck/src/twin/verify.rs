@@ -122,6 +122,9 @@ fn obstacle(twin: &Twin, incomplete: &BTreeMap<usize, String>, sample: &Sample, 
     if !twin.can_send(sample) {
         return Some("it cannot be sent: the link is not there, or down".to_owned());
     }
+    if matches!(sample.start, Start::Wire { to, .. } | Start::Arrival { to, .. } if to.is_group()) {
+        return Some("a frame for all arrives at several".to_owned());
+    }
     // `__mkroute_output` looks at the source, which a raw socket does not tell it.
     let closed = branches.iter().any(|branch| matches!(branch.end, End::Dropped(_)));
     if matches!(sample.start, Start::Process { .. }) && sample.packet.is_ipv4() && sample.packet.source.is_loopback() && closed {

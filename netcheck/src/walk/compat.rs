@@ -12,7 +12,7 @@ use crate::space::Ranges;
 
 use super::conntrack::{NatKindAt, NatTo, Tuple};
 use super::header::{Number, Origin};
-use super::rules::{At, Step};
+use super::rules::{At, Step, packet_type};
 use super::{Ct, End, Skb, Walker};
 
 impl<'m> Walker<'m> {
@@ -79,7 +79,7 @@ impl<'m> Walker<'m> {
             },
             Match::Multiport(condition) => self.multiport(skb, condition),
             Match::Physdev { input, output, conditions, invert } => physdev(at, input, output, *conditions, *invert),
-            Match::Pkttype { kind, invert } => (*kind == 0) != *invert,
+            Match::Pkttype { kind, invert } => (*kind == u32::from(packet_type(at, skb))) != *invert,
             Match::Rpfilter { flags } => self.rpfilter(at, skb, *flags)?,
             Match::Set(condition) => self.ipset_match(at, skb, condition),
             Match::Tcp { ports, flags, option, .. } => match skb.header.transport {
@@ -90,7 +90,12 @@ impl<'m> Walker<'m> {
                 _ => false,
             },
             Match::Udp(ports) => matches!(skb.header.transport, Transport::Udp { .. }) && self.ports(skb, ports),
-            Match::Opaque { name, revision, .. } => self.perhaps(format!("match {name} revision {revision} is not understood")),
+            Match::Opaque { name, revision, .. } => {
+                if name == "connlabel" {
+                    self.label(at.namespace, skb);
+                }
+                self.perhaps(format!("match {name} revision {revision} is not understood"))
+            }
         })
     }
 

@@ -28,6 +28,10 @@ pub(super) struct Connection {
     pub(super) source_done: bool,
     pub(super) seen_reply: bool,
     pub(super) mark: [Cell; 4],
+    /// `IPS_EXPECTED`: a helper, or a rule, has announced it, so that its first packet is `related`.
+    pub(super) expected: bool,
+    /// A rule has set labels: which, is not followed.
+    pub(super) labelled: bool,
     /// The link whose address it was masqueraded with.
     masqueraded: Option<u32>,
     protocol: u8,
@@ -88,7 +92,8 @@ impl Connection {
     /// `IPS_*` bits.
     pub(super) fn status(&self) -> u32 {
         let bit = |on: bool, bit: u32| if on { bit } else { 0 };
-        bit(self.seen_reply, 2)
+        bit(self.expected, 1)
+            | bit(self.seen_reply, 2)
             | bit(self.source_changed, 16)
             | bit(self.destination_changed, 32)
             | bit(self.source_done, 128)
@@ -131,11 +136,12 @@ impl<'m> Walker<'m> {
     }
 
     /// The bit that `ct state` sees: 1 invalid, 2 established, 4 related, 8 new, 64 untracked.
-    pub(super) fn state_bits(&self, _namespace: usize, skb: &Skb) -> u8 {
+    pub(super) fn state_bits(&self, namespace: usize, skb: &Skb) -> u8 {
         match skb.ct {
             Ct::None => 1,
             Ct::Untracked => 64,
             Ct::Of { established: true, .. } => 2,
+            Ct::Of { .. } if self.connection(namespace, skb).is_some_and(|(connection, _)| connection.expected) => 4,
             Ct::Of { established: false, .. } => 8,
         }
     }
@@ -172,6 +178,10 @@ impl<'m> Walker<'m> {
         }
         let echo = matches!(protocol, 1 | 58);
         let answer = tuple.inverse(echo);
+        let expected = self.model.namespace(namespace).expects && self.perhaps("whether a conntrack helper expects the connection");
+        // The mark is that of the connection which announced it.
+        let mark = if expected { [Cell::unknown(); 4] } else { [Cell::fixed(0); 4] };
+        let known = self.connections.entry(namespace).or_default();
         known.push(Connection {
             original: tuple,
             reply: answer,
@@ -180,7 +190,9 @@ impl<'m> Walker<'m> {
             destination_done: false,
             source_done: false,
             seen_reply: false,
-            mark: [Cell::fixed(0); 4],
+            mark,
+            expected,
+            labelled: false,
             masqueraded: None,
             protocol,
         });
@@ -444,8 +456,18 @@ impl<'m> Walker<'m> {
                 Ok(())
             }
             CtKey::EventMask | CtKey::SecMark | CtKey::Helper | CtKey::Expiration => Ok(()),
-            CtKey::Labels => Ok(()),
+            CtKey::Labels => {
+                self.label(at.namespace, skb);
+                Ok(())
+            }
             other => Err(End::Unknown(format!("a rule sets ct {other:?}"))),
+        }
+    }
+
+    /// A rule sets labels of the connection.
+    pub(super) fn label(&mut self, namespace: usize, skb: &Skb) {
+        if let Some(connection) = self.connection_mut(namespace, skb) {
+            connection.labelled = true;
         }
     }
 

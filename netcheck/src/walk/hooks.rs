@@ -74,6 +74,7 @@ impl<'m> Walker<'m> {
             if !at.content.rules.base(*chain).is_some_and(|base| priorities.contains(&base.priority)) {
                 continue;
             }
+            self.may_hide(skb);
             if self.base_chain(&At { chain: *chain, ..at }, skb)? == Flow::Drop {
                 return Err(self.dropped());
             }
@@ -93,12 +94,20 @@ impl<'m> Walker<'m> {
             chains.into_iter().map(|chain| (content.rules.base(chain).map_or(0, |base| base.priority), chain)).collect();
         ordered.sort_by_key(|(priority, _)| *priority);
         for (_, chain) in ordered {
+            self.may_hide(skb);
             let at = At { chain, ..self.at(place.namespace, Self::layer_of(skb), hook, links, skb) };
             if self.base_chain(&at, skb)? == Flow::Drop {
                 return Err(self.dropped());
             }
         }
         Ok(())
+    }
+
+    /// A frame with a priority tag may as well have two: the kernel takes one off before rules see it.
+    fn may_hide(&mut self, skb: &mut Skb) {
+        if skb.hidden.is_none() && skb.frame.is_some_and(|frame| frame.vlan == Some(0)) {
+            skb.hidden = Some(self.perhaps("whether a second priority tag hides the packet from rules that see frames"));
+        }
     }
 
     /// Runs one base chain, with its policy.

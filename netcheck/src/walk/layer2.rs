@@ -18,12 +18,16 @@ use super::{End, Frame, Next, Skb, Walker};
 
 /// `NF_BR_PRI_BRNF`: where br_netfilter sits in bridge PREROUTING; one below in FORWARD, last in POSTROUTING.
 const BRNF: i32 = 0;
-const BROADCAST: Mac = Mac([0xff; 6]);
+
+/// Whose copy is followed of what is sent to several.
+const COPY: &str = "which copy of a frame that is for all";
 
 /// Where a bridge finds hardware addresses.
 #[derive(Debug, Default)]
 pub(super) struct Ports {
     by_mac: BTreeMap<Mac, Vec<u32>>,
+    /// All that are in the vlan.
+    all: Vec<u32>,
     /// Ports that lead outside.
     exits: Vec<u32>,
     /// Ports whose other end is not known.
@@ -126,6 +130,8 @@ impl<'m> Walker<'m> {
 
     /// `netif_receive_skb`.
     pub(super) fn receive(&mut self, place: Place, skb: &mut Skb) -> Result<Next, End> {
+        const PASSTHRU: u32 = 8;
+        const SOURCE: u32 = 16;
         let Some(link) = self.model.link(place) else {
             return Err(self.lost(place));
         };
@@ -136,7 +142,7 @@ impl<'m> Walker<'m> {
             return Ok(Next::Input(place));
         };
         let uppers = self.model.uppers_of(place);
-        if let Some(id) = frame.vlan.filter(|id| *id != 0) {
+        if let Some(id) = frame.vlan {
             let tagged = uppers
                 .iter()
                 .find(|upper| self.model.link(**upper).is_some_and(|link| matches!(link.kind, LinkKind::Vlan { id: own, .. } if own == id)));
@@ -153,7 +159,12 @@ impl<'m> Walker<'m> {
         }
         for upper in uppers {
             match self.model.link(upper).map(|link| (&link.kind, link.mac)) {
-                Some((LinkKind::Macvlan { mode, .. }, mac)) if mac == frame.destination || *mode == 8 => {
+                Some((LinkKind::Macvlan { mode, .. }, mac))
+                    if mac == frame.destination
+                        || *mode == PASSTHRU
+                        || (frame.is_group() && self.perhaps(COPY))
+                        || (*mode == SOURCE && self.perhaps("whether a macvlan takes frames from this hardware address")) =>
+                {
                     Self::scrub(skb, upper.namespace != place.namespace);
                     return Ok(Next::Receive(upper));
                 }
@@ -166,12 +177,13 @@ impl<'m> Walker<'m> {
         if frame.vlan.is_some_and(|id| id != 0) {
             return Err(self.drop_at(place.namespace, "link", format!("{} has no such vlan", link.name)));
         }
-        if frame.destination != link.mac && frame.destination.is_some_and(|mac| mac != BROADCAST) && !link.noarp {
+        if frame.destination != link.mac && frame.destination.is_some_and(|mac| !mac.is_group()) && !link.noarp {
             return Err(self.drop_at(place.namespace, "link", format!("the frame is not for {}", link.name)));
         }
         if frame.destination.is_none() && !link.noarp {
             return Err(self.drop_at(place.namespace, "link", format!("the frame is for another neighbour than {}", link.name)));
         }
+        skb.frame = Some(Frame { vlan: None, ..frame });
         Ok(Next::Input(place))
     }
 
@@ -211,14 +223,20 @@ impl<'m> Walker<'m> {
             return Err(self.drop_at(place.namespace, "bridge", format!("port {} does not take this vlan", link.name)));
         };
         skb.frame = Some(Frame { destination, vlan, ..frame });
-        let local = destination.is_some_and(|mac| self.model.is_bridge_mac(content, bridge_index, mac));
+        skb.bridged = true;
+        let local = destination.is_some_and(|mac| match mac.is_group() {
+            true => self.perhaps(COPY),
+            false => self.model.is_bridge_mac(content, bridge_index, mac) || self.model.is_macvlan_on(bridge_place, mac),
+        });
         if local {
             let Ok(tag) = vlan_out(content, switches.vlan_filtering, bridge_index, vlan) else {
                 return Err(self.drop_at(place.namespace, "bridge", format!("{} itself is not in this vlan", bridge.name)));
             };
             self.bridge_hook(place.namespace, Hook::Input, links, i32::MIN..=i32::MAX, skb)?;
             // The bridge hands it up as its own, whatever port's address it was sent to.
-            skb.frame = Some(Frame { destination: bridge.mac, vlan: tag, ..frame });
+            let kept = destination.filter(|mac| mac.is_group() || self.model.is_macvlan_on(bridge_place, *mac));
+            let destination = kept.or(bridge.mac);
+            skb.frame = Some(Frame { destination, vlan: tag, ..frame });
             return Ok(Next::Receive(bridge_place));
         }
         let to = self.port_for(bridge_place, Some(place), destination, vlan)?;
@@ -270,6 +288,7 @@ impl<'m> Walker<'m> {
             return Err(self.drop_at(place.namespace, "bridge", "the bridge itself does not take this vlan"));
         };
         skb.frame = Some(Frame { vlan, ..frame });
+        skb.bridged = false;
         let to = self.port_for(place, None, frame.destination, vlan)?;
         let Some(port) = content.links.get(&to) else {
             return Err(self.lost(Place { link: to, ..place }));
@@ -354,6 +373,9 @@ impl<'m> Walker<'m> {
             return Ok(port);
         }
         let known = self.ports_of(bridge, vlan);
+        if mac.is_some_and(Mac::is_group) {
+            return self.copy_for(bridge, from, &known);
+        }
         let elsewhere = |ports: &[u32]| ports.iter().copied().filter(|port| from.is_none_or(|from| from.link != *port)).collect::<Vec<u32>>();
         let mut candidates = mac.and_then(|mac| known.by_mac.get(&mac)).cloned().unwrap_or_default();
         let (exits, unknown) = (elsewhere(&known.exits), elsewhere(&known.unknown));
@@ -375,6 +397,13 @@ impl<'m> Walker<'m> {
         ports.get(choice).copied().ok_or_else(|| self.lost(bridge))
     }
 
+    /// One of the ports that a frame for all is sent to.
+    fn copy_for(&mut self, bridge: Place, from: Option<Place>, known: &Ports) -> Result<u32, End> {
+        let others: Vec<u32> = known.all.iter().copied().filter(|port| from.is_none_or(|from| from.link != *port)).collect();
+        let choice = if others.len() > 1 { self.choose(others.len(), COPY) } else { 0 };
+        others.get(choice).copied().ok_or_else(|| self.drop_at(bridge.namespace, "bridge", "it has no other port"))
+    }
+
     /// What is behind each port of a bridge, in one vlan.
     fn ports_of(&mut self, bridge: Place, vlan: Option<u16>) -> Rc<Ports> {
         if let Some(known) = self.ports.get(&(bridge, vlan)) {
@@ -387,6 +416,7 @@ impl<'m> Walker<'m> {
             let Ok(tag) = vlan_out(content, filtering, *port, vlan) else {
                 continue;
             };
+            ports.all.push(*port);
             let reach = self.reach(Place { link: *port, ..bridge }, tag);
             for mac in reach.receivers.iter().filter_map(|place| self.model.link(*place)?.mac) {
                 let known = ports.by_mac.entry(mac).or_default();

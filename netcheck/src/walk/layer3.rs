@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::model::Place;
 use crate::model::fib::{Fib, Found, Key, LOCAL, number};
+use crate::packet::Transport;
 use crate::snapshot::{Hook, Link, LinkKind, NextHop, Route, RouteKind};
 use crate::space::{Field, Ranges};
 
@@ -57,10 +58,15 @@ impl<'m> Walker<'m> {
         let bridge_routed = std::mem::take(&mut skb.bridge_routed);
         let forwarded = if looped { Ok(None) } else { self.route_and_forward(place, link, bridge_routed, skb) };
         self.close_way(matches!(forwarded, Err(End::Dropped(_))));
+        let group = skb.frame.is_some_and(|frame| frame.is_group());
         match forwarded? {
             None => {
                 self.last_receiver = Some(place);
                 self.ip_hook(place.namespace, Hook::Input, Links { iif: Some(link), ..Links::default() }, skb)?;
+                // `tcp_v4_rcv`, `tcp_v6_rcv`.
+                if group && matches!(skb.header.transport, Transport::Tcp { .. }) {
+                    return Err(self.drop_at(place.namespace, "link", "TCP takes nothing from a frame that is for all"));
+                }
                 self.note(place.namespace, What::Delivered { link: place.link });
                 Ok(None)
             }
@@ -78,6 +84,10 @@ impl<'m> Walker<'m> {
         let Routed::Forward(way) = self.route_openly(place, skb)? else {
             return Ok(None);
         };
+        // `ip_forward`, `ip6_forward`.
+        if skb.frame.is_some_and(|frame| frame.is_group()) {
+            return Err(self.drop_at(place.namespace, "link", "what came in a frame that is for all is not forwarded"));
+        }
         if !skb.header.ipv4 {
             self.check_forward_ipv6(place, link, bridge_routed || way.link == place.link, skb)?;
         }
@@ -440,6 +450,8 @@ impl<'m> Walker<'m> {
         let ipv4 = gateway.map_or(skb.header.ipv4, |gateway| gateway.is_ipv4());
         let destination = if link.noarp { None } else { self.resolve(place, link, target, ipv4, skb)? };
         skb.frame = Some(Frame { source: link.mac, destination, vlan: None });
+        skb.hidden = None;
+        skb.bridged = false;
         skb.prerouted = false;
         Ok(Next::Transmit(place))
     }

@@ -7,7 +7,7 @@ use crate::model::fib::{Found, Key};
 use crate::model::netfilter::{ChainAt, Layer, NfTable, SearchSet};
 use crate::packet::Transport;
 use crate::snapshot::{
-    BitOperation, CmpOperation, CtKey, Data, Direction, Element, Expression, ExthdrKind, FibResult, Hook, Link, MetaKey, NatKind, PayloadBase,
+    BitOperation, CmpOperation, CtKey, Data, Direction, Element, Expression, ExthdrKind, FibResult, Hook, Link, Mac, MetaKey, NatKind, PayloadBase,
     RangeOperation, Register, Verdict,
 };
 use crate::space::{Field, Ranges};
@@ -113,6 +113,8 @@ impl Registers {
 
 const DEEPEST: u32 = 16;
 const IFNAMSIZ: usize = 16;
+/// Bytes of a connection's labels.
+const LABELS: usize = 16;
 
 impl<'m> Walker<'m> {
     /// `nft_do_chain`, from one chain on.
@@ -123,7 +125,7 @@ impl<'m> Walker<'m> {
         if depth > DEEPEST {
             return Err(End::Unknown(format!("chains call each other too deeply in table {}", table.name)));
         }
-        let Some(shortcuts) = table.shortcuts(chain) else {
+        let Some(shortcuts) = table.shortcuts(chain).filter(|_| !is_hidden(at, skb)) else {
             return self.every_rule(at, table, chain, skb, depth);
         };
         let dispatch = self.dispatch(at, chain, shortcuts, skb);
@@ -324,7 +326,7 @@ impl<'m> Walker<'m> {
             }
             Expression::Match(condition) => matched(self.compat_match(at, skb, condition)?),
             Expression::Target(target) => self.compat_target(at, skb, target)?,
-            Expression::Counter | Expression::Last | Expression::Log { .. } | Expression::Dup | Expression::FlowOffload { .. } => Step::Go,
+            Expression::Counter | Expression::Last | Expression::Log { .. } | Expression::FlowOffload { .. } => Step::Go,
             Expression::Reject { .. } => Step::Drop,
             Expression::Limit { .. } | Expression::Quota { .. } | Expression::Connlimit { .. } => {
                 matched(self.perhaps("a limit on rate, volume or connections"))
@@ -384,6 +386,7 @@ impl<'m> Walker<'m> {
                 Step::Go
             }
             Expression::Objref { kind, name, .. } => match kind {
+                // Helpers and expectations are looked at where connections begin.
                 1 | 3 | 7 | 8 | 9 => Step::Go,
                 2 | 4 | 5 => matched(self.perhaps(format!("limit {name}"))),
                 other => return Err(End::Unknown(format!("object {name} of kind {other}"))),
@@ -393,7 +396,13 @@ impl<'m> Walker<'m> {
                 self.payload_set(skb, *base, *offset, &cells)?;
                 Step::Go
             }
+            // The copy goes by another way, to whoever is there.
+            Expression::Dup => {
+                self.undecided = true;
+                return Err(End::Unknown("a rule sends a copy elsewhere (dup)".to_owned()));
+            }
             Expression::Fwd { .. } => {
+                self.undecided = true;
                 return Err(End::Unknown("a rule forwards the frame to another link".to_owned()));
             }
             Expression::Queue => return Err(End::Unknown("a program decides (queue)".to_owned())),
@@ -652,7 +661,10 @@ impl<'m> Walker<'m> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
     fn payload(&mut self, at: &At<'m>, skb: &Skb, base: PayloadBase, offset: u32, len: u32) -> Result<Option<Vec<Cell>>, End> {
         let (offset, len) = (usize::try_from(offset).unwrap_or(0), usize::try_from(len).unwrap_or(0));
+        let hidden = is_hidden(at, skb);
         let bytes: Vec<Cell> = match base {
+            PayloadBase::Network if hidden => return Ok(Some(vec![Cell::unknown(); len])),
+            PayloadBase::Transport if hidden => return Ok(None),
             PayloadBase::Network if at.layer == Layer::Arp => return Ok(None),
             PayloadBase::Network => {
                 let mut all = self.network_header(skb, offset);
@@ -753,6 +765,8 @@ impl<'m> Walker<'m> {
                 }
                 Some(cells)
             }
+            MetaKey::Protocol if is_hidden(at, skb) => Some(PRIORITY_TAG.to_vec()),
+            MetaKey::L4Proto if is_hidden(at, skb) => None,
             MetaKey::Protocol => Some(ether_type(skb.header.ipv4).map(Cell::fixed).to_vec()),
             MetaKey::Mark => Some(skb.mark.to_vec()),
             MetaKey::Iif => at.iif.and_then(|link| word(link.index)),
@@ -765,16 +779,20 @@ impl<'m> Walker<'m> {
             MetaKey::OifGroup => self.way_out(at).and_then(|link| word(link.group)),
             MetaKey::IifKind => at.iif.and_then(|link| kind(Some(link))),
             MetaKey::OifKind => self.way_out(at).and_then(|link| kind(Some(link))),
-            MetaKey::SdifName => name(at.iif),
-            MetaKey::Sdif => at.iif.and_then(|link| word(link.index)),
+            MetaKey::Sdif | MetaKey::SdifName if at.iif.is_some_and(|link| is_of_vrf(at, link)) => {
+                return Err(End::Unknown("which link of a VRF it came by".to_owned()));
+            }
+            MetaKey::SdifName => name(None),
+            MetaKey::Sdif => word(0),
             MetaKey::NfProto => byte(if skb.header.ipv4 { 2 } else { 10 }),
             MetaKey::L4Proto => byte(skb.header.protocol),
-            MetaKey::PktType => byte(0),
+            MetaKey::PktType => byte(packet_type(at, skb)),
             MetaKey::NfTrace => byte(0),
             MetaKey::SecPath => byte(0),
             MetaKey::BriIifName => name(at.iif.and_then(|link| link.master).and_then(|master| at.content.links.get(&master))),
             MetaKey::BriOifName => name(self.way_out(at).and_then(|link| link.master).and_then(|master| at.content.links.get(&master))),
-            MetaKey::RtClassId => word(0),
+            // The realm of a route, which is not read.
+            MetaKey::RtClassId => Some(vec![Cell::unknown(); 4]),
             MetaKey::SkUid | MetaKey::SkGid | MetaKey::Cgroup if matches!(at.hook, Hook::Output | Hook::Postrouting) && at.iif.is_none() => {
                 Some(vec![Cell::unknown(); 4])
             }
@@ -908,7 +926,7 @@ impl<'m> Walker<'m> {
             CtKey::ProtoSrc => Some(Cell::of_number(tuple.source_port, 2).collect()),
             CtKey::ProtoDst => Some(Cell::of_number(tuple.destination_port, 2).collect()),
             CtKey::Helper => None,
-            CtKey::Labels => Some(vec![Cell::fixed(0); IFNAMSIZ]),
+            CtKey::Labels => Some(vec![if connection.labelled { Cell::unknown() } else { Cell::fixed(0) }; LABELS]),
             CtKey::Zone => Some(host_order_short(0, little)),
             CtKey::SecMark | CtKey::Expiration | CtKey::Pkts | CtKey::Bytes | CtKey::AvgPkt | CtKey::EventMask | CtKey::Id => {
                 Some(vec![Cell::unknown(); 8])
@@ -916,6 +934,43 @@ impl<'m> Walker<'m> {
             CtKey::Other(number) => return Err(End::Unknown(format!("ct key {number}"))),
         })
     }
+}
+
+/// Whether rules see a frame in which they do not find the packet. `nft_do_chain_bridge`, `nft_do_chain_netdev`.
+fn is_hidden(at: &At<'_>, skb: &Skb) -> bool {
+    skb.hidden == Some(true) && (at.layer == Layer::Bridge || matches!(at.hook, Hook::Ingress | Hook::Egress))
+}
+
+/// `skb->pkt_type`: whom the frame is for, as seen by the link that took it. `eth_type_trans`, `br_handle_frame`.
+pub(super) fn packet_type(at: &At<'_>, skb: &Skb) -> u8 {
+    const HOST: u8 = 0;
+    const BROADCAST: u8 = 1;
+    const MULTICAST: u8 = 2;
+    const OTHERHOST: u8 = 3;
+    let Some(frame) = skb.frame else { return HOST };
+    let bridged = at.layer == Layer::Bridge || matches!(at.hook, Hook::Ingress | Hook::Egress);
+    let own = |link: &Link| link.mac.is_some() && link.mac == frame.destination;
+    let came_by = at.iif.is_some_and(|link| own(link) || link.master.and_then(|master| at.content.links.get(&master)).is_some_and(own));
+    match frame.destination {
+        Some(Mac::BROADCAST) => BROADCAST,
+        Some(mac) if mac.is_group() => MULTICAST,
+        // br_netfilter shows rules of the IP stack all frames as its own.
+        _ if !bridged => HOST,
+        _ if at.iif.is_none() => {
+            if skb.bridged {
+                OTHERHOST
+            } else {
+                HOST
+            }
+        }
+        _ if came_by => HOST,
+        _ => OTHERHOST,
+    }
+}
+
+fn is_of_vrf(at: &At<'_>, link: &Link) -> bool {
+    let vrf = |link: &Link| matches!(link.kind, crate::snapshot::LinkKind::Vrf { .. });
+    vrf(link) || link.master.and_then(|master| at.content.links.get(&master)).is_some_and(vrf)
 }
 
 fn value_of(cells: &[Cell]) -> u128 {
@@ -1020,9 +1075,19 @@ fn link_header(frame: Frame, ipv4: bool) -> Vec<Cell> {
             None => bytes.extend([Cell::unknown(); 6]),
         }
     }
+    if let Some(id) = frame.vlan {
+        let [high, low] = id.to_be_bytes();
+        // A priority tag may be of either kind; priority and drop eligibility are the sender's choice.
+        bytes.extend(if id == 0 { PRIORITY_TAG } else { [Cell::fixed(0x81), Cell::fixed(0)] });
+        bytes.extend([Cell { value: high & 0x0f, origin: Origin::Unknown { mask: 0xf0 } }, Cell::fixed(low)]);
+    }
     bytes.extend(ether_type(ipv4).map(Cell::fixed));
     bytes
 }
+
+/// The Ethernet type of a priority tag: 802.1Q's or 802.1ad's.
+const PRIORITY_TAG: [Cell; 2] =
+    [Cell { value: 0x81, origin: Origin::Unknown { mask: 0x09 } }, Cell { value: 0x00, origin: Origin::Unknown { mask: 0xa8 } }];
 
 const fn ether_type(ipv4: bool) -> [u8; 2] {
     if ipv4 { [0x08, 0x00] } else { [0x86, 0xdd] }

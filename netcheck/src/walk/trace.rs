@@ -20,7 +20,7 @@ pub(crate) struct Step {
 /// What it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum What {
-    Arrived { link: u32 },
+    Arrived { link: u32, vlan: Option<u16> },
     Bridged { bridge: u32, from: Option<u32>, to: u32 },
     Delivered { link: u32 },
     Left { link: u32 },
@@ -31,7 +31,7 @@ pub(crate) enum What {
     Route { destination: ipnet::IpNet, local: bool, link: Option<u32>, gateway: Option<IpAddr> },
     Rule { hook: Hook, layer: Layer, chain: ChainAt, rule: usize, did: Did },
     Sent { link: Option<u32> },
-    Wrote { link: u32, to: Mac },
+    Wrote { link: u32, to: Mac, vlan: Option<u16> },
 }
 
 /// What a rule did.
@@ -105,9 +105,9 @@ impl Step {
         let link = |index: u32| namespace.links.get(&index).map_or_else(|| format!("link {index}"), |link| link.name.clone());
         let hop = |kind: &'static str, text: String| Hop { at: namespace.label.clone(), kind, text, ..Hop::default() };
         match &self.what {
-            What::Arrived { link: index } => hop("link", format!("arrives on {}", link(*index))),
+            What::Arrived { link: index, vlan } => hop("link", format!("arrives on {}{}", link(*index), tagged(*vlan))),
             What::Received { link: index } => hop("link", format!("received by {}", link(*index))),
-            What::Wrote { link: index, to } => hop("sent", format!("written to {} for {to}", link(*index))),
+            What::Wrote { link: index, to, vlan } => hop("sent", format!("written to {} for {to}{}", link(*index), tagged(*vlan))),
             What::MasqueradedElsewhere => hop("nat", "drops: the connection is masqueraded with the address of another link".to_owned()),
             What::Sent { link: None } => hop("sent", "sent".to_owned()),
             What::Sent { link: Some(index) } => hop("sent", format!("sent by {}", link(*index))),
@@ -152,6 +152,15 @@ impl Step {
                 Hop { text, hook: Some(hook_name(*hook)), table: Some(table), chain: Some(chain), handle, comment, ..hop_of(namespace, "rule") }
             }
         }
+    }
+}
+
+/// The tag of a frame, in words.
+fn tagged(vlan: Option<u16>) -> String {
+    match vlan {
+        None => String::new(),
+        Some(0) => " with a priority tag".to_owned(),
+        Some(id) => format!(" in vlan {id}"),
     }
 }
 

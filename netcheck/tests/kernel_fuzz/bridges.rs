@@ -124,3 +124,32 @@ fn fire(sockets: &[(&str, Sockets)], from: &str, packet: &Packet, id: u32) -> Op
     }
     None
 }
+
+/// A macvlan on a bridge gets what the bridge's ports send to it, and the bridge's own namespace cannot speak with it.
+#[test]
+fn a_macvlan_on_a_bridge_is_behind_it() {
+    let mut lab = Lab::new("m");
+    for name in ["h", "a", "m"] {
+        lab.add(name);
+    }
+    lab.ip("h", "link add br0 type bridge forward_delay 0\naddr add 10.31.0.1/24 dev br0\nlink set br0 up\n");
+    let (a, m) = (lab.full("a"), lab.full("m"));
+    lab.ip("h", &format!("link add va type veth peer name eth0 netns {a}\nlink set va master br0 up\n"));
+    lab.ip("h", &format!("link add link br0 name eth0 netns {m} type macvlan mode bridge\n"));
+    for (name, address) in [("a", "10.31.0.2"), ("m", "10.31.0.3")] {
+        lab.ip(name, &format!("addr add {address}/24 dev eth0\nlink set eth0 up\n"));
+    }
+    let sockets: Vec<(&str, Sockets)> = ["h", "a", "m"].map(|name| (name, lab.sockets(name))).into();
+    let model = Model::new(&Snapshot::from_json(&lab.snapshot("h")).unwrap());
+    for (id, (from, source, target, open)) in
+        [("a", "10.31.0.2", "10.31.0.3", true), ("m", "10.31.0.3", "10.31.0.2", true), ("h", "10.31.0.1", "10.31.0.3", false)].into_iter().enumerate()
+    {
+        let mut packet = Packet::new(source.parse().unwrap(), target.parse().unwrap(), Protocol::Udp.first(30_000, 53));
+        packet.length = wire::length(&packet);
+        let arrived = fire(&sockets, from, &packet, u32::try_from(id).unwrap() + 1);
+        let name = if from == "h" { "host".to_owned() } else { lab.full(from) };
+        let question = Question { from: name, to: target.to_owned(), protocol: Protocol::Udp, port: Some(53), attacker: Attacker::Process };
+        let got = explain(&model, &question).unwrap();
+        assert_eq!((arrived.is_some(), got.answer == Answer::Open), (open, open), "{from} to {target}: {:?} {:#?}", got.answer, got.closed_by);
+    }
+}

@@ -323,6 +323,8 @@ fn bridge_table(random: &mut Random) -> String {
                 "meta ibrname \"br0\"",
                 "ether saddr 02:20:00:00:00:10",
                 "ether daddr 02:20:00:00:00:01",
+                "meta pkttype host",
+                "meta pkttype other",
             ]);
             let what = if hook == "output" && what.starts_with("iif") || hook == "prerouting" && what.starts_with("oif") { "" } else { what };
             let _ = writeln!(text, "    {what} counter {}", random.pick(&["accept", "drop", "drop", "meta mark set 1"]));

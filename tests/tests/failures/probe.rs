@@ -89,24 +89,22 @@ fn send(host: &Host, model: &Model, from: &str, start: Start, packet: Packet, id
                 Ok(())
             })
         }
-        Start::Wire { from: place, to, vlan } => {
-            ensure!(vlan.is_none(), "frames with a tag are not written here");
-            write_frame(host, model, from, place, &to.to_string(), &packet, &bytes)
-        }
-        Start::Arrival { at, to } => {
+        Start::Wire { from: place, to, vlan } => write_frame(host, model, from, place, (&to.to_string(), vlan), &packet, &bytes),
+        Start::Arrival { at, to, vlan } => {
             let peer = model.link(at).and_then(|link| model.peer_place(link.peer)).context("nobody is on the other end of the uplink")?;
-            write_frame(host, model, from, peer, &to.to_string(), &packet, &bytes)
+            write_frame(host, model, from, peer, (&to.to_string(), vlan), &packet, &bytes)
         }
     }
 }
 
 #[expect(clippy::too_many_arguments, reason = "who writes what where")]
-fn write_frame(host: &Host, model: &Model, from: &str, place: Place, to: &str, packet: &Packet, bytes: &[u8]) -> Result<()> {
+fn write_frame(host: &Host, model: &Model, from: &str, place: Place, (to, vlan): (&str, Option<u16>), packet: &Packet, bytes: &[u8]) -> Result<()> {
     let link = model.link(place).context("no such link")?;
     let source = link.mac.context("a link without an address")?.to_string();
     let kind = if packet.is_ipv4() { "0800" } else { "86dd" };
     let payload: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let frame = format!("{}{}{kind}{payload}", to.replace(':', ""), source.replace(':', ""));
+    let tag = vlan.map_or_else(String::new, |id| format!("8100{id:04x}"));
+    let frame = format!("{}{}{tag}{kind}{payload}", to.replace(':', ""), source.replace(':', ""));
     let output = host.inside(from, "python3")?.args(["-c", WRITE_FRAME, &link.name, &frame]).output()?;
     ensure!(output.status.success(), "a frame could not be written: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
