@@ -237,7 +237,7 @@ pub(crate) struct CheckArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArguments {
-    /// Who sends: a container, host or outside
+    /// Who sends: a container, host or outside; a container that is called like one of these is container:host
     #[arg(value_name = "A")]
     sender: String,
     /// Who receives: the same, or an address

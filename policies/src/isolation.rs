@@ -22,13 +22,14 @@
 //! and there is no rule that denies. `require` is the other bound: flows that must be there. An exception is an allowed flow that ends.
 //!
 //! `from` and `to` name a group, a container, or one of `host`, `outside`, `metadata`, `containers` and `any`; or they are a selector as in
-//! `groups`. A flow rule without protocols allows all of them.
+//! `groups`. A container whose own name is one of these words is `container:host`. A flow rule without protocols allows all of them.
 
 mod party;
 mod ports;
 mod preset;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -362,6 +363,14 @@ fn groups(name: &str, text: &str, file: BTreeMap<String, OneOrMany<SelectorFile>
     Ok(groups)
 }
 
+/// Whether a name means something else than a container or a namespace that has it: a word of the language, an address, or a name that says
+/// of what it is one. Who has such a name anyway is called `container:NAME`, or `netns:NAME`.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    let says_of_what = name.starts_with("container:") || name.starts_with("netns:");
+    says_of_what || builtin(name).is_some() || name.parse::<IpAddr>().is_ok()
+}
+
 fn builtin(name: &str) -> Option<Selector> {
     match name {
         "any" => Some(Selector::Any),
@@ -532,6 +541,18 @@ unknown: warn
             assert!(error.contains(message), "{text}: {error}");
             assert!(error.contains(line), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_word_of_the_language_is_never_a_container() {
+        for name in ["any", "containers", "host", "metadata", "outside", "10.1.1.2", "fd00::1", "container:web", "netns:web"] {
+            assert!(is_reserved(name), "{name}");
+        }
+        assert!(!is_reserved("web") && !is_reserved("hosts") && !is_reserved("container"));
+        let policy = Isolation::parse("p.yaml", "version: 1\npreset: none\nallow: [{ from: 'container:host', to: host }]").unwrap();
+        let (host, container) = (party("host", PartyKind::Host), party("container:host", PartyKind::Container));
+        assert_eq!(policy.allowed(&container, &host), Flows::all());
+        assert!(policy.allowed(&host, &container).is_empty());
     }
 
     #[test]
