@@ -24,6 +24,7 @@
 //! `from` and `to` name a group, a container, or one of `host`, `outside`, `metadata`, `containers` and `any`; or they are a selector as in
 //! `groups`. A container whose own name is one of these words is `container:host`. A flow rule without protocols allows all of them.
 
+mod file;
 mod party;
 mod ports;
 mod preset;
@@ -36,6 +37,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 use thiserror::Error;
 
+use file::{File, OneOrMany, PortText, RuleFile, SelectorFile, Side};
 pub use party::{Membership, Party, PartyKind, Publication};
 pub use ports::{Flows, Ports, Protocol};
 pub use preset::Preset;
@@ -126,85 +128,6 @@ pub enum IsolationError {
         /// What to do.
         help: String,
     },
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    version: Spanned<u32>,
-    #[serde(default)]
-    preset: Preset,
-    #[serde(default)]
-    attacker: Option<Attacker>,
-    #[serde(default)]
-    groups: BTreeMap<String, OneOrMany<SelectorFile>>,
-    #[serde(default)]
-    allow: Vec<Spanned<RuleFile>>,
-    #[serde(default)]
-    require: Vec<Spanned<RuleFile>>,
-    #[serde(default)]
-    exceptions: Vec<Spanned<RuleFile>>,
-    #[serde(default)]
-    unknown: Unknown,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuleFile {
-    from: Side,
-    to: Side,
-    #[serde(default)]
-    tcp: Option<Vec<PortText>>,
-    #[serde(default)]
-    udp: Option<Vec<PortText>>,
-    #[serde(default)]
-    icmp: bool,
-    #[serde(default)]
-    until: Option<String>,
-    #[serde(default)]
-    reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany<T> {
-    One(T),
-    Many(Vec<T>),
-}
-
-impl<T> OneOrMany<T> {
-    fn into_vec(self) -> Vec<T> {
-        match self {
-            Self::One(one) => vec![one],
-            Self::Many(many) => many,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Side {
-    Name(String),
-    Names(Vec<String>),
-    Selector(SelectorFile),
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum PortText {
-    Number(u32),
-    Text(String),
-}
-
-#[derive(Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct SelectorFile {
-    name: Option<String>,
-    label: Option<String>,
-    network: Option<String>,
-    project: Option<String>,
-    service: Option<String>,
-    cidr: Option<IpNet>,
 }
 
 /// Which parties are meant: all conditions that are there must hold.
