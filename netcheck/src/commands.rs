@@ -195,6 +195,9 @@ pub(crate) struct EngineArguments {
     /// The key of that certificate; key.pem in DOCKER_CERT_PATH without it
     #[arg(long, value_name = "FILE")]
     tlskey: Option<PathBuf>,
+    /// Give the engine so long for each answer, as in 30s or 2m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    engine_timeout: Duration,
 }
 
 impl EngineArguments {
@@ -203,7 +206,7 @@ impl EngineArguments {
         let given = self.engine.clone().map(Ok);
         let address = given.unwrap_or_else(Address::find).map_err(|error| Failure::Usage(miette!("{error}")))?;
         let files = Files { ca: self.tlscacert.clone(), certificate: self.tlscert.clone(), key: self.tlskey.clone() };
-        address.endpoint(&files).map_err(|error| Failure::Usage(miette!("{error}")))
+        address.endpoint(&files, self.engine_timeout).map_err(|error| Failure::Usage(miette!("{error}")))
     }
 }
 
@@ -237,7 +240,7 @@ pub(crate) struct CheckArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArguments {
-    /// Who sends: a container, host or outside
+    /// Who sends: a container, host or outside; a container that is called like one of these is container:host
     #[arg(value_name = "A")]
     sender: String,
     /// Who receives: the same, or an address

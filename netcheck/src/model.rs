@@ -11,6 +11,8 @@ mod wiring;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use policies::isolation::is_reserved;
+
 use crate::snapshot::{self, GapKind, IpSet, Link, LinkKind, Mac, NamespaceId, Neighbour, PortVlan, Snapshot, Socket};
 
 use crate::space::Ranges;
@@ -45,10 +47,12 @@ pub struct Model {
 /// A name that can be asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Its name.
+    /// Its name: of a container or namespace its own, unless that means something else.
     pub name: String,
     /// What it is.
     pub kind: EndpointKind,
+    /// Which of the snapshot's containers, when it is one.
+    pub container: Option<usize>,
 }
 
 /// What a name stands for.
@@ -225,32 +229,31 @@ impl Model {
 
     fn name_endpoints(&mut self, snapshot: &Snapshot) {
         let mut named = vec![false; self.namespaces.len()];
-        let mut endpoints: BTreeMap<String, EndpointKind> = BTreeMap::new();
-        for container in snapshot.containers() {
+        let mut names = Names::new(self.host);
+        for (index, container) in snapshot.containers().iter().enumerate() {
             let place = container.namespace.and_then(|id| self.place_of(id));
             if let Some(seen) = place.and_then(|index| named.get_mut(index)) {
                 *seen = true;
             }
-            endpoints.insert(container.name.clone(), place.map_or(EndpointKind::Lost, EndpointKind::Inside));
+            names.add("container", &container.name, &container.id, place.map_or(EndpointKind::Lost, EndpointKind::Inside), Some(index));
         }
         for (index, namespace) in snapshot.namespaces.iter().enumerate() {
             if index == self.host || named.get(index).copied().unwrap_or(true) {
                 continue;
             }
-            let names = if namespace.names.is_empty() { vec![format!("netns:{}", namespace.id)] } else { namespace.names.clone() };
-            for name in names {
-                let free = if endpoints.contains_key(&name) || ["host", "metadata", "outside"].contains(&name.as_str()) {
-                    format!("netns:{name}")
-                } else {
-                    name
-                };
-                endpoints.insert(free, EndpointKind::Inside(index));
+            let id = namespace.id.to_string();
+            for name in &namespace.names {
+                names.add("netns", name, &id, EndpointKind::Inside(index), None);
+            }
+            if namespace.names.is_empty() {
+                names.add("netns", "", &id, EndpointKind::Inside(index), None);
             }
         }
-        let mut labels: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-        for (name, kind) in &endpoints {
-            if let EndpointKind::Inside(index) = kind {
-                labels.entry(*index).or_default().push(name.clone());
+        self.endpoints = names.0.into_values().collect();
+        let mut labels: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+        for endpoint in &self.endpoints {
+            if let EndpointKind::Inside(index) = endpoint.kind {
+                labels.entry(index).or_default().push(&endpoint.name);
             }
         }
         for (index, names) in labels {
@@ -261,10 +264,6 @@ impl Model {
         if let Some(host) = self.namespaces.get_mut(self.host) {
             "host".clone_into(&mut host.label);
         }
-        endpoints.entry("host".to_owned()).or_insert(EndpointKind::Inside(self.host));
-        endpoints.entry("metadata".to_owned()).or_insert(EndpointKind::Metadata);
-        endpoints.entry("outside".to_owned()).or_insert(EndpointKind::Outside);
-        self.endpoints = endpoints.into_iter().map(|(name, kind)| Endpoint { name, kind }).collect();
     }
 
     /// Links with a default route; without any, hardware with an address; without that, a veth with an address whose other end
@@ -285,6 +284,26 @@ impl Model {
             return hardware;
         }
         host.links.values().filter(usable).filter(|link| link.kind == LinkKind::Veth).map(|link| place(link.index)).collect()
+    }
+}
+
+/// Endpoints by their names: nobody takes the name of another.
+struct Names(BTreeMap<String, Endpoint>);
+
+impl Names {
+    /// Those that every host has.
+    fn new(host: usize) -> Self {
+        let always = [("host", EndpointKind::Inside(host)), ("metadata", EndpointKind::Metadata), ("outside", EndpointKind::Outside)];
+        Self(always.map(|(name, kind)| (name.to_owned(), Endpoint { name: name.to_owned(), kind, container: None })).into())
+    }
+
+    /// Adds one by its own name; with what it is before that, when the name means something else; by its id, when another has that too.
+    fn add(&mut self, what: &str, own: &str, id: &str, kind: EndpointKind, container: Option<usize>) {
+        let own_name = Some(own).filter(|name| !name.is_empty());
+        let qualified = own_name.map(|name| format!("{what}:{name}"));
+        let free = own_name.filter(|name| !is_reserved(name)).map(str::to_owned).into_iter().chain(qualified).chain([format!("{what}:{id}")]);
+        let Some(name) = free.into_iter().find(|name| !self.0.contains_key(name)) else { return };
+        self.0.insert(name.clone(), Endpoint { name, kind, container });
     }
 }
 

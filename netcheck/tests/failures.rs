@@ -550,3 +550,45 @@ fn the_metadata_service_is_an_endpoint() {
     user.rules.insert(0, NfRule { handle: 9999, expressions: vec![destination, address("a9fea9fe"), drop], comment: None });
     expect("a rule", &ask(&closed, Attacker::Process, "a1", "metadata", "tcp/80"), Answer::Closed);
 }
+
+/// Nobody hides the host, outside or the metadata service by taking its name, and a policy can name who tried.
+#[test]
+fn a_container_does_not_take_the_place_of_what_it_is_called_like() {
+    let stock = snapshot("26.1.5");
+    let before = analyse(&Model::new(&stock), Attacker::Process);
+    for taken in ["host", "outside", "metadata", "any", "containers", "10.1.1.2", "b1"] {
+        let mut snapshot = stock.clone();
+        let a1 = snapshot.engine.as_mut().unwrap().containers.iter_mut().find(|container| container.name == "a1").unwrap();
+        taken.clone_into(&mut a1.name);
+        let model = Model::new(&snapshot);
+        let name = format!("container:{taken}");
+        let names = |model: &Model| model.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect::<Vec<_>>();
+        let mut expected: Vec<String> = names(&Model::new(&stock)).into_iter().filter(|name| name != "a1").chain([name.clone()]).collect();
+        expected.sort();
+        let mut found = names(&model);
+        // One of two containers of one name has it.
+        assert!(found.is_sorted(), "{taken}");
+        found.sort();
+        assert_eq!(found, expected, "{taken}");
+        let reachability = analyse(&model, Attacker::Process);
+        for other in ["host", "outside", "metadata", "a2", "i1"] {
+            let open = |reachability: &netcheck::analyse::Reachability, from: &str, to: &str| {
+                reachability.pair(from, to).map(|pair| (pair.open_ports(Protocol::Tcp), pair.unknown_ports(Protocol::Tcp)))
+            };
+            if taken != "b1" {
+                assert_eq!(open(&reachability, &name, other), open(&before, "a1", other), "{name} > {other}");
+                assert_eq!(open(&reachability, other, &name), open(&before, other, "a1"), "{other} > {name}");
+            }
+        }
+        let policy = format!("version: 1\npreset: none\nallow: [{{ from: 'container:{taken}', to: host }}]\n");
+        let isolation = policies::isolation::Isolation::parse("p.yaml", &policy).unwrap();
+        let parties = netcheck::compare::parties(&snapshot, &model);
+        let party = |name: &str| parties.iter().find(|party| party.name == name).unwrap();
+        assert_eq!(party("host").kind, policies::isolation::PartyKind::Host, "{taken}");
+        assert_eq!(party("outside").kind, policies::isolation::PartyKind::Outside, "{taken}");
+        assert_eq!(party(&name).kind, policies::isolation::PartyKind::Container, "{taken}");
+        assert!(!isolation.allowed(party(&name), party("host")).is_empty(), "{taken}");
+        assert!(isolation.allowed(party("a2"), party("host")).is_empty(), "{taken}");
+        assert!(explain_kernel(&snapshot, &name, "host", "tcp/7777").answer == Answer::Open, "{taken}");
+    }
+}

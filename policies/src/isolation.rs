@@ -22,19 +22,22 @@
 //! and there is no rule that denies. `require` is the other bound: flows that must be there. An exception is an allowed flow that ends.
 //!
 //! `from` and `to` name a group, a container, or one of `host`, `outside`, `metadata`, `containers` and `any`; or they are a selector as in
-//! `groups`. A flow rule without protocols allows all of them.
+//! `groups`. A container whose own name is one of these words is `container:host`. A flow rule without protocols allows all of them.
 
+mod file;
 mod party;
 mod ports;
 mod preset;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use thiserror::Error;
 
+use file::{PortList, RuleFile, SelectorFile, Selectors, Side};
 pub use party::{Membership, Party, PartyKind, Publication};
 pub use ports::{Flows, Ports, Protocol};
 pub use preset::Preset;
@@ -127,85 +130,6 @@ pub enum IsolationError {
     },
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    version: Spanned<u32>,
-    #[serde(default)]
-    preset: Preset,
-    #[serde(default)]
-    attacker: Option<Attacker>,
-    #[serde(default)]
-    groups: BTreeMap<String, OneOrMany<SelectorFile>>,
-    #[serde(default)]
-    allow: Vec<Spanned<RuleFile>>,
-    #[serde(default)]
-    require: Vec<Spanned<RuleFile>>,
-    #[serde(default)]
-    exceptions: Vec<Spanned<RuleFile>>,
-    #[serde(default)]
-    unknown: Unknown,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuleFile {
-    from: Side,
-    to: Side,
-    #[serde(default)]
-    tcp: Option<Vec<PortText>>,
-    #[serde(default)]
-    udp: Option<Vec<PortText>>,
-    #[serde(default)]
-    icmp: bool,
-    #[serde(default)]
-    until: Option<String>,
-    #[serde(default)]
-    reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany<T> {
-    One(T),
-    Many(Vec<T>),
-}
-
-impl<T> OneOrMany<T> {
-    fn into_vec(self) -> Vec<T> {
-        match self {
-            Self::One(one) => vec![one],
-            Self::Many(many) => many,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Side {
-    Name(String),
-    Names(Vec<String>),
-    Selector(SelectorFile),
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum PortText {
-    Number(u32),
-    Text(String),
-}
-
-#[derive(Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct SelectorFile {
-    name: Option<String>,
-    label: Option<String>,
-    network: Option<String>,
-    project: Option<String>,
-    service: Option<String>,
-    cidr: Option<IpNet>,
-}
-
 /// Which parties are meant: all conditions that are there must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Selector {
@@ -241,7 +165,7 @@ impl Isolation {
         if text.trim().is_empty() {
             return Err(syntax("the file is empty; the policy that is used without one is `{version: 1, preset: docker-default}`".to_owned()));
         }
-        let file: File = serde_saphyr::from_str(text).map_err(|error| syntax(error.render()))?;
+        let file = file::read(text).map_err(syntax)?;
         let reader = Reader { name, text, groups: groups(name, text, file.groups)? };
         if file.version.value != 1 {
             let why = format!("version {} of the language is not known", file.version.value);
@@ -347,7 +271,7 @@ struct Reader<'a> {
     groups: BTreeMap<String, Vec<Selector>>,
 }
 
-fn groups(name: &str, text: &str, file: BTreeMap<String, OneOrMany<SelectorFile>>) -> Result<BTreeMap<String, Vec<Selector>>, IsolationError> {
+fn groups(name: &str, text: &str, file: BTreeMap<String, Selectors>) -> Result<BTreeMap<String, Vec<Selector>>, IsolationError> {
     let reader = Reader { name, text, groups: BTreeMap::new() };
     let mut groups = BTreeMap::new();
     for (group, selectors) in file {
@@ -356,10 +280,21 @@ fn groups(name: &str, text: &str, file: BTreeMap<String, OneOrMany<SelectorFile>
         if builtin(&group).is_some() {
             return Err(reader.wrong(line, format!("`{group}` has a meaning of its own and cannot be a group"), "choose another name"));
         }
-        let selectors = selectors.into_vec().into_iter().map(|one| reader.selector(one, line)).collect::<Result<_, _>>()?;
+        if selectors.0.is_empty() {
+            return Err(reader.wrong(line, "an empty list selects nobody".to_owned(), "name somebody, or take the group away"));
+        }
+        let selectors = selectors.0.into_iter().map(|one| reader.selector(one, line)).collect::<Result<_, _>>()?;
         groups.insert(group, selectors);
     }
     Ok(groups)
+}
+
+/// Whether a name means something else than a container or a namespace that has it: a word of the language, an address, or a name that says
+/// of what it is one. Who has such a name anyway is called `container:NAME`, or `netns:NAME`.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    let says_of_what = name.starts_with("container:") || name.starts_with("netns:");
+    says_of_what || builtin(name).is_some() || name.parse::<IpAddr>().is_ok()
 }
 
 fn builtin(name: &str) -> Option<Selector> {
@@ -393,13 +328,18 @@ impl Reader<'_> {
     }
 
     fn rule(&self, file: RuleFile, line: u64) -> Result<Rule, IsolationError> {
-        let ports = |list: Option<Vec<PortText>>| match list {
+        let ports = |list: Option<PortList>| match list {
             None => Ok(Ports::default()),
-            Some(list) => list.iter().try_fold(Ports::default(), |all, text| Ok(all.union(&self.ports(text, line)?))),
+            Some(list) => list.0.iter().try_fold(Ports::default(), |all, text| Ok(all.union(&self.ports(&text.0, line)?))),
         };
-        let everything = file.tcp.is_none() && file.udp.is_none() && !file.icmp;
-        let flows =
-            if everything { Flows::all() } else { Flows { tcp: ports(file.tcp)?, udp: ports(file.udp)?, icmp: file.icmp, icmpv6: file.icmp } };
+        let everything = file.tcp.is_none() && file.udp.is_none() && file.icmp.is_none();
+        let icmp = file.icmp.unwrap_or(false);
+        let flows = if everything { Flows::all() } else { Flows { tcp: ports(file.tcp)?, udp: ports(file.udp)?, icmp, icmpv6: icmp } };
+        if flows.is_empty() {
+            let why = "the rule is about nothing: what it says of protocols (`icmp: false`, `tcp: []`, `udp: []`) leaves none";
+            let help = "say what is meant, as in `tcp: [443]`; take the rule away if it is nothing; a rule without protocols is about all of them";
+            return Err(self.wrong(line, why.to_owned(), help));
+        }
         Ok(Rule { from: self.side(file.from, line)?, to: self.side(file.to, line)?, flows, line })
     }
 
@@ -415,17 +355,15 @@ impl Reader<'_> {
         Ok(Exception { rule: self.rule(file.value, line)?, until, reason })
     }
 
-    fn ports(&self, text: &PortText, line: u64) -> Result<Ports, IsolationError> {
-        let text = match text {
-            PortText::Number(number) => number.to_string(),
-            PortText::Text(text) => text.clone(),
-        };
-        Ports::parse(&text).ok_or_else(|| self.wrong(line, format!("`{text}` is not a port or a range of ports"), "write 443, or 8000-8999"))
+    fn ports(&self, text: &str, line: u64) -> Result<Ports, IsolationError> {
+        Ports::parse(text).ok_or_else(|| self.wrong(line, format!("`{text}` is not a port or a range of ports"), "write 443, or 8000-8999"))
     }
 
     fn side(&self, side: Side, line: u64) -> Result<Vec<Selector>, IsolationError> {
         match side {
-            Side::Name(name) => self.named(&name, line),
+            Side::Names(names) if names.is_empty() => {
+                Err(self.wrong(line, "an empty list selects nobody".to_owned(), "name somebody, or `any`; or take the rule away"))
+            }
             Side::Names(names) => names.iter().try_fold(Vec::new(), |mut all, name| {
                 all.extend(self.named(name, line)?);
                 Ok(all)
@@ -454,11 +392,15 @@ impl Reader<'_> {
                 "use one of name, label, network, project, service, cidr; or `any`",
             ));
         }
+        let cidr = cidr.map(|cidr| {
+            let help = "write 192.168.0.0/16, or fd00::/8";
+            cidr.parse::<IpNet>().map_err(|_| self.wrong(line, format!("`{cidr}` is not a network: an address, and the length of its prefix"), help))
+        });
         let label = label.map(|label| match label.split_once('=') {
             Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
             None => (label, None),
         });
-        Ok(Selector::Where { name, label, network, project, service, cidr })
+        Ok(Selector::Where { name, label, network, project, service, cidr: cidr.transpose()? })
     }
 }
 
@@ -524,6 +466,15 @@ unknown: warn
             ("version: 1\nexceptions:\n  - { from: a, to: b, until: 2027-01-01 }", "3", "reason"),
             ("version: 1\nallow:\n  - { from: {}, to: b }", "3", "selects nobody"),
             ("version: 1\ngroups:\n  host: { name: x }", "3", "meaning of its own"),
+            ("version: 1\nallow:\n  - { from: any, to: any, icmp: false }", "3", "about nothing"),
+            ("version: 1\nallow:\n  - { from: any, to: any, tcp: [] }", "3", "about nothing"),
+            ("version: 1\nrequire:\n  - { from: any, to: any, tcp: [], udp: [], icmp: false }", "3", "about nothing"),
+            ("version: 1\nallow:\n  - from: any\n    to: any\n    tcp:\n", "5", "tcp"),
+            ("version: 1\nallow:\n  - from: any\n    to: any\n    icmp: ~\n", "5", "icmp"),
+            ("version: 1\nallow:\n  - { from: { project: shop, service: }, to: any }", "3", "service"),
+            ("version: 1\nattacker:\n", "2", "attacker"),
+            ("version: 1\nallow:\n  - { from: [], to: any }", "3", "nobody"),
+            ("version: 1\ngroups:\n  web: []", "3", "nobody"),
             ("version: 1\ndeny: []", "2", "deny"),
             ("version: 1\npreset: docker", "2", "docker"),
         ];
@@ -532,6 +483,40 @@ unknown: warn
             assert!(error.contains(message), "{text}: {error}");
             assert!(error.contains(line), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_with_its_path_and_what_is_expected() {
+        let cases = [
+            ("groups:\n  web: db", "`groups.web`", "string \"db\", expected a selector like"),
+            ("groups:\n  web: { projekt: a }", "`groups.web.projekt`", "unknown field `projekt`, expected one of name"),
+            ("groups:\n  web: [{ name: a }, db]", "`groups.web[1]`", "expected keys with values"),
+            ("groups:\n  web: { cidr: 10.0.0.300 }", "p.yaml:3", "`10.0.0.300` is not a network"),
+            ("groups:\n  web: { project: }", "`groups.web.project`", "no value"),
+            ("allow:\n  - { from: 7, to: any }", "`allow[0].from`", "integer `7`, expected a name, a list of names, or a selector"),
+            ("allow:\n  - { from: any, to: { names: [a] } }", "`allow[0].to.names`", "unknown field `names`"),
+            ("allow:\n  - { from: a, to: any, tcp: 80 }", "`allow[0].tcp`", "integer `80`, expected a list of ports"),
+            ("allow:\n  - { from: a, to: any, tcp: [true] }", "`allow[0].tcp[0]`", "boolean `true`, expected a port"),
+            ("allow:\n  - { from: a, to: any, icmp: ja }", "`allow[0].icmp`", "expected `true` or `false`"),
+            ("allow: { from: a, to: any }", "`allow`", "expected a list"),
+        ];
+        for (text, path, message) in cases {
+            let error = Isolation::parse("p.yaml", &format!("version: 1\n{text}\n")).unwrap_err().to_string();
+            assert!(error.contains(path) && error.contains(message), "{text}: {error}");
+            assert!(!error.contains("enum") && !error.contains("File"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_word_of_the_language_is_never_a_container() {
+        for name in ["any", "containers", "host", "metadata", "outside", "10.1.1.2", "fd00::1", "container:web", "netns:web"] {
+            assert!(is_reserved(name), "{name}");
+        }
+        assert!(!is_reserved("web") && !is_reserved("hosts") && !is_reserved("container"));
+        let policy = Isolation::parse("p.yaml", "version: 1\npreset: none\nallow: [{ from: 'container:host', to: host }]").unwrap();
+        let (host, container) = (party("host", PartyKind::Host), party("container:host", PartyKind::Container));
+        assert_eq!(policy.allowed(&container, &host), Flows::all());
+        assert!(policy.allowed(&host, &container).is_empty());
     }
 
     #[test]

@@ -5,18 +5,18 @@ use std::net::IpAddr;
 
 use policies::isolation::{Membership, Party, PartyKind, Publication};
 
-use crate::model::{EndpointKind, METADATA, Model};
+use crate::model::{Endpoint, EndpointKind, METADATA, Model};
 use crate::snapshot::{Container, Engine, Namespace, Snapshot};
 
 /// The endpoints of a model.
 #[must_use]
 pub fn parties(snapshot: &Snapshot, model: &Model) -> Vec<Party> {
-    let containers: BTreeMap<&str, &Container> = snapshot.containers().iter().map(|container| (container.name.as_str(), container)).collect();
+    let container = |endpoint: &Endpoint| snapshot.containers().get(endpoint.container?);
     model
         .endpoints
         .iter()
-        .map(|endpoint| match (containers.get(endpoint.name.as_str()), endpoint.kind) {
-            (Some(container), kind) => of_container(snapshot, container, kind),
+        .map(|endpoint| match (container(endpoint), endpoint.kind) {
+            (Some(container), _) => of_container(snapshot, container, endpoint),
             (None, EndpointKind::Inside(place)) => of_namespace(snapshot, model, &endpoint.name, place),
             (None, EndpointKind::Metadata) => {
                 Party { name: endpoint.name.clone(), kind: PartyKind::Metadata, addresses: METADATA.to_vec(), ..Party::default() }
@@ -26,9 +26,9 @@ pub fn parties(snapshot: &Snapshot, model: &Model) -> Vec<Party> {
         .collect()
 }
 
-fn of_container(snapshot: &Snapshot, container: &Container, kind: EndpointKind) -> Party {
+fn of_container(snapshot: &Snapshot, container: &Container, endpoint: &Endpoint) -> Party {
     let engine = snapshot.engine.as_ref();
-    let place = match kind {
+    let place = match endpoint.kind {
         EndpointKind::Inside(place) => Some(place),
         EndpointKind::Lost | EndpointKind::Metadata | EndpointKind::Outside => None,
     };
@@ -36,7 +36,7 @@ fn of_container(snapshot: &Snapshot, container: &Container, kind: EndpointKind) 
     let owner = network_owner(snapshot, container);
     let on_host = container.namespace == Some(snapshot.this_host);
     Party {
-        name: container.name.clone(),
+        name: endpoint.name.clone(),
         kind: if on_host { PartyKind::Host } else { PartyKind::Container },
         namespace: container.namespace.map(|id| id.0),
         networks: owner.attachments.iter().map(|one| (one.network.clone(), membership(engine, &one.network))).collect(),

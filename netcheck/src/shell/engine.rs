@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -63,6 +64,16 @@ pub(crate) enum EngineError {
         /// Its message.
         message: String,
     },
+    /// It took too long: it does not listen to us, or does not come to an end.
+    #[error("the engine at {at} did not answer {what} within {} s (--engine-timeout)", patience.as_secs())]
+    Slow {
+        /// The socket, or host and port.
+        at: String,
+        /// What was asked.
+        what: String,
+        /// How long it had.
+        patience: Duration,
+    },
     /// It is not the JSON that the API describes.
     #[error("the engine's answer to GET {path} is not understood: {source}")]
     Json {
@@ -90,7 +101,14 @@ pub(crate) enum Address {
 
 /// How the engine is connected to.
 #[derive(Debug, Clone)]
-pub(crate) enum Endpoint {
+pub(crate) struct Endpoint {
+    way: Way,
+    /// How long it has for each answer, from its first byte to its last, and for the handshake.
+    patience: Duration,
+}
+
+#[derive(Debug, Clone)]
+enum Way {
     /// By TLS.
     Tls(Tls),
     /// By a unix socket.
@@ -142,12 +160,13 @@ impl Address {
 
 impl Address {
     /// What connects to it; none when there is no engine. Certificates are read here.
-    pub(crate) fn endpoint(self, files: &super::tls::Files) -> Result<Option<Endpoint>, TlsError> {
-        Ok(match self {
-            Self::None => None,
-            Self::Tls(host, port) => Some(Endpoint::Tls(Tls::new(&host, port, files)?)),
-            Self::Unix(path) => Some(Endpoint::Unix(path)),
-        })
+    pub(crate) fn endpoint(self, files: &super::tls::Files, patience: Duration) -> Result<Option<Endpoint>, TlsError> {
+        let way = match self {
+            Self::None => return Ok(None),
+            Self::Tls(host, port) => Way::Tls(Tls::new(&host, port, files)?),
+            Self::Unix(path) => Way::Unix(path),
+        };
+        Ok(Some(Endpoint { way, patience }))
     }
 }
 
@@ -162,38 +181,56 @@ fn docker_host(host: &str) -> Result<Address, String> {
 
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tls(tls) => tls.fmt(f),
-            Self::Unix(path) => path.display().fmt(f),
+        match &self.way {
+            Way::Tls(tls) => tls.fmt(f),
+            Way::Unix(path) => path.display().fmt(f),
         }
+    }
+}
+
+impl Endpoint {
+    /// Waits as long as the engine has, and no longer.
+    async fn patiently<T>(&self, what: &str, answer: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+        let slow = |_| EngineError::Slow { at: self.to_string(), what: what.to_owned(), patience: self.patience };
+        tokio::time::timeout(self.patience, answer).await.map_err(slow)?
     }
 }
 
 /// Asks for networks and running containers.
 pub(crate) fn ask(at: &Endpoint) -> Result<Engine, EngineError> {
-    runtime()?.block_on(engine(at))
+    run(engine(at))
 }
 
 /// The ids of the containers that run, to see which of them still do.
 pub(crate) fn running(at: &Endpoint) -> Result<Vec<String>, EngineError> {
-    runtime()?.block_on(async {
+    run(async {
         let mut connection = connect(at).await?;
-        let version: Version = get(&mut connection, "/version").await?;
-        let list: Vec<Listed> = get(&mut connection, &format!("{}/containers/json", version.api())).await?;
+        let version: Version = connection.get("/version").await?;
+        let list: Vec<Listed> = connection.get(&format!("{}/containers/json", version.api())).await?;
         Ok(list.into_iter().map(|listed| listed.id).collect())
     })
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EngineError::Runtime)
+fn run<T>(asked: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EngineError::Runtime)?;
+    let answer = runtime.block_on(asked);
+    // A name that is still looked up is not waited for.
+    runtime.shutdown_background();
+    answer
+}
+
+/// A connection to the engine.
+struct Connection<'a> {
+    at: &'a Endpoint,
+    sender: SendRequest<Empty<Bytes>>,
 }
 
 async fn engine(at: &Endpoint) -> Result<Engine, EngineError> {
     let mut connection = connect(at).await?;
-    let version: Version = get(&mut connection, "/version").await?;
+    let version: Version = connection.get("/version").await?;
     let api = version.api();
-    let networks: Vec<RawNetwork> = get(&mut connection, &format!("{api}/networks")).await?;
-    let list: Vec<Listed> = get(&mut connection, &format!("{api}/containers/json")).await?;
+    let networks: Vec<RawNetwork> = connection.get(&format!("{api}/networks")).await?;
+    let list: Vec<Listed> = connection.get(&format!("{api}/containers/json")).await?;
     let mut containers = inspect_all(at, &api, list).await?;
     containers.sort_by(|a, b| a.name.cmp(&b.name));
     let mut networks: Vec<Network> = networks.into_iter().map(Network::from).collect();
@@ -222,7 +259,7 @@ async fn inspect(at: &Endpoint, api: &str, ids: Vec<String>) -> Result<Vec<Conta
     let mut connection = connect(at).await?;
     let mut containers = Vec::with_capacity(ids.len());
     for id in ids {
-        match get::<Inspected>(&mut connection, &format!("{api}/containers/{id}/json")).await {
+        match connection.get::<Inspected>(&format!("{api}/containers/{id}/json")).await {
             Ok(inspected) if inspected.state.pid != 0 => containers.push(inspected.into()),
             Ok(_) | Err(EngineError::Status { status: StatusCode::NOT_FOUND, .. }) => {}
             Err(error) => return Err(error),
@@ -231,15 +268,18 @@ async fn inspect(at: &Endpoint, api: &str, ids: Vec<String>) -> Result<Vec<Conta
     Ok(containers)
 }
 
-async fn connect(at: &Endpoint) -> Result<SendRequest<Empty<Bytes>>, EngineError> {
+async fn connect(at: &Endpoint) -> Result<Connection<'_>, EngineError> {
     let refused = |source| EngineError::Connect { path: at.to_string(), source };
-    match at {
-        Endpoint::Unix(path) => speak(at, UnixStream::connect(path).await.map_err(refused)?).await,
-        Endpoint::Tls(tls) => {
-            let stream = TcpStream::connect((tls.host.as_str(), tls.port)).await.map_err(refused)?;
-            speak(at, tls.handshake(stream).await.map_err(refused)?).await
+    let sender = at.patiently("the connection", async {
+        match &at.way {
+            Way::Unix(path) => speak(at, UnixStream::connect(path).await.map_err(refused)?).await,
+            Way::Tls(tls) => {
+                let stream = TcpStream::connect((tls.host.as_str(), tls.port)).await.map_err(refused)?;
+                speak(at, tls.handshake(stream).await.map_err(refused)?).await
+            }
         }
-    }
+    });
+    Ok(Connection { at, sender: sender.await? })
 }
 
 async fn speak<S>(at: &Endpoint, stream: S) -> Result<SendRequest<Empty<Bytes>>, EngineError>
@@ -252,20 +292,29 @@ where
     Ok(sender)
 }
 
-async fn get<T: DeserializeOwned>(connection: &mut SendRequest<Empty<Bytes>>, path: &str) -> Result<T, EngineError> {
+impl Connection<'_> {
+    async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, EngineError> {
+        let (status, body) = self.at.patiently(&format!("GET {path}"), exchange(&mut self.sender, path)).await?;
+        let path = path.to_owned();
+        if !status.is_success() {
+            return Err(EngineError::Status { path, status, message: message(&body) });
+        }
+        serde_json::from_slice(&body).map_err(|source| EngineError::Json { path, source })
+    }
+}
+
+/// A request and the whole answer.
+async fn exchange(sender: &mut SendRequest<Empty<Bytes>>, path: &str) -> Result<(StatusCode, Bytes), EngineError> {
     let named = || path.to_owned();
     let request = Request::get(path).header("host", "engine").body(Empty::new());
     let request = request.map_err(|error| EngineError::Body { path: named(), reason: error.to_string() })?;
-    let ready = connection.ready().await;
+    let ready = sender.ready().await;
     ready.map_err(|source| EngineError::Http { path: named(), source })?;
-    let response = connection.send_request(request).await.map_err(|source| EngineError::Http { path: named(), source })?;
+    let response = sender.send_request(request).await.map_err(|source| EngineError::Http { path: named(), source })?;
     let status = response.status();
     let body = Limited::new(response.into_body(), LARGEST).collect().await;
     let body = body.map_err(|error| EngineError::Body { path: named(), reason: error.to_string() })?.to_bytes();
-    if !status.is_success() {
-        return Err(EngineError::Status { path: named(), status, message: message(&body) });
-    }
-    serde_json::from_slice(&body).map_err(|source| EngineError::Json { path: named(), source })
+    Ok((status, body))
 }
 
 fn message(body: &[u8]) -> String {
