@@ -91,6 +91,12 @@ fn query(request: &Request<'_>, facts: &Facts, demands: &mut Demands) {
         OperationId::PutContainerArchive | OperationId::ContainerArchive | OperationId::ContainerArchiveInfo if text("path").is_empty() => {
             demands.push("path", Demand::NotUnderstood("an empty path".to_owned()));
         }
+        OperationId::ContainerList => {
+            for name in request.listed_beside() {
+                let object = facts.object(ObjectKind::Container, name).cloned().unwrap_or_else(|| missing(ObjectKind::Container, name));
+                demands.push("filters", Demand::Operate(Operate { operation: request.operation, object: Some(object) }));
+            }
+        }
         OperationId::ImageCreate => image_create(request, facts, demands),
         OperationId::ImageTag => build::tag("repo", &request.tag_name(), facts, demands),
         _ => {}

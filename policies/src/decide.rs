@@ -77,10 +77,13 @@ impl Policy {
         }
         request.claim(tenant);
         let rows = self.narrow(&mut request, tenant);
-        // `before` and `since` take any object's name, and tell whether there is one.
+        // `before` and `since` take any object's name, and tell whether there is one. Containers are demanded like those of a path.
         let points = |filters: &Filters| filters.0.keys().any(|key| matches!(key.as_str(), "before" | "since"));
         let pointing = matches!(request.query.get("filters"), Some(Value::Filters(filters)) if points(filters));
-        if pointing && !self.scopes(operation).contains(&Scope::All) && operation.id != OperationId::SystemEvents {
+        if pointing
+            && !self.scopes(operation).contains(&Scope::All)
+            && !matches!(operation.id, OperationId::ContainerList | OperationId::SystemEvents)
+        {
             let demand = Demand::NotUnderstood("`before` and `since`, in a list that is narrowed to what is yours".to_owned());
             return Err(self.deny(operation, vec![Demanded { at: "filters".into(), demand }]));
         }

@@ -35,6 +35,7 @@ impl Request<'_> {
             Body::NetworkCreate(body) => body.name.iter().filter(|name| is_object_name(name)).for_each(|name| network_reference(name, &mut add)),
             Body::ContainerUpdate(_) | Body::ExecCreate(_) | Body::ExecStart(_) | Body::None | Body::Tar => {}
         }
+        self.listed_beside().filter(|name| is_object_name(name)).for_each(|name| add(ObjectKind::Container, name));
         self.tags().iter().for_each(|tag| add(ObjectKind::Image, &tag.to_string()));
         if self.operation.id == OperationId::ImageBuild {
             self.build_references(&mut add);
@@ -95,6 +96,16 @@ impl Request<'_> {
         names.sort();
         names.dedup();
         names
+    }
+
+    /// The containers that a list of containers is to begin or end at: `before` and `since` tell whether there is one of that name, and when it
+    /// was made.
+    pub(crate) fn listed_beside(&self) -> impl Iterator<Item = &str> {
+        let filters = match self.query.get("filters") {
+            Some(Value::Filters(filters)) if self.operation.id == OperationId::ContainerList => Some(filters),
+            _ => None,
+        };
+        filters.into_iter().flat_map(|filters| ["before", "since"].into_iter().filter_map(|key| filters.0.get(key)).flatten()).map(String::as_str)
     }
 
     /// Names that it gives to images.
@@ -165,6 +176,14 @@ impl Request<'_> {
         }
         if self.operation.id == OperationId::ImageBuild {
             self.bind_build(facts);
+        }
+        if self.listed_beside().next().is_some() {
+            self.query.change_filters(|filters| {
+                let points = filters.0.iter_mut().filter(|(key, _)| matches!(key.as_str(), "before" | "since"));
+                for name in points.flat_map(|(_, names)| names) {
+                    *name = facts.object(ObjectKind::Container, name).map_or_else(|| name.clone(), |container| container.id.clone());
+                }
+            });
         }
     }
 
