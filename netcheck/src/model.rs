@@ -205,7 +205,7 @@ impl Model {
         self.bridges_look
     }
 
-    /// Whether a rule asks from which hardware address a frame comes, or to which it goes.
+    /// Whether a rule asks for what only a frame of the sender's own making has: hardware addresses, unusual headers.
     #[must_use]
     pub const fn frames_matter(&self) -> bool {
         self.frames_matter

@@ -164,7 +164,7 @@ impl Twin {
                 }
             }
             Start::Wire { from, to, vlan, forged } => self.write(from, packet, id, (to, vlan, forged)),
-            Start::Arrival { at, to, vlan } => {
+            Start::Arrival { at, to, vlan, .. } => {
                 if let Some(outside) = self.outside.get(&at) {
                     let frame = wire::frame(packet, id, (outside.mac, to), vlan);
                     outside.wires.iter().for_each(|wires| {

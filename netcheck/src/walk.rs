@@ -52,6 +52,8 @@ pub enum Start {
         to: Mac,
         /// The tag it carries; 0 only gives it a priority.
         vlan: Option<u16>,
+        /// What of its headers is not followed is unusual.
+        forged: bool,
     },
     /// A program sends it: it passes OUTPUT and is routed.
     Process {
@@ -68,7 +70,8 @@ pub enum Start {
         to: Mac,
         /// The tag it carries; 0 only gives it a priority.
         vlan: Option<u16>,
-        /// It does not come from the link's own hardware address, but from any other.
+        /// It does not come from the link's own hardware address, but from any other, and what of its headers is not followed is unusual: further
+        /// flags of a SYN, extension headers, options.
         forged: bool,
     },
 }
@@ -180,6 +183,8 @@ struct Skb {
     bridge_routed: bool,
     /// The bridge port that it came in by, while br_netfilter knows.
     physical_in: Option<Place>,
+    /// What of its headers is not followed is the sender's choice.
+    forged: bool,
     /// Came by a bridge port, and goes on to another one.
     bridged: bool,
     /// Came by `lo` with its route: no second routing decision.
@@ -370,11 +375,13 @@ impl<'m> Walker<'m> {
             Start::Process { namespace, link } => self.send(namespace, link, skb)?,
             Start::Wire { from, to, vlan, forged } => {
                 let source = self.model.link(from).and_then(|link| link.mac).filter(|_| !forged);
+                skb.forged = forged;
                 skb.frame = Some(Frame { source, destination: Some(to), vlan });
                 self.steps.push(Step { namespace: from.namespace, what: What::Wrote { link: from.link, to, vlan } });
                 Next::Transmit(from)
             }
-            Start::Arrival { at, to, vlan } => {
+            Start::Arrival { at, to, vlan, forged } => {
+                skb.forged = forged;
                 skb.frame = Some(Frame { source: None, destination: Some(to), vlan });
                 self.steps.push(Step { namespace: at.namespace, what: What::Arrived { link: at.link, vlan } });
                 Next::Receive(at)
@@ -448,6 +455,7 @@ impl Skb {
             prerouted: false,
             bridge_routed: false,
             physical_in: None,
+            forged: false,
             bridged: false,
             looped: false,
             hidden: None,

@@ -12,8 +12,8 @@ use netcheck::compare::Comparison;
 use netcheck::model::Model;
 use netcheck::packet::Protocol;
 use netcheck::snapshot::{
-    BaseChain, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Expression, Family, Gap, GapKind, Hook, LinkKind, MetaKey, Namespace, NfObject,
-    NfRule, PayloadBase, Policy, Register, Snapshot, Table, Target, Verdict,
+    BaseChain, BitOperation, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Expression, Family, Gap, GapKind, Hook, LinkKind, MetaKey,
+    Namespace, NfObject, NfRule, PayloadBase, Policy, Register, Snapshot, Table, Target, Verdict,
 };
 
 const ENGINES: [&str; 5] = ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables", "29.7.2-nftables"];
@@ -459,9 +459,15 @@ fn what_a_rule_reads_is_no_constant() {
 /// What a2 gets from a1 when the host's bridges have these rules at one hook.
 fn over_a_bridge(hook: Hook, policy: Policy, expressions: Vec<Expression>, attacker: Attacker) -> Explanation {
     let mut snapshot = snapshot("28.5.2");
+    bridge_table(&mut snapshot, hook, policy, expressions);
+    ask(&snapshot, attacker, "a1", "a2", "udp/7777")
+}
+
+/// Gives the host's bridges a rule.
+fn bridge_table(snapshot: &mut Snapshot, hook: Hook, policy: Policy, expressions: Vec<Expression>) {
     let base = Some(BaseChain { kind: ChainKind::Filter, hook, priority: 0, policy, devices: Vec::new() });
     let chain = Chain { name: "frames".to_owned(), handle: 1, base, rules: vec![rule(expressions)] };
-    host(&mut snapshot).tables.push(Table {
+    host(snapshot).tables.push(Table {
         family: Family::Bridge,
         name: "frames".to_owned(),
         handle: 999,
@@ -471,7 +477,6 @@ fn over_a_bridge(hook: Hook, policy: Policy, expressions: Vec<Expression>, attac
         objects: Vec::new(),
         flowtables: Vec::new(),
     });
-    ask(&snapshot, attacker, "a1", "a2", "udp/7777")
 }
 
 /// Whoever has NET_RAW writes any hardware address into a frame, and what is sent to all arrives at one too.
@@ -526,6 +531,58 @@ fn a_tunnel_is_an_entry() {
         expect(&format!("{kind:?} {up}"), &got, want);
         assert_eq!(got.unknown_because.iter().any(|why| why.contains("unwraps")), want == Answer::Unknown);
     }
+}
+
+/// Headers that are not followed are the choice of whoever has NET_RAW: further flags of a SYN, extension headers, options.
+#[test]
+fn unusual_headers_pass_rules_that_know_the_usual() {
+    const R: Register = Register(0);
+    let drop = || Expression::Immediate { into: None, data: Data::Verdict(Verdict::Drop) };
+    let payload = |base: PayloadBase, offset: u32| Expression::Payload { into: R, base, offset, len: 1 };
+    let cmp = |value: u8| Expression::Cmp { source: R, operation: CmpOperation::Eq, value: Bytes(vec![value]) };
+    let mask =
+        |bits: u8| Expression::Bitwise { source: R, into: R, len: 1, operation: BitOperation::Mask { mask: Bytes(vec![bits]), xor: Bytes(vec![0]) } };
+    let tcp = || vec![Expression::Meta { key: MetaKey::L4Proto, into: R }, cmp(6)];
+    let flags = |more: Vec<Expression>| [tcp(), vec![payload(PayloadBase::Transport, 13)], more, vec![cmp(2), drop()]].concat();
+    let next_header = {
+        let ipv6 = [
+            Expression::Meta { key: MetaKey::Protocol, into: R },
+            Expression::Cmp { source: R, operation: CmpOperation::Eq, value: Bytes(vec![0x86, 0xdd]) },
+        ];
+        [ipv6.to_vec(), vec![payload(PayloadBase::Network, 6), cmp(6), drop()]].concat()
+    };
+    let cases = [
+        ("tcp flags == syn", flags(vec![]), Attacker::Process, false),
+        ("a SYN with other flags", flags(vec![]), Attacker::NetRaw, true),
+        ("tcp flags syn / fin,syn,rst,ack", flags(vec![mask(0x17)]), Attacker::NetRaw, false),
+        ("ip6 nexthdr", next_header.clone(), Attacker::Process, false),
+        ("an extension header", next_header, Attacker::NetRaw, true),
+    ];
+    for (name, expressions, attacker, want) in cases {
+        let mut snapshot = snapshot("28.5.2");
+        let to = if name.contains("ext") || name.contains("ip6") { "fd00:5::3" } else { "a2" };
+        let from = if to == "a2" { "a1" } else { "s1" };
+        bridge_table(&mut snapshot, Hook::Postrouting, Policy::Accept, expressions);
+        let got = ask(&snapshot, attacker, from, to, "tcp/7777");
+        assert_ne!(got.answer, Answer::Open, "{name}");
+        // A second priority tag hides all of it from rules that see frames: that is another reason.
+        let chosen = got.unknown_because.iter().any(|why| why.contains("sender chooses"));
+        assert_eq!(chosen, want, "{name}: {:?} {:?}", got.answer, got.unknown_because);
+        assert!(attacker == Attacker::NetRaw || got.answer == Answer::Closed, "{name}: {:?}", got.unknown_because);
+    }
+}
+
+/// Where source routes are accepted, addresses do not say where a packet goes.
+#[test]
+fn a_source_route_leads_elsewhere() {
+    let mut snapshot = snapshot("28.5.2");
+    expect("off", &explain_kernel(&snapshot, "a1", "b1", "tcp/7777"), Answer::Closed);
+    for link in &mut host(&mut snapshot).links {
+        link.ipv4.as_mut().unwrap().accept_source_route = true;
+    }
+    expect("off for all", &explain_kernel(&snapshot, "a1", "b1", "tcp/7777"), Answer::Closed);
+    host(&mut snapshot).ipv4_all.accept_source_route = true;
+    expect("i1", &ask(&snapshot, Attacker::Process, "a1", "i1", "tcp/7777"), Answer::Unknown);
 }
 
 /// The metadata service is an endpoint of its own: who has a way out reaches it, and a rule on the host is what closes it.

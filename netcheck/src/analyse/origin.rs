@@ -142,8 +142,10 @@ fn neighbours(model: &Model, uplink: Place, attacker: Attacker) -> Vec<Probe> {
             };
             let raw = attacker >= Attacker::NetRaw;
             let tags = if raw && model.bridges_look() { &[None, Some(0)][..] } else { &[None] };
-            for (vlan, ipv4) in tags.iter().flat_map(|vlan| [(*vlan, true), (*vlan, false)]) {
-                let start = Start::Arrival { at, to, vlan };
+            let forged = if raw && model.frames_matter() { &[false, true][..] } else { &[false] };
+            let frames = tags.iter().flat_map(|vlan| forged.iter().map(|forged| (*vlan, *forged)));
+            for ((vlan, forged), ipv4) in frames.flat_map(|frame| [(frame, true), (frame, false)]) {
+                let start = Start::Arrival { at, to, vlan, forged };
                 let subnets = subnets(content, uplink, ipv4);
                 let everything = if ipv4 { unicast4() } else { unicast6() };
                 let own = model.namespace(receiver.namespace).addresses_of(receiver.link);
@@ -164,7 +166,7 @@ fn neighbours(model: &Model, uplink: Place, attacker: Attacker) -> Vec<Probe> {
 pub(crate) fn unwrapped(model: &Model, at: Place) -> Vec<Probe> {
     let macs: BTreeSet<Mac> =
         model.arrivals(at).into_iter().map(|receiver| model.link(receiver).and_then(|link| link.mac).unwrap_or(NEIGHBOUR)).collect();
-    let starts = macs.into_iter().map(|to| Start::Arrival { at, to, vlan: None });
+    let starts = macs.into_iter().map(|to| Start::Arrival { at, to, vlan: None, forged: true });
     let probes = |start: Start| {
         let ipv4 = Probe { start, ipv4: true, sources: any4(), destinations: unicast4(), preferred: None };
         let ipv6 = Probe { start, ipv4: false, sources: Ranges::between(0, u128::MAX), destinations: unicast6(), preferred: None };

@@ -331,13 +331,25 @@ pub fn nsid(payload: &[u8]) -> Result<Option<i32>, DecodeError> {
     Ok(id.filter(|id| *id >= 0))
 }
 
-/// `RTM_NEWQDISC` and `RTM_NEWTFILTER`: the link and the kind, like `clsact` or `bpf`.
+/// What classifies packets on a link, or holds what does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrafficControl {
+    /// ifindex of the link.
+    pub link: u32,
+    /// By which filters refer to a queueing discipline.
+    pub handle: u32,
+    /// Like `clsact` or `bpf`.
+    pub kind: String,
+}
+
+/// `RTM_NEWQDISC` and `RTM_NEWTFILTER`.
 ///
 /// # Errors
 /// When it is malformed.
-pub fn traffic_control(payload: &[u8]) -> Result<(u32, String), DecodeError> {
+pub fn traffic_control(payload: &[u8]) -> Result<TrafficControl, DecodeError> {
     let what = "traffic control message";
-    let link = u32_at(payload, 4).ok_or(DecodeError::Truncated { what })?;
+    let word = |at: usize| u32_at(payload, at).ok_or(DecodeError::Truncated { what });
+    let (link, handle) = (word(4)?, word(8)?);
     let attributes = Attributes::parse(payload.get(20..).unwrap_or_default(), what)?;
-    Ok((link, attributes.find(1).map(string).unwrap_or_default()))
+    Ok(TrafficControl { link, handle, kind: attributes.find(1).map(string).unwrap_or_default() })
 }

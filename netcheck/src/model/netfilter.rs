@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::shortcut::Shortcuts;
-use crate::snapshot::{BaseChain, Chain, ChainKind, CtKey, Element, Expression, Family, Hook, Match, MetaKey, PayloadBase, Set, Table, Target};
+use crate::snapshot::{
+    BaseChain, Chain, ChainKind, CtKey, Element, Expression, ExthdrKind, Family, Hook, Match, MetaKey, PayloadBase, Set, Table, Target,
+};
 use crate::space::Ranges;
 
 /// The rules of one namespace.
@@ -74,6 +76,10 @@ pub struct SearchSet {
     pub keys: Option<Ranges>,
 }
 
+/// Where IPv6 names the next header.
+const NEXT_HEADER: u32 = 6;
+/// Where TCP has its flags.
+const TCP_FLAGS: u32 = 13;
 const CONNTRACK: i32 = -200;
 const NAT_DESTINATION: i32 = -100;
 const NAT_SOURCE: i32 = 100;
@@ -164,19 +170,25 @@ impl Ruleset {
         hooked(Layer::Bridge) || !self.ingress.is_empty()
     }
 
-    /// Whether a rule asks for hardware addresses, or for what follows from them.
+    /// Whether a rule asks for hardware addresses, what follows from them, or what of a packet's headers is not followed.
     #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is asks for something else")]
     pub fn asks_about_frames(&self) -> bool {
-        let asks = |expression: &Expression| {
-            matches!(
-                expression,
-                Expression::Match(Match::Mac { .. } | Match::Pkttype { .. })
-                    | Expression::Payload { base: PayloadBase::Link, .. }
-                    | Expression::Meta { key: MetaKey::PktType, .. }
-            )
+        let asks = |(table, expression): (&NfTable, &Expression)| match expression {
+            Expression::Match(Match::Mac { .. } | Match::Pkttype { .. })
+            | Expression::Payload { base: PayloadBase::Link, .. }
+            | Expression::Meta { key: MetaKey::PktType, .. }
+            | Expression::Exthdr { kind: ExthdrKind::Ipv4 | ExthdrKind::Ipv6, .. } => true,
+            Expression::Payload { base: PayloadBase::Network, offset, len, .. } => {
+                let options = offset + len > if table.family == Family::Ip { 20 } else { 40 };
+                options || *offset == 0 || (table.family != Family::Ip && (*offset..offset + len).contains(&NEXT_HEADER))
+            }
+            Expression::Payload { base: PayloadBase::Transport, offset, len, .. } => (*offset..offset + len).contains(&TCP_FLAGS),
+            _ => false,
         };
-        let rules = self.tables.iter().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
-        rules.flat_map(|rule| &rule.expressions).any(asks)
+        let rules =
+            |table: &'_ NfTable| table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions).any(|one| asks((table, one)));
+        self.tables.iter().any(rules)
     }
 
     /// Whether ARP has rules.

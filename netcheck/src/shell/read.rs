@@ -3,7 +3,7 @@
 use netcheck::uapi::{AF_BRIDGE, AF_INET, AF_INET6, RTM_NEWLINK};
 use std::collections::BTreeMap;
 
-use netcheck::decode::link::{self, DecodedLink, DecodedNeighbour};
+use netcheck::decode::link::{self, DecodedLink, DecodedNeighbour, TrafficControl};
 use netcheck::decode::message::Request;
 use netcheck::decode::socket;
 use netcheck::snapshot::{Family, Gap, GapKind, LinkKind, Namespace, NamespaceId, Peer, RouteKind, Socket};
@@ -19,6 +19,7 @@ const RTM_GETLINK: u16 = 18;
 const RTM_GETADDR: u16 = 22;
 const RTM_GETNEIGH: u16 = 30;
 const RTM_GETQDISC: u16 = 38;
+const RTM_GETTFILTER: u16 = 46;
 const RTM_GETNETCONF: u16 = 82;
 const RTM_GETNSID: u16 = 90;
 const IFLA_EXT_MASK: u16 = 29;
@@ -229,19 +230,33 @@ fn record_switches(namespace: &mut Namespace, found: link::Netconf) {
     conf.force_forwarding = found.force_forwarding.unwrap_or(false);
 }
 
-/// Queueing disciplines that look at packets as they arrive, or that can hold filters.
+/// Queueing disciplines that look at packets as they arrive, and filters of those that can hold some.
 fn traffic_control(reading: &mut Reading, connection: &mut Connection) {
-    const SIMPLE: [&str; 12] = ["bfifo", "cake", "codel", "fq", "fq_codel", "fq_pie", "mq", "noop", "noqueue", "pfifo", "pfifo_fast", "sfq"];
-    let result =
-        connection.dump("queueing disciplines", &dump_request(RTM_GETQDISC, &[0; 20]), |message| link::traffic_control(message.payload).map(Some));
-    match result {
-        Ok(found) => {
-            for (index, kind) in found.into_iter().filter(|(_, kind)| !SIMPLE.contains(&kind.as_str())) {
-                reading.link_gap(GapKind::TrafficControl, index, kind);
-            }
+    const SIMPLE: [&str; 8] = ["bfifo", "codel", "fq", "mq", "noop", "noqueue", "pfifo", "pfifo_fast"];
+    // `tcf_block` of their class operations.
+    const FILTERED: [&str; 4] = ["cake", "fq_codel", "fq_pie", "sfq"];
+    let request = dump_request(RTM_GETQDISC, &[0; 20]);
+    let result = connection.dump("queueing disciplines", &request, |message| link::traffic_control(message.payload).map(Some));
+    let found = traffic_controls(reading, result);
+    for control in found.into_iter().filter(|control| !SIMPLE.contains(&control.kind.as_str())) {
+        if !FILTERED.contains(&control.kind.as_str()) {
+            reading.link_gap(GapKind::TrafficControl, control.link, control.kind);
+            continue;
         }
-        Err(error) if error.is_absent() => {}
-        Err(error) => reading.gap(GapKind::NotRead, error.to_string()),
+        let header = [0, control.link, 0, control.handle, 0].map(u32::to_ne_bytes).concat();
+        let request = dump_request(RTM_GETTFILTER, &header);
+        let result = connection.dump("filters", &request, |message| link::traffic_control(message.payload).map(Some));
+        for filter in traffic_controls(reading, result) {
+            reading.link_gap(GapKind::TrafficControl, control.link, format!("filter {} of {}", filter.kind, control.kind));
+        }
+    }
+}
+
+/// What was dumped; a kernel without traffic control has none.
+fn traffic_controls(reading: &mut Reading, result: Result<Vec<TrafficControl>, ReadError>) -> Vec<TrafficControl> {
+    match result {
+        Err(error) if error.is_absent() => Vec::new(),
+        other => reading.or_gap(other),
     }
 }
 

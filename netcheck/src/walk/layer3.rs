@@ -152,6 +152,12 @@ impl<'m> Walker<'m> {
         if link.ipv4.is_none() {
             return Err(self.drop_at(place.namespace, "link", format!("IPv4 is off on {}", link.name)));
         }
+        // `ip_rcv_options`; `all` is read on the host, whose namespaces begin with what it has.
+        let routed = self.model.namespace(self.model.host).ipv4_all.accept_source_route && link.ipv4.is_some_and(|conf| conf.accept_source_route);
+        if routed && self.perhaps("whether it has a source route") {
+            self.undecided = true;
+            return Err(End::Unknown(format!("{} accepts source routes", link.name)));
+        }
         let mark = self.mark_value(skb)?;
         let key = Key {
             destination: header.destination.value,

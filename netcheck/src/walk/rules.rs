@@ -375,6 +375,15 @@ impl<'m> Walker<'m> {
                     registers.write(*into, vec![Cell::unknown(); usize::try_from(*len).unwrap_or(1).max(1)]);
                     Step::Go
                 }
+                ExthdrKind::Ipv4 | ExthdrKind::Ipv6 if skb.forged && (*kind == ExthdrKind::Ipv4) == skb.header.ipv4 => {
+                    if !*present && !self.perhaps("headers that the sender chooses") {
+                        return Ok(Step::Break);
+                    }
+                    let len = usize::try_from(*len).unwrap_or(1).max(1);
+                    let flag = Cell { value: 0, origin: Origin::Unknown { mask: 1 } };
+                    registers.write(*into, if *present { vec![flag] } else { vec![Cell::unknown(); len] });
+                    Step::Go
+                }
                 _ if *present => {
                     registers.write_bytes(*into, &[0]);
                     Step::Go
@@ -668,7 +677,10 @@ impl<'m> Walker<'m> {
             PayloadBase::Network if at.layer == Layer::Arp => return Ok(None),
             PayloadBase::Network => {
                 let mut all = self.network_header(skb, offset);
-                all.extend(transport_header(skb));
+                // Options and extension headers come before the transport's.
+                if !skb.forged {
+                    all.extend(transport_header(skb));
+                }
                 all
             }
             PayloadBase::Transport => transport_header(skb),
@@ -700,7 +712,7 @@ impl<'m> Walker<'m> {
         let header = &skb.header;
         let mut bytes = Vec::with_capacity(60);
         if header.ipv4 {
-            bytes.push(Cell::fixed(0x45));
+            bytes.push(if skb.forged { Cell { value: 0x45, origin: Origin::Unknown { mask: 0x0f } } } else { Cell::fixed(0x45) });
             bytes.extend(Cell::of_number(header.tos, 1));
             bytes.extend(Cell::of_number(header.length, 2));
             bytes.extend([Cell::unknown(), Cell::unknown()]);
@@ -718,7 +730,8 @@ impl<'m> Walker<'m> {
             bytes.push(Cell::fixed(0x60 | tos >> 4));
             bytes.push(Cell { value: tos << 4, origin: Origin::Unknown { mask: 0x0f } });
             bytes.extend([Cell::unknown(); 4]);
-            bytes.push(Cell::fixed(header.protocol));
+            // With extension headers, the first of them is named here.
+            bytes.push(if skb.forged { Cell::unknown() } else { Cell::fixed(header.protocol) });
             bytes.push(Cell::unknown());
             bytes.extend(Cell::of_number(header.source, 16));
             bytes.extend(Cell::of_number(header.destination, 16));
@@ -1055,7 +1068,8 @@ fn transport_header(skb: &Skb) -> Vec<Cell> {
         Transport::Tcp { flags, .. } => {
             let mut bytes: Vec<Cell> = ports().collect();
             bytes.extend([Cell::unknown(); 9]);
-            bytes.push(Cell::fixed(flags));
+            // `tcp_valid_flags`: PSH, URG, ECE and CWR are nothing to a SYN.
+            bytes.push(if skb.forged { Cell { value: flags, origin: Origin::Unknown { mask: 0xe8 } } } else { Cell::fixed(flags) });
             bytes
         }
         Transport::Udp { .. } => ports().collect(),

@@ -89,8 +89,11 @@ fn send(host: &Host, model: &Model, from: &str, start: Start, packet: Packet, id
                 Ok(())
             })
         }
-        Start::Wire { from: place, to, vlan } => write_frame(host, model, from, place, (&to.to_string(), vlan), &packet, &bytes),
-        Start::Arrival { at, to, vlan } => {
+        Start::Wire { from: place, to, vlan, forged } => {
+            ensure!(!forged, "frames are written with usual headers here");
+            write_frame(host, model, from, place, (&to.to_string(), vlan), &packet, &bytes)
+        }
+        Start::Arrival { at, to, vlan, .. } => {
             let peer = model.link(at).and_then(|link| model.peer_place(link.peer)).context("nobody is on the other end of the uplink")?;
             write_frame(host, model, from, peer, (&to.to_string(), vlan), &packet, &bytes)
         }
