@@ -1,7 +1,5 @@
 //! Lists that are to begin or end at an object.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
-
 use std::rc::Rc;
 
 use engine::Version;

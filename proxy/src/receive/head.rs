@@ -122,7 +122,7 @@ impl Head {
             "expect" if value.eq_ignore_ascii_case("100-continue") => self.expects_continue = true,
             "expect" => return Err(ReceiveError::Head("an expectation other than `100-continue`")),
             "content-encoding" if !value.eq_ignore_ascii_case("identity") => return Err(ReceiveError::Head("a Content-Encoding: engines ignore it")),
-            "trailer" | "te" if value != "trailers" || name.eq_ignore_ascii_case("trailer") => return Err(ReceiveError::Head("trailers")),
+            "trailer" => return Err(ReceiveError::Head("trailers")),
             _ => {}
         }
         Ok(())
@@ -141,8 +141,9 @@ impl Head {
         for token in value.split(',').map(str::trim) {
             match token.to_ascii_lowercase().as_str() {
                 "close" => self.close = true,
-                "keep-alive" | "upgrade" | "" => {}
-                _ => return Err(ReceiveError::Head("a Connection option other than close, keep-alive and upgrade")),
+                // What answers may be encoded as (`TE`) is left behind, as every header is that is not named above.
+                "keep-alive" | "te" | "upgrade" | "" => {}
+                _ => return Err(ReceiveError::Head("a Connection option other than close, keep-alive, te and upgrade")),
             }
         }
         Ok(())

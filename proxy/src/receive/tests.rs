@@ -42,6 +42,12 @@ fn a_head_has_one_form() {
     }
 }
 
+#[test]
+fn what_says_how_answers_may_be_encoded_is_left_behind() {
+    let head = parse("GET /_ping HTTP/1.1\r\nTE: deflate,gzip;q=0.3\r\nConnection: TE, close\r\nHost: docker\r\n\r\n").unwrap().unwrap();
+    assert!(head.close, "as Perl's LWP asks");
+}
+
 /// Reads a whole body that arrives one byte at a time.
 fn read(framing: Framing, bytes: &'static [u8]) -> Result<Bytes, ReceiveError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
