@@ -510,5 +510,6 @@ fn links() -> Vec<Failure> {
         .on(On::Docker20)
         .given(&["host: sysctl -qw net.ipv6.conf.all.forwarding=0"])
         .undo(&["host: sysctl -qw net.ipv6.conf.br-n6.force_forwarding=0", "host: sysctl -qw net.ipv6.conf.all.forwarding=1"]),
+        live("R57", "icc=false does not see frames with a priority tag", &[], "n1 > n2 tcp/7777 net-raw", "icc"),
     ]
 }
