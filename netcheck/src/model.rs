@@ -235,7 +235,7 @@ impl Model {
             if let Some(seen) = place.and_then(|index| named.get_mut(index)) {
                 *seen = true;
             }
-            names.add("container", &container.name, &container.id, place.map_or(EndpointKind::Lost, EndpointKind::Inside), Some(index));
+            names.add("container", &container.name, &container.id, (place.map_or(EndpointKind::Lost, EndpointKind::Inside), Some(index)));
         }
         for (index, namespace) in snapshot.namespaces.iter().enumerate() {
             if index == self.host || named.get(index).copied().unwrap_or(true) {
@@ -243,10 +243,10 @@ impl Model {
             }
             let id = namespace.id.to_string();
             for name in &namespace.names {
-                names.add("netns", name, &id, EndpointKind::Inside(index), None);
+                names.add("netns", name, &id, (EndpointKind::Inside(index), None));
             }
             if namespace.names.is_empty() {
-                names.add("netns", "", &id, EndpointKind::Inside(index), None);
+                names.add("netns", "", &id, (EndpointKind::Inside(index), None));
             }
         }
         self.endpoints = names.0.into_values().collect();
@@ -298,7 +298,7 @@ impl Names {
     }
 
     /// Adds one by its own name; with what it is before that, when the name means something else; by its id, when another has that too.
-    fn add(&mut self, what: &str, own: &str, id: &str, kind: EndpointKind, container: Option<usize>) {
+    fn add(&mut self, what: &str, own: &str, id: &str, (kind, container): (EndpointKind, Option<usize>)) {
         let own_name = Some(own).filter(|name| !name.is_empty());
         let qualified = own_name.map(|name| format!("{what}:{name}"));
         let free = own_name.filter(|name| !is_reserved(name)).map(str::to_owned).into_iter().chain(qualified).chain([format!("{what}:{id}")]);

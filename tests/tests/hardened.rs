@@ -1,6 +1,6 @@
 //! Policy `hardened` on real engines: what usual clients ask for is created and starts, within the limits that the engine then has, and no
 //! update lifts them.
-#![expect(clippy::expect_used, reason = "a test fails where something does not hold")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails where something does not hold")]
 
 use serde_json::Value;
 use tests::cli::Docker;
