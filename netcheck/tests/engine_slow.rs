@@ -49,7 +49,8 @@ fn asked(stream: &UnixStream) {
 
 #[test]
 fn an_engine_that_does_not_answer_is_not_waited_for() {
-    let cases: [(&str, fn(UnixStream)); 3] = [("silent", silent), ("head", ends_in_the_head), ("trickles", trickles)];
+    type Case = (&'static str, fn(UnixStream));
+    let cases: [Case; 3] = [("silent", silent), ("head", ends_in_the_head), ("trickles", trickles)];
     for (name, answer) in cases {
         let path = engine(name, answer);
         let at = format!("unix://{}", path.display());
