@@ -92,6 +92,9 @@ pub struct QueryUlimit {
 pub struct Filters(pub BTreeMap<String, Vec<String>>);
 
 impl Filters {
+    /// Keys that take an object's name: where a list begins or ends.
+    pub const POINTS: [&str; 2] = ["before", "since"];
+
     /// Demands one more label. Only narrows: the engine ANDs labels (API 1.24, measured on four engines).
     pub fn and_label(&mut self, label: String) {
         let labels = self.0.entry("label".to_owned()).or_default();

@@ -78,8 +78,8 @@ impl Policy {
         request.claim(tenant);
         let rows = self.narrow(&mut request, tenant);
         // `before` and `since` take any object's name, and tell whether there is one. Containers are demanded like those of a path.
-        let points = |filters: &Filters| filters.0.keys().any(|key| matches!(key.as_str(), "before" | "since"));
-        let pointing = matches!(request.query.get("filters"), Some(Value::Filters(filters)) if points(filters));
+        let pointing =
+            matches!(request.query.get("filters"), Some(Value::Filters(filters)) if Filters::POINTS.iter().any(|key| filters.0.contains_key(*key)));
         if pointing
             && !self.scopes(operation).contains(&Scope::All)
             && !matches!(operation.id, OperationId::ContainerList | OperationId::SystemEvents)
@@ -342,9 +342,11 @@ impl Denial {
     /// How it looks to the client.
     #[must_use]
     pub fn kind(&self) -> DenialKind {
-        if self.hidden_object().is_some() || self.is_probe() {
-            let network = self.hidden_object().is_some_and(|(kind, _)| kind == ObjectKind::Network);
-            if network && self.operation.id == OperationId::ContainerCreate { DenialKind::HiddenInCreate } else { DenialKind::Hidden }
+        let hidden = self.hidden_object().map(|(kind, _)| kind);
+        if hidden == Some(ObjectKind::Network) && self.operation.id == OperationId::ContainerCreate {
+            DenialKind::HiddenInCreate
+        } else if hidden.is_some() || self.is_probe() {
+            DenialKind::Hidden
         } else if self.uncovered.iter().any(|demanded| matches!(demanded.demand, Demand::Taken(..))) {
             DenialKind::Conflict
         } else if !self.uncovered.is_empty() && self.uncovered.iter().all(|demanded| matches!(demanded.demand, Demand::NotUnderstood(_))) {

@@ -7,7 +7,7 @@ use engine::request::Body;
 use engine::types::container::{ContainerCreate, HostConfig};
 use engine::types::strings::{IpcMode, SecurityOption};
 use engine::wire::{Map, Text};
-use engine::{OWNER_LABEL, Request};
+use engine::{OWNER_LABEL, Request, Version};
 
 use crate::compile::Policy;
 
@@ -17,15 +17,8 @@ const PRIVATE_IPC: u8 = 40;
 impl Policy {
     /// Sets what the request leaves unset.
     pub fn fill(&self, request: &mut Request<'_>) {
-        let shares_ipc = request.version.is_some_and(|version| version.minor() < PRIVATE_IPC) && !self.allow.contains(&Flag::ShareableIpc);
         match &mut request.body {
-            Body::ContainerCreate(body) => {
-                self.fill_container(body);
-                let host = body.host_config.get_or_insert_default();
-                if shares_ipc && matches!(host.ipc_mode, None | Some(IpcMode::Default)) {
-                    host.ipc_mode = Some(IpcMode::Private);
-                }
-            }
+            Body::ContainerCreate(body) => self.fill_container(body, request.version),
             Body::NetworkCreate(body) => self.fill_labels(&mut body.labels),
             Body::VolumeCreate(body) => self.fill_labels(&mut body.labels),
             // The engine's build cache is everybody's, and does not look at how a step was run: another tenant's `--add-host` would decide what
@@ -49,7 +42,7 @@ impl Policy {
         }
     }
 
-    fn fill_container(&self, body: &mut ContainerCreate<'_>) {
+    fn fill_container(&self, body: &mut ContainerCreate<'_>, version: Option<Version>) {
         let fill = &self.fill;
         self.fill_labels(&mut body.labels);
         if let Some(user) = fill.user.as_ref().filter(|_| body.user.as_ref().is_none_or(|user| user.is_empty())) {
@@ -74,6 +67,10 @@ impl Policy {
         }
         if let Some(bytes) = amount(fill.tmpfs) {
             fill_tmpfs(host, bytes);
+        }
+        let shares_ipc = version.is_some_and(|version| version.minor() < PRIVATE_IPC) && !self.allow.contains(&Flag::ShareableIpc);
+        if shares_ipc && matches!(host.ipc_mode, None | Some(IpcMode::Default)) {
+            host.ipc_mode = Some(IpcMode::Private);
         }
         if fill.readonly_rootfs {
             host.readonly_rootfs.get_or_insert(true);

@@ -391,7 +391,8 @@ fn inner_path(at: &'static str, path: &str, demands: &mut Demands) {
 }
 
 fn tmpfs_mount(at: &'static str, options: Option<&TmpfsOptions<'_>>, demands: &mut Demands) {
-    let TmpfsOptions { size_bytes, mode: _, options } = options.unwrap_or(&TmpfsOptions { size_bytes: None, mode: None, options: None });
+    let none = TmpfsOptions::default();
+    let TmpfsOptions { size_bytes, mode: _, options } = options.unwrap_or(&none);
     let options: Vec<String> = options.iter().flatten().map(|option| option.iter().map(|part| part.as_str()).collect::<Vec<_>>().join("=")).collect();
     tmpfs_options(at, *size_bytes, options.iter().map(String::as_str), demands);
 }

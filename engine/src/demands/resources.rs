@@ -43,14 +43,15 @@ pub(super) fn update(body: &ContainerUpdate<'_>, demands: &mut Demands) {
         io_maximum_bandwidth: _,
     } = body;
     restart("RestartPolicy", restart_policy.as_ref(), demands);
-    if let Some(bytes) = memory.filter(|bytes| *bytes != 0) {
+    if let Some(bytes) = given(*memory) {
         limit("Memory", Quantity::Memory, Some(bytes), demands);
     }
     updated_cpus(*nano_cpus, *cpu_period, *cpu_quota, demands);
     if pids_limit.is_some() {
         limit("PidsLimit", Quantity::Pids, *pids_limit, demands);
     }
-    updated_swap("MemorySwap", *memory_swap, demands);
+    // The engine derives swap from the memory at a create alone.
+    swap("MemorySwap", *memory_swap, None, demands);
     demands.named("CgroupParent", Name::CgroupParent, cgroup_parent.as_deref().unwrap_or_default());
     demands.flag("OomKillDisable", Flag::OomProtection, *oom_kill_disable == Some(true));
     realtime("CpuRealtimeRuntime", *cpu_realtime_period, *cpu_realtime_runtime, demands);
@@ -66,6 +67,11 @@ pub(super) fn update(body: &ContainerUpdate<'_>, demands: &mut Demands) {
     }
 }
 
+/// Zero is what clients send where they set nothing.
+fn given(value: Option<i64>) -> Option<i64> {
+    value.filter(|value| *value != 0)
+}
+
 /// A limit; zero, less, and nothing mean: none.
 pub(super) fn limit(at: &'static str, quantity: Quantity, amount: Option<i64>, demands: &mut Demands) {
     let amount = amount.and_then(|amount| u64::try_from(amount).ok()).filter(|amount| *amount > 0);
@@ -75,7 +81,6 @@ pub(super) fn limit(at: &'static str, quantity: Quantity, amount: Option<i64>, d
 /// CPUs, as billionths or as a quota of a period (100 ms where none is named). Both at once may be any number: the engine refuses them only where
 /// both are positive, and a quota of -1 lifts what the billionths say.
 pub(super) fn cpus(at: &'static str, nano: Option<i64>, period: Option<i64>, quota: Option<i64>, demands: &mut Demands) {
-    let given = |value: Option<i64>| value.filter(|value| *value != 0);
     let amount = match (given(nano), given(period), given(quota)) {
         (nano, None, None) => nano,
         (None, period, Some(quota)) if quota > 0 => {
@@ -89,7 +94,6 @@ pub(super) fn cpus(at: &'static str, nano: Option<i64>, period: Option<i64>, quo
 /// New CPUs of a container. Period and quota mean something together only, and the engine keeps the old one beside a new one: a period of 1 ms
 /// beside a quota of 100 ms is 100 CPUs. What is kept may be changed by another request meanwhile, so that one alone may be any number.
 fn updated_cpus(nano: Option<i64>, period: Option<i64>, quota: Option<i64>, demands: &mut Demands) {
-    let given = |value: Option<i64>| value.filter(|value| *value != 0);
     match (given(nano), given(period), given(quota)) {
         (None, None, None) => {}
         (None, Some(_), None) => limit("CpuPeriod (without CpuQuota)", Quantity::Cpus, None, demands),
@@ -98,23 +102,17 @@ fn updated_cpus(nano: Option<i64>, period: Option<i64>, quota: Option<i64>, dema
     }
 }
 
-/// Swap in an update: nothing is what there is.
-fn updated_swap(at: &'static str, swap: Option<i64>, demands: &mut Demands) {
-    if let Some(swap) = swap.filter(|swap| *swap != 0) {
-        limit(at, Quantity::Swap, Some(swap), demands);
-    }
-}
-
-/// Swap of a new container: nothing is the engine's own default, twice the memory (moby daemon/daemon_unix.go, `adaptContainerSettings`).
+/// Swap: where none is named, the engine's own default, twice the memory that it is to be derived from (moby daemon/daemon_unix.go,
+/// `adaptContainerSettings`).
 pub(super) fn swap(at: &'static str, swap: Option<i64>, memory: Option<i64>, demands: &mut Demands) {
     let default = memory.filter(|memory| *memory > 0).map(|memory| memory.saturating_mul(2));
-    if let Some(swap) = swap.filter(|swap| *swap != 0).or(default) {
+    if let Some(swap) = given(swap).or(default) {
         limit(at, Quantity::Swap, Some(swap), demands);
     }
 }
 
 pub(super) fn realtime(at: &'static str, period: Option<i64>, runtime: Option<i64>, demands: &mut Demands) {
-    demands.flag(at, Flag::RealtimeCpu, period.is_some_and(|period| period != 0) || runtime.is_some_and(|runtime| runtime != 0));
+    demands.flag(at, Flag::RealtimeCpu, given(period).is_some() || given(runtime).is_some());
 }
 
 pub(super) fn weights(at: &'static str, list: Option<&[WeightDevice<'_>]>, demands: &mut Demands) {

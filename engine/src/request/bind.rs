@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::{Body, Request, object_kind};
 use crate::facts::{Facts, Object, ObjectKind, PREDEFINED_NETWORKS, Reference};
 use crate::operation::OperationId;
-use crate::query::Value;
+use crate::query::{Filters, Value};
 use crate::reference::ImageReference;
 use crate::types::container::{ContainerCreate, HostConfig};
 use crate::types::network::EndpointSettings;
@@ -105,7 +105,7 @@ impl Request<'_> {
             Some(Value::Filters(filters)) if self.operation.id == OperationId::ContainerList => Some(filters),
             _ => None,
         };
-        filters.into_iter().flat_map(|filters| ["before", "since"].into_iter().filter_map(|key| filters.0.get(key)).flatten()).map(String::as_str)
+        filters.into_iter().flat_map(|filters| Filters::POINTS.iter().filter_map(|key| filters.0.get(*key)).flatten()).map(String::as_str)
     }
 
     /// Names that it gives to images.
@@ -179,7 +179,7 @@ impl Request<'_> {
         }
         if self.listed_beside().next().is_some() {
             self.query.change_filters(|filters| {
-                let points = filters.0.iter_mut().filter(|(key, _)| matches!(key.as_str(), "before" | "since"));
+                let points = filters.0.iter_mut().filter(|(key, _)| Filters::POINTS.contains(&key.as_str()));
                 for name in points.flat_map(|(_, names)| names) {
                     *name = facts.object(ObjectKind::Container, name).map_or_else(|| name.clone(), |container| container.id.clone());
                 }

@@ -91,7 +91,7 @@ fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
             }
             macs.sort_unstable();
             macs.dedup();
-            let forged = if model.frames_matter() { &[false, true][..] } else { &[false] };
+            let forged = forgeries(model);
             for (to, forged) in macs.into_iter().flat_map(|to| forged.iter().map(move |forged| (to, *forged))) {
                 let start = Start::Wire { from, to, vlan, forged };
                 let own =
@@ -102,6 +102,11 @@ fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
         }
     }
     probes
+}
+
+/// Whether a sender's own frames are forged: as well, where a rule looks at what is.
+const fn forgeries(model: &Model) -> &'static [bool] {
+    if model.frames_matter() { &[false, true] } else { &[false] }
 }
 
 /// Tags that a frame may carry to get somewhere: none, those that the bridge port at the other end takes, and the priority tag where bridges look
@@ -142,7 +147,7 @@ fn neighbours(model: &Model, uplink: Place, attacker: Attacker) -> Vec<Probe> {
             };
             let raw = attacker >= Attacker::NetRaw;
             let tags = if raw && model.bridges_look() { &[None, Some(0)][..] } else { &[None] };
-            let forged = if raw && model.frames_matter() { &[false, true][..] } else { &[false] };
+            let forged = if raw { forgeries(model) } else { &[false] };
             let frames = tags.iter().flat_map(|vlan| forged.iter().map(|forged| (*vlan, *forged)));
             for ((vlan, forged), ipv4) in frames.flat_map(|frame| [(frame, true), (frame, false)]) {
                 let start = Start::Arrival { at, to, vlan, forged };

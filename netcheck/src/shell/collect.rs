@@ -57,7 +57,8 @@ fn read_all(subjects: Vec<Subject>, host: NamespaceId, gaps: &mut Vec<Gap>) -> V
         handles.push(handle);
         named.push((names, paths, pids));
     }
-    let around = Surroundings { handles: &handles, unmodelled: Unmodelled::on_this_kernel(), xfrm: has_netlink_family(XFRM), host };
+    let (unmodelled, helpers) = (Unmodelled::on_this_kernel(), procfs::has_conntrack_switches());
+    let around = Surroundings { handles: &handles, unmodelled, xfrm: has_netlink_family(XFRM), helpers, host };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let list: Vec<&Handle> = handles.iter().collect();
     let readings = in_each(&list, threads, |handle| read::namespace(handle, &around), |handle, error| Reading::failed(handle.id, &error));

@@ -127,10 +127,16 @@ pub(crate) fn bridge_switches() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Whether helpers watch connections without being told to, of the namespace that this thread is in; Linux 6.0 can no longer do so.
+const HELPER_SWITCH: &str = "net/netfilter/nf_conntrack_helper";
+
+/// Whether this kernel can make helpers watch connections without being told to; Linux 6.0 can no longer do so.
+pub(crate) fn has_conntrack_switches() -> bool {
+    fs::metadata(format!("/proc/sys/{HELPER_SWITCH}")).is_ok()
+}
+
+/// Whether they do, of the namespace that this thread is in.
 pub(crate) fn conntrack_switches() -> BTreeMap<String, String> {
-    let name = "net/netfilter/nf_conntrack_helper";
-    read(&format!("/proc/sys/{name}")).map(|value| (name.to_owned(), value.trim().to_owned())).into_iter().collect()
+    read(&format!("/proc/sys/{HELPER_SWITCH}")).map(|value| (HELPER_SWITCH.to_owned(), value.trim().to_owned())).into_iter().collect()
 }
 
 /// Things of the kernel that are not modelled and that a file betrays.

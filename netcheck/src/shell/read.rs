@@ -33,6 +33,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) unmodelled: Unmodelled,
     /// Whether IPsec policies can exist: its netlink family is loaded.
     pub(crate) xfrm: bool,
+    /// Whether helpers can watch connections without being told to.
+    pub(crate) helpers: bool,
     /// The namespace where all switches are read.
     pub(crate) host: NamespaceId,
 }
@@ -87,7 +89,9 @@ pub(crate) fn namespace(handle: &Handle, around: &Surroundings<'_>) -> Reading {
     let sockets = sockets();
     reading.namespace.sockets = reading.or_gap(sockets);
     reading.gaps.extend(around.unmodelled.here(handle.id));
-    reading.namespace.sysctls.extend(procfs::conntrack_switches());
+    if around.helpers {
+        reading.namespace.sysctls.extend(procfs::conntrack_switches());
+    }
     let is_host = handle.id == around.host;
     procfs::ipv4_all(&mut reading.namespace.ipv4_all, is_host);
     if around.xfrm {

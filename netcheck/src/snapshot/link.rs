@@ -116,57 +116,49 @@ pub enum LinkKind {
     Other(String),
 }
 
-/// Kinds of links whose packets come in others, by the kernel's names.
-const TUNNELS: [&str; 21] = [
-    "amt",
-    "bareudp",
-    "batadv",
-    "erspan",
-    "geneve",
-    "gre",
-    "gretap",
-    "gtp",
-    "ip6erspan",
-    "ip6gre",
-    "ip6gretap",
-    "ip6tnl",
-    "ipip",
-    "l2tpeth",
-    "ovpn",
-    "sit",
-    "vti",
-    "vti6",
-    "vxlan",
-    "wireguard",
-    "xfrm",
+/// Kinds of links whose packets come in others, by the kernel's names, and whether these others are datagrams of UDP alone.
+const TUNNELS: [(&str, bool); 21] = [
+    ("amt", true),
+    ("bareudp", true),
+    ("batadv", false),
+    ("erspan", false),
+    ("geneve", true),
+    ("gre", false),
+    ("gretap", false),
+    ("gtp", true),
+    ("ip6erspan", false),
+    ("ip6gre", false),
+    ("ip6gretap", false),
+    ("ip6tnl", false),
+    ("ipip", false),
+    ("l2tpeth", false),
+    ("ovpn", false),
+    ("sit", false),
+    ("vti", false),
+    ("vti6", false),
+    ("vxlan", true),
+    ("wireguard", true),
+    ("xfrm", false),
 ];
 
 impl LinkKind {
     /// Whether the kernel unwraps packets that arrive elsewhere, and takes what is in them for arrived here.
     #[must_use]
     pub fn unwraps(&self) -> bool {
-        match self {
-            Self::Vxlan { .. } => true,
-            Self::Other(kind) => TUNNELS.contains(&kind.as_str()),
-            Self::Bridge(_)
-            | Self::Dummy
-            | Self::Ipvlan { .. }
-            | Self::Loopback
-            | Self::Macvlan { .. }
-            | Self::Physical
-            | Self::Tun
-            | Self::Veth
-            | Self::Vlan { .. }
-            | Self::Vrf { .. } => false,
-        }
+        self.tunnel().is_some()
     }
 
     /// Whether what it unwraps comes in datagrams of UDP alone.
     #[must_use]
     pub fn is_over_udp(&self) -> bool {
-        match self {
-            Self::Vxlan { .. } => true,
-            Self::Other(kind) => ["amt", "bareudp", "geneve", "gtp", "vxlan", "wireguard"].contains(&kind.as_str()),
+        self.tunnel() == Some(true)
+    }
+
+    /// Of a tunnel, whether it is one over UDP.
+    fn tunnel(&self) -> Option<bool> {
+        let name = match self {
+            Self::Vxlan { .. } => "vxlan",
+            Self::Other(kind) => kind.as_str(),
             Self::Bridge(_)
             | Self::Dummy
             | Self::Ipvlan { .. }
@@ -176,8 +168,9 @@ impl LinkKind {
             | Self::Tun
             | Self::Veth
             | Self::Vlan { .. }
-            | Self::Vrf { .. } => false,
-        }
+            | Self::Vrf { .. } => return None,
+        };
+        TUNNELS.iter().find(|(kind, _)| *kind == name).map(|(_, over_udp)| *over_udp)
     }
 
     /// The link that one of this kind is stacked on, as far as it is known; `None`: such a link stands by itself, or has a peer.
