@@ -240,9 +240,9 @@ words! {
         ShareableIpc = "shareable-ipc",
         /// An address of its own choice.
         StaticAddress = "static-address",
-        /// A mount over `/`, `/proc`, `/sys` or `/dev`.
+        /// A mount over `/`, `/proc`, `/sys` or `/dev`, as paths are written: where links inside an image lead is runc's to check.
         SystemMount = "system-mount",
-        /// A working directory in `/proc`, `/sys` or `/dev` (CVE-2024-21626).
+        /// A working directory in `/proc`, `/sys` or `/dev` (CVE-2024-21626, closed in runc 1.1.12), as paths are written.
         SystemWorkingDir = "system-working-dir",
         /// Masked paths of `/proc` and `/sys` are visible.
         UnmaskedPaths = "unmasked-paths",
@@ -326,7 +326,7 @@ words! {
         Memory = "memory",
         /// Processes.
         Pids = "pids",
-        /// Bytes of `/dev/shm`.
+        /// Bytes of `/dev/shm`; a volume that is mounted there has no limit.
         Shm = "shm",
         /// Bytes of memory and swap.
         Swap = "swap",
@@ -462,7 +462,7 @@ impl Demands {
     }
 
     /// Adds a flag where a condition holds.
-    pub fn flag(&mut self, at: &'static str, flag: Flag, on: bool) {
+    pub fn flag(&mut self, at: impl Into<Cow<'static, str>>, flag: Flag, on: bool) {
         if on {
             self.push(at, Demand::Flag(flag));
         }

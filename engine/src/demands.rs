@@ -226,8 +226,7 @@ fn labels<V>(at: &'static str, labels: Option<&Map<'_, V>>, demands: &mut Demand
 const RESERVED_LABELS: &str = "seawall.";
 const _: () = assert!(OWNER_LABEL.len() > RESERVED_LABELS.len());
 
-fn working_dir(at: &'static str, path: Option<&Text<'_>>, demands: &mut Demands) {
-    let path = path.map_or("", |path| path.as_str());
+pub(crate) fn working_dir(at: impl Into<Cow<'static, str>>, path: &str, demands: &mut Demands) {
     match clean_path(path) {
         Some(clean) => demands.flag(at, Flag::SystemWorkingDir, clean != "/" && is_system_path(&clean)),
         None if path.is_empty() => {}
@@ -266,7 +265,7 @@ fn exec_create(body: &ExecCreate<'_>, demands: &mut Demands) {
         container_id: _,
     } = body;
     demands.flag("Privileged", Flag::Privileged, *privileged == Some(true));
-    working_dir("WorkingDir", directory.as_ref(), demands);
+    working_dir("WorkingDir", directory.as_deref().unwrap_or_default(), demands);
     // Without a user it is the container's, which was judged when the container was made.
     if let Some(exec_user) = exec_user.as_ref().filter(|user| !user.is_empty()) {
         user("User", exec_user, demands);

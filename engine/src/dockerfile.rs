@@ -7,13 +7,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::demand::{Demand, Demands, Name};
-use crate::facts::{Facts, ObjectKind, Reference};
+use crate::demands::container::brought_volume;
+use crate::facts::{Brings, Facts, ObjectKind, Reference};
+use crate::types::strings::clean_path;
 
 /// What a Dockerfile asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dockerfile {
     images: Vec<UsedImage>,
     fetches: Vec<(usize, String)>,
+    /// What its working directories and volumes demand.
+    places: Demands,
     /// How many instructions it has.
     instructions: usize,
     /// The whole of it, as it is written anew.
@@ -105,7 +109,7 @@ impl Dockerfile {
     /// What it demands.
     #[must_use]
     pub fn demands(&self, facts: &Facts) -> Demands {
-        let mut demands = Demands::default();
+        let mut demands = self.places.clone();
         for image in &self.images {
             crate::demands::image(format!("Dockerfile:{}", image.line), &image.name, facts, &mut demands);
         }
@@ -115,16 +119,21 @@ impl Dockerfile {
         demands
     }
 
-    /// What the triggers (`ONBUILD`) of the images that it builds from demand.
+    /// What the images that it builds from bring with them: triggers (`ONBUILD`), volumes, a working directory.
     ///
     /// # Errors
     /// A trigger is not understood, or takes from another image: it would run as it is, whatever that name means by then.
-    pub fn trigger_demands(&self, facts: &Facts) -> Result<Demands, DockerfileError> {
+    pub fn brought_demands(&self, facts: &Facts) -> Result<Demands, DockerfileError> {
         let mut demands = Demands::default();
         let no_args = BTreeMap::new();
         let bases = self.images.iter().filter(|image| matches!(image.usage, Usage::Base { .. }));
         for image in bases {
-            let triggers = facts.object(ObjectKind::Image, &image.name).map(|object| object.triggers.as_slice()).unwrap_or_default();
+            let Some(Brings { triggers, volumes, working_dir }) = facts.object(ObjectKind::Image, &image.name).map(|object| &object.brings) else {
+                continue;
+            };
+            let at = format!("Dockerfile:{}", image.line);
+            volumes.iter().for_each(|path| brought_volume(at.clone(), path, &mut demands));
+            crate::demands::working_dir(at, working_dir, &mut demands);
             for trigger in triggers {
                 let error = |why: String| DockerfileError { line: image.line, why: format!("a trigger of {}: {why}", image.name) };
                 if trigger.contains('\n') {
@@ -180,6 +189,8 @@ struct Reader<'a> {
     names: BTreeSet<String>,
     /// The name of the current one.
     current: String,
+    /// Where its instructions work, as far as it says so itself.
+    working_dir: String,
     args: &'a BTreeMap<String, Option<String>>,
 }
 
@@ -201,6 +212,7 @@ impl<'a> Reader<'a> {
             stages: 0,
             names: BTreeSet::new(),
             current: String::new(),
+            working_dir: String::new(),
             args,
         }
     }
@@ -249,6 +261,17 @@ impl<'a> Reader<'a> {
                 if let Some(flag) = flags(rest).map_err(error)?.0.first() {
                     return Err(DockerfileError { line, why: format!("`{flag}` is BuildKit's, and this is a classic build") });
                 }
+            }
+            "WORKDIR" => {
+                let path = unquoted(rest);
+                let path = if path.starts_with('/') { path } else { format!("{}/{path}", self.working_dir) };
+                self.working_dir =
+                    clean_path(&path).filter(|path| path.len() <= MOST_VALUE).ok_or_else(|| error("a path that is too long".to_owned()))?;
+                crate::demands::working_dir(format!("Dockerfile:{line}"), &self.working_dir, &mut self.found.places);
+            }
+            "VOLUME" => {
+                let paths: Vec<String> = serde_json::from_str(rest).unwrap_or_else(|_| words(rest, self.escape));
+                paths.iter().for_each(|path| brought_volume(format!("Dockerfile:{line}"), &unquoted(path), &mut self.found.places));
             }
             // Of all stages but the last its labels would stand as they are written.
             "LABEL" if names_reserved_label(rest, self.escape) => {
@@ -342,6 +365,7 @@ impl<'a> Reader<'a> {
             self.write(format!(" AS {stage}"));
         }
         self.stages += 1;
+        self.working_dir.clear();
         if self.stages > MOST_STAGES {
             return Err(error(format!("more than {MOST_STAGES} stages")));
         }
@@ -478,6 +502,11 @@ fn is_name(text: &str) -> bool {
 fn names_reserved_label(rest: &str, escape: char) -> bool {
     let plain: String = rest.to_ascii_lowercase().chars().filter(|c| !matches!(c, '"' | '\'' | '\\' | '`')).collect();
     plain.contains("seawall.") || words(rest, escape).iter().any(|word| word.split('=').next().unwrap_or_default().contains('$'))
+}
+
+/// Without what the builder takes out of a word. A variable stays: what it means, and where links lead, is known in the container alone.
+fn unquoted(word: &str) -> String {
+    word.chars().filter(|c| !matches!(c, '"' | '\'' | '\\' | '`')).collect()
 }
 
 /// Words as the builder cuts them (`parseWords`): at blanks, but for those in quotes or behind the escape character.
@@ -720,12 +749,12 @@ mod tests {
         let demands = |trigger: &str| {
             let mut facts = Facts::default();
             let image = crate::facts::Object {
-                triggers: vec![trigger.to_owned()],
+                brings: Brings { triggers: vec![trigger.to_owned()], ..Brings::default() },
                 ..crate::facts::Object::named(ObjectKind::Image, "base", crate::facts::Owner::Nobody)
             };
             facts.insert(Reference { kind: ObjectKind::Image, name: "base".to_owned() }, Some(image.into()));
             let read = Dockerfile::parse(b"FROM base", &BTreeMap::new()).unwrap();
-            read.trigger_demands(&facts).map(|demands| demands.len()).map_err(|error| error.to_string())
+            read.brought_demands(&facts).map(|demands| demands.len()).map_err(|error| error.to_string())
         };
         assert_eq!(demands("RUN make"), Ok(0));
         assert_eq!(demands("COPY . /app"), Ok(0));

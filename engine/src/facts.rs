@@ -62,10 +62,21 @@ pub struct Object {
     pub labels: BTreeMap<String, String>,
     /// An image's tags and digests, as the engine lists them.
     pub references: Vec<String>,
-    /// An image's `ONBUILD` instructions, which run in builds that begin with it.
-    pub triggers: Vec<String>,
+    /// What an image brings to containers and builds that begin with it.
+    pub brings: Brings,
     /// The host paths that a container mounts.
     pub binds: Vec<Bind>,
+}
+
+/// What an image brings to what begins with it, besides its files and what a request can say anew (`Config` in `GET /images/{name}/json`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Brings {
+    /// Its `ONBUILD` instructions, which run in builds.
+    pub triggers: Vec<String>,
+    /// Where its containers get volumes.
+    pub volumes: Vec<String>,
+    /// Where its processes start, unless another place is asked for; empty: `/`.
+    pub working_dir: String,
 }
 
 impl ObjectKind {
@@ -103,7 +114,7 @@ impl Object {
             owner,
             labels: BTreeMap::new(),
             references: Vec::new(),
-            triggers: Vec::new(),
+            brings: Brings::default(),
             binds: Vec::new(),
         }
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::demand::Demands;
@@ -15,7 +16,7 @@ use crate::facts::{Facts, ObjectKind, Reference};
 use crate::types::container::{ContainerCreate, HostConfig};
 use crate::types::network::{EndpointSettings, NetworkingConfig};
 use crate::types::strings::NetworkMode;
-use crate::wire::{Map, Text};
+use crate::wire::{Empty, Map, Text};
 
 /// What an engine fills in by itself (`GET /info`: `LoggingDriver`, `DefaultRuntime`, `SwapLimit`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,18 +64,9 @@ impl Stored {
             user: String,
             #[serde(default)]
             working_dir: String,
-        }
-        #[derive(Deserialize, Default)]
-        #[serde(rename_all = "PascalCase")]
-        struct NetworkSettings {
+            /// Those of its image too.
             #[serde(default)]
-            networks: Option<BTreeMap<String, Option<Endpoint>>>,
-        }
-        #[derive(Deserialize, Default)]
-        #[serde(rename_all = "PascalCase")]
-        struct Endpoint {
-            #[serde(default, rename = "NetworkID")]
-            network_id: String,
+            volumes: Option<BTreeMap<String, IgnoredAny>>,
         }
         let odd = |why: String| DecodeError::Body { at: "stored container".to_owned(), why };
         let inspect: Inspect = serde_json::from_slice(json).map_err(|error| odd(error.to_string()))?;
@@ -86,21 +78,16 @@ impl Stored {
         host.retain(|key, value| HostConfig::FIELDS.contains(&key.as_str()) && (!is_zero(value) || PATHS.contains(&key.as_str())));
         let text = serde_json::to_string(&host).map_err(|error| odd(error.to_string()))?;
         let host: HostConfig<'_> = serde_json::from_str(&text).map_err(|error| odd(error.to_string()))?;
-        let mut endpoints = Map::default();
-        let names = !matches!(host.network_mode, Some(NetworkMode::Container(_) | NetworkMode::Host | NetworkMode::None));
-        for (name, endpoint) in inspect.network_settings.networks.into_iter().flatten().filter(|_| names) {
-            // Once it has an id, the id decides; before the first start the name will be looked up.
-            let id = endpoint.unwrap_or_default().network_id;
-            let key = if id.is_empty() { name } else { id };
-            endpoints.insert(Text::from(key), Some(EndpointSettings::default()));
-        }
+        let endpoints = inspect.network_settings.endpoints(host.network_mode.as_ref());
         let host = own(&host).map_err(odd)?;
+        let volumes = inspect.config.volumes.into_iter().flatten();
         Ok(Self {
             id: inspect.id,
             image: inspect.image.clone(),
             create: ContainerCreate {
                 user: Some(Text::from(inspect.config.user)),
                 working_dir: Some(Text::from(inspect.config.working_dir)),
+                volumes: Some(Map(volumes.map(|(path, _)| (Text::from(path), Empty {})).collect())),
                 image: Some(Text::from(inspect.image)),
                 host_config: Some(host),
                 networking_config: Some(NetworkingConfig { endpoints_config: Some(endpoints) }),
@@ -134,6 +121,33 @@ impl Stored {
         let mut demands = Demands::default();
         create(&self.create, facts, View::Stored(defaults), &mut demands);
         demands
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase")]
+struct NetworkSettings {
+    #[serde(default)]
+    networks: Option<BTreeMap<String, Option<Endpoint>>>,
+}
+
+#[derive(Deserialize, Default)]
+struct Endpoint {
+    #[serde(default, rename = "NetworkID")]
+    network_id: String,
+}
+
+impl NetworkSettings {
+    /// The networks that a container of this mode is attached to.
+    fn endpoints(self, mode: Option<&NetworkMode<'_>>) -> Map<'static, Option<EndpointSettings<'static>>> {
+        let mut endpoints = Map::default();
+        let names = !matches!(mode, Some(NetworkMode::Container(_) | NetworkMode::Host | NetworkMode::None));
+        for (name, endpoint) in self.networks.into_iter().flatten().filter(|_| names) {
+            // Once it has an id, the id decides; before the first start the name will be looked up.
+            let id = endpoint.unwrap_or_default().network_id;
+            endpoints.insert(Text::from(if id.is_empty() { name } else { id }), Some(EndpointSettings::default()));
+        }
+        endpoints
     }
 }
 

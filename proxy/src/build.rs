@@ -34,8 +34,8 @@ impl Exchange<'_> {
             facts = self.image_facts(&dockerfile).await?;
             self.cover(&dockerfile.demands(&facts))?;
         }
-        let triggers = dockerfile.trigger_demands(&facts).map_err(|error| refused(error.to_string()))?;
-        self.cover(&triggers)?;
+        let brought = dockerfile.brought_demands(&facts).map_err(|error| refused(error.to_string()))?;
+        self.cover(&brought)?;
         if let Some(image) = dockerfile.images().iter().find(|image| image.usage != Usage::Copy && known(&facts, image).is_none()) {
             return Err(Refusal::Missing(format!("No such image: {}", image.name)));
         }

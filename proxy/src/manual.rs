@@ -12,6 +12,7 @@
 //! | somebody else's volume behind "201 Created", or made between look and use | volumes are made first, and looked at again after the create | `forward.rs` |
 //! | an owner label inherited from an image | the label counts beside the kind of object that it was set on | [`engine::KIND_LABEL`] |
 //! | a Dockerfile that one reader reads otherwise: split words, quotes in flags, other blanks, escape directives, triggers | refused where engines differ | `engine::dockerfile` tests |
+//! | a system path that an image's `VOLUME` or `WORKDIR` names, or a Dockerfile's | what an image brings is demanded where it is used | `engine/tests/images.rs` |
 //! | an archive that one reader reads otherwise: sizes, prefixes, pax, links, compressed twins | the engine gets an archive that was written here | `engine::context` tests |
 //! | another tenant's step out of the build cache | builds run without it unless `shared-build-cache` is allowed | `policies/src/fill.rs` |
 //! | programs of a container run by the engine to unpack an upload (CVE-2026-41567) | what is sent is never compressed | `vet.rs` |

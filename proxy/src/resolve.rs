@@ -7,11 +7,12 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use engine::demand::Bind;
-use engine::facts::{Facts, Object, ObjectKind, Reference};
+use engine::facts::{Brings, Facts, Object, ObjectKind, Reference};
 use engine::stored::{Defaults, Stored};
 use engine::{Request, Version};
 use http::StatusCode;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::dial::{Engine, EngineError};
 
@@ -172,6 +173,10 @@ impl Resolver {
     }
 
     async fn look_up(&self, reference: &Reference, version: Version, tenant: &str) -> Result<Option<Object>, EngineError> {
+        // Of no object: the engine would clean the path, and answer to another one.
+        if reference.name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Ok(None);
+        }
         let name = encode(&reference.name);
         let target = match reference.kind {
             ObjectKind::Container => format!("/v{version}/containers/{name}/json"),
@@ -237,6 +242,10 @@ struct Config {
     labels: Option<BTreeMap<String, String>>,
     #[serde(rename = "OnBuild")]
     triggers: Option<Vec<String>>,
+    #[serde(rename = "Volumes")]
+    volumes: Option<BTreeMap<String, IgnoredAny>>,
+    #[serde(rename = "WorkingDir")]
+    working_dir: String,
 }
 
 /// A mount of a container.
@@ -255,7 +264,9 @@ struct MountPoint {
 
 fn read(kind: ObjectKind, body: &[u8], tenant: &str) -> Result<Object, EngineError> {
     let Description { id, name, labels, config, mounts, tags, digests } = parse(body)?;
-    let Config { labels: configured, triggers } = config.unwrap_or_default();
+    let Config { labels: configured, triggers, volumes, working_dir } = config.unwrap_or_default();
+    let volumes = volumes.into_iter().flatten().map(|(path, _)| path).collect();
+    let brings = Brings { triggers: triggers.unwrap_or_default(), volumes, working_dir };
     let mut labels = labels.or(configured).unwrap_or_default();
     let owner = kind.owner(&labels, tenant);
     if labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > MOST_LABELS {
@@ -278,7 +289,7 @@ fn read(kind: ObjectKind, body: &[u8], tenant: &str) -> Result<Object, EngineErr
     // Of the other kinds `Mounts` is something else, or nothing.
     let mounts = mounts.into_iter().flatten().filter(|mount| kind == ObjectKind::Container && mount.kind == "bind");
     let binds = mounts.map(bind).collect();
-    Ok(Object { kind, id, asked: name.clone(), name, owner, labels, references, triggers: triggers.unwrap_or_default(), binds })
+    Ok(Object { kind, id, asked: name.clone(), name, owner, labels, references, brings, binds })
 }
 
 /// Most bytes of an object's labels that are kept.

@@ -1,10 +1,12 @@
 //! A container: what it asks of the host, of other objects, and what hardening it goes without.
 
+use std::borrow::Cow;
+
 use super::network::endpoint;
 use super::resources::{cpus, device_requests, device_rules, devices, limit, realtime, restart, swap, throttles, weights};
 use super::{image, labels, used_container, used_network, used_volume, user, volume_driver, working_dir};
 use crate::demand::{Bind, Demand, Demands, Flag, Name, Port, Quantity, Role};
-use crate::facts::Facts;
+use crate::facts::{Facts, ObjectKind};
 use crate::stored::Defaults;
 use crate::types::container::{
     BindOptions, ContainerCreate, DriverConfig, HostConfig, ImageOptions, LogConfig, Mount, PortBinding, TmpfsOptions, Ulimit, VolumeOptions,
@@ -68,7 +70,11 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
         "" => demands.push("Image", Demand::NotUnderstood("a container without an image".to_owned())),
         name => image("Image", name, facts, demands),
     }
-    working_dir("WorkingDir", directory.as_ref(), demands);
+    let brought = written.as_deref().and_then(|name| facts.object(ObjectKind::Image, name)).map(|object| &object.brings);
+    match (directory.as_ref().filter(|path| !path.is_empty()), brought) {
+        (None, Some(brought)) => working_dir("Image", &brought.working_dir, demands),
+        (path, _) => working_dir("WorkingDir", path.map_or("", Text::as_str), demands),
+    }
     if matches!(view, View::Request) {
         labels("Labels", given_labels.as_ref(), demands);
     }
@@ -79,7 +85,14 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
         }
     }
     for path in volumes.iter().flat_map(|volumes| volumes.keys()) {
-        target("Volumes", path, demands);
+        match view {
+            View::Request => volume_target("Volumes", path, demands),
+            View::Stored(_) => brought_volume("Volumes", path, demands),
+        }
+    }
+    // Once it is made, its volumes are in its own configuration.
+    for path in brought.iter().flat_map(|brought| &brought.volumes).filter(|_| matches!(view, View::Request)) {
+        brought_volume("Image", path, demands);
     }
     for (key, settings) in body.endpoints() {
         used_network("NetworkingConfig.EndpointsConfig", key, facts, demands);
@@ -282,17 +295,32 @@ impl View<'_> {
     }
 }
 
-/// A place in the container.
-fn target(at: &'static str, path: &str, demands: &mut Demands) {
+/// Where an image has a volume. It may say so without the first `/`: the engine begins at the root.
+pub(crate) fn brought_volume(at: impl Into<Cow<'static, str>>, path: &str, demands: &mut Demands) {
+    volume_target(at, &format!("/{path}"), demands);
+}
+
+/// Where a volume without a name is mounted.
+fn volume_target(at: impl Into<Cow<'static, str>>, path: &str, demands: &mut Demands) {
     match ContainerPath::parse(path) {
-        Ok(path) => demands.flag(at, Flag::SystemMount, path.is_system()),
+        Ok(path) => target(at, &path, &[None], demands),
         Err(why) => demands.push(at, Demand::NotUnderstood(why)),
+    }
+}
+
+/// A place in the container where something is mounted that has at most so many bytes; `None`: nothing limits them.
+fn target(at: impl Into<Cow<'static, str>>, path: &ContainerPath<'_>, sizes: &[Option<i64>], demands: &mut Demands) {
+    let at = at.into();
+    demands.flag(at.clone(), Flag::SystemMount, path.is_system());
+    // In the place of the engine's own, which has `ShmSize`.
+    if path.is_shm() {
+        sizes.iter().for_each(|size| limit(at.clone(), Quantity::Shm, *size, demands));
     }
 }
 
 fn bind_line(bind: &crate::types::strings::Bind<'_>, facts: &Facts, demands: &mut Demands) {
     const AT: &str = "HostConfig.Binds";
-    demands.flag(AT, Flag::SystemMount, bind.target.is_system());
+    target(AT, &bind.target, &[None], demands);
     match &bind.source {
         BindSource::Anonymous => {}
         BindSource::Volume(name) => {
@@ -317,14 +345,15 @@ fn bind_line(bind: &crate::types::strings::Bind<'_>, facts: &Facts, demands: &mu
 
 fn mount_demands(mount: &Mount<'_>, facts: &Facts, view: View<'_>, demands: &mut Demands) {
     const AT: &str = "HostConfig.Mounts";
-    let Mount { kind, source, target, read_only, consistency: _, bind_options, volume_options, tmpfs_options, image_options, cluster_options } =
+    let Mount { kind, source, target: place, read_only, consistency: _, bind_options, volume_options, tmpfs_options, image_options, cluster_options } =
         mount;
-    match target {
-        Some(target) => demands.flag(AT, Flag::SystemMount, target.is_system()),
+    let kind = kind.as_deref().unwrap_or_default();
+    let sizes = if kind == "tmpfs" { tmpfs_mount(AT, tmpfs_options.as_ref(), demands) } else { vec![None] };
+    match place {
+        Some(path) => target(AT, path, &sizes, demands),
         None => demands.push(AT, Demand::NotUnderstood("a mount without a target".to_owned())),
     }
     let source = source.as_deref().unwrap_or_default();
-    let kind = kind.as_deref().unwrap_or_default();
     let stray = [
         ("BindOptions", bind_options.is_some(), "bind"),
         ("VolumeOptions", volume_options.is_some(), "volume"),
@@ -346,7 +375,7 @@ fn mount_demands(mount: &Mount<'_>, facts: &Facts, view: View<'_>, demands: &mut
             }
             volume_mount(AT, volume_options.as_ref(), demands);
         }
-        "tmpfs" => tmpfs_mount(AT, tmpfs_options.as_ref(), demands),
+        "tmpfs" => {}
         "image" => {
             image(AT, source, facts, demands);
             if let Some(ImageOptions { subpath }) = image_options {
@@ -390,23 +419,26 @@ fn inner_path(at: &'static str, path: &str, demands: &mut Demands) {
     }
 }
 
-fn tmpfs_mount(at: &'static str, options: Option<&TmpfsOptions<'_>>, demands: &mut Demands) {
+fn tmpfs_mount(at: &'static str, options: Option<&TmpfsOptions<'_>>, demands: &mut Demands) -> Vec<Option<i64>> {
     let none = TmpfsOptions::default();
     let TmpfsOptions { size_bytes, mode: _, options } = options.unwrap_or(&none);
     let options: Vec<String> = options.iter().flatten().map(|option| option.iter().map(|part| part.as_str()).collect::<Vec<_>>().join("=")).collect();
-    tmpfs_options(at, *size_bytes, options.iter().map(String::as_str), demands);
+    tmpfs_options(at, *size_bytes, options.iter().map(String::as_str), demands)
 }
 
 /// A line of `HostConfig.Tmpfs`: mount options as `mount(8)` writes them.
 fn tmpfs_line(path: &str, options: &str, demands: &mut Demands) {
     const AT: &str = "HostConfig.Tmpfs";
-    target(AT, path, demands);
-    tmpfs_options(AT, None, options.split(',').filter(|option| !option.is_empty()), demands);
+    let sizes = tmpfs_options(AT, None, options.split(',').filter(|option| !option.is_empty()), demands);
+    match ContainerPath::parse(path) {
+        Ok(path) => target(AT, &path, &sizes, demands),
+        Err(why) => demands.push(AT, Demand::NotUnderstood(why)),
+    }
 }
 
-/// Mount options of a tmpfs. Which of several sizes holds is the kernel's matter: each is demanded. One without a size is unlimited: the kernel's
-/// default is half of the memory (Documentation/filesystems/tmpfs.rst).
-fn tmpfs_options<'o>(at: &'static str, size: Option<i64>, options: impl Iterator<Item = &'o str>, demands: &mut Demands) {
+/// Mount options of a tmpfs; gives back its sizes. Which of several holds is the kernel's matter: each is demanded. One without a size is unlimited:
+/// the kernel's default is half of the memory (Documentation/filesystems/tmpfs.rst).
+fn tmpfs_options<'o>(at: &'static str, size: Option<i64>, options: impl Iterator<Item = &'o str>, demands: &mut Demands) -> Vec<Option<i64>> {
     let mut sizes: Vec<Option<i64>> = size.filter(|size| *size != 0).map(Some).into_iter().collect();
     for option in options {
         match option.split_once('=') {
@@ -424,7 +456,8 @@ fn tmpfs_options<'o>(at: &'static str, size: Option<i64>, options: impl Iterator
     if sizes.is_empty() {
         sizes.push(None);
     }
-    sizes.into_iter().for_each(|size| limit(at, Quantity::Tmpfs, size, demands));
+    sizes.iter().for_each(|size| limit(at, Quantity::Tmpfs, *size, demands));
+    sizes
 }
 
 /// The bytes of `size=`, as the kernel reads them (lib/cmdline.c, `memparse`); inner `None`: a share of the memory. Octal and hexadecimal ones are

@@ -1,5 +1,7 @@
 //! Limits: memory, CPUs, processes, and everything beside them in `Resources`.
 
+use std::borrow::Cow;
+
 use crate::demand::{Amount, Demand, Demands, Flag, Name, Quantity};
 use crate::types::container::{ContainerUpdate, Device, DeviceRequest, RestartPolicy, ThrottleDevice, WeightDevice};
 use crate::wire::Text;
@@ -73,7 +75,7 @@ fn given(value: Option<i64>) -> Option<i64> {
 }
 
 /// A limit; zero, less, and nothing mean: none.
-pub(super) fn limit(at: &'static str, quantity: Quantity, amount: Option<i64>, demands: &mut Demands) {
+pub(super) fn limit(at: impl Into<Cow<'static, str>>, quantity: Quantity, amount: Option<i64>, demands: &mut Demands) {
     let amount = amount.and_then(|amount| u64::try_from(amount).ok()).filter(|amount| *amount > 0);
     demands.push(at, Demand::Quantity(quantity, Amount(amount)));
 }

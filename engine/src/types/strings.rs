@@ -282,13 +282,23 @@ impl<'a> ContainerPath<'a> {
     pub fn is_system(&self) -> bool {
         is_system_path(&self.0)
     }
+
+    /// Whether it is `/dev/shm`, or below it.
+    #[must_use]
+    pub fn is_shm(&self) -> bool {
+        is_below("/dev/shm", &self.0)
+    }
 }
 
 /// `/`, `/proc`, `/sys`, `/dev`, or below one of the last three.
 #[must_use]
 pub fn is_system_path(clean: &str) -> bool {
-    let below = |root: &str| clean.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let below = |root: &str| is_below(root, clean);
     clean == "/" || ["/proc", "/sys", "/dev"].into_iter().any(below) && !["/dev/shm", "/dev/mqueue"].into_iter().any(below)
+}
+
+fn is_below(root: &str, clean: &str) -> bool {
+    clean.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl fmt::Display for ContainerPath<'_> {

@@ -1,0 +1,118 @@
+//! What an image brings with it: its containers and builds demand that too.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
+use std::collections::BTreeMap;
+
+use engine::demand::{Amount, Demand, Demands, Flag, Quantity};
+use engine::dockerfile::Dockerfile;
+use engine::facts::{Brings, Facts, Object, ObjectKind, Owner, Reference};
+use engine::stored::{Defaults, Stored};
+use engine::{Headers, Route};
+
+fn facts(volumes: &[&str], working_dir: &str) -> Facts {
+    let volumes = volumes.iter().map(|path| (*path).to_owned()).collect();
+    let brings = Brings { triggers: Vec::new(), volumes, working_dir: working_dir.to_owned() };
+    let mut facts = Facts::default();
+    let object = Object { brings, ..Object::named(ObjectKind::Image, "base", Owner::Own) };
+    facts.insert(Reference { kind: ObjectKind::Image, name: "base".to_owned() }, Some(object.into()));
+    facts
+}
+
+/// Where it is demanded that a system path is mounted over or worked in, and what is demanded of `/dev/shm`.
+fn system(demands: &Demands) -> Vec<(String, &'static str)> {
+    let known = [
+        (Demand::Flag(Flag::SystemMount), "mount"),
+        (Demand::Flag(Flag::SystemWorkingDir), "working-dir"),
+        (Demand::Quantity(Quantity::Shm, Amount(None)), "unlimited shm"),
+    ];
+    let name = |demand: &Demand| {
+        let limited = matches!(demand, Demand::Quantity(Quantity::Shm, Amount(Some(_))));
+        if limited { Some("shm") } else { known.iter().find(|(of, _)| of == demand).map(|(_, name)| *name) }
+    };
+    demands.iter().filter_map(|demanded| Some((demanded.at.to_string(), name(&demanded.demand)?))).collect()
+}
+
+fn created(body: &str, facts: &Facts) -> Vec<(String, &'static str)> {
+    let headers = Headers { content_type: Some("application/json"), ..Headers::default() };
+    system(&Route::parse("POST", "/v1.41/containers/create").unwrap().decode(&headers, body.as_bytes()).unwrap().demands(facts))
+}
+
+#[test]
+fn a_container_has_the_volumes_and_the_working_directory_of_its_image() {
+    let create = r#"{"Image":"base"}"#;
+    for (volumes, working_dir, expected) in [
+        (&["/data", "data"][..], "/srv", None),
+        (&["/data", "/sys"], "/", Some("mount")),
+        (&["/etc/../sys/fs/cgroup"], "", Some("mount")),
+        // The engine begins at the root.
+        (&["sys"], "", Some("mount")),
+        (&["../proc"], "", Some("mount")),
+        (&["/"], "", Some("mount")),
+        (&["/dev/shm/x"], "", Some("unlimited shm")),
+        (&[], "/proc/self/fd/8", Some("working-dir")),
+    ] {
+        let expected = Vec::from_iter(expected.map(|name| ("Image".to_owned(), name)));
+        assert_eq!(created(create, &facts(volumes, working_dir)), expected, "{volumes:?} {working_dir}");
+    }
+    assert_eq!(created(r#"{"Image":"base","WorkingDir":"/srv"}"#, &facts(&[], "/proc/self/fd/8")), []);
+}
+
+#[test]
+fn a_stored_container_is_judged_with_the_volumes_of_its_image() {
+    let demands = |volumes: &str| {
+        let config = format!("{{\"User\":\"1\",\"WorkingDir\":\"/\",\"Volumes\":{volumes}}}");
+        let json = format!("{{\"Id\":\"c\",\"Image\":\"base\",\"Config\":{config},\"HostConfig\":{{}}}}");
+        system(&Stored::decode(json.as_bytes()).unwrap().demands(&Facts::default(), &Defaults::default()))
+    };
+    assert_eq!(demands("null"), []);
+    assert_eq!(demands(r#"{"/data":{}}"#), []);
+    assert_eq!(demands(r#"{"/data":{},"sys":{}}"#), [("Volumes".to_owned(), "mount")]);
+}
+
+#[test]
+fn what_is_mounted_at_dev_shm_is_shared_memory() {
+    for (host, expected) in [
+        (r#"{"Tmpfs":{"/dev/shm":"size=1m"}}"#, &["shm"][..]),
+        (r#"{"Tmpfs":{"/dev/./shm/":""}}"#, &["unlimited shm"]),
+        (r#"{"Tmpfs":{"/dev/shm":"size=1m,size=1g"}}"#, &["shm", "shm"]),
+        (r#"{"Tmpfs":{"/dev/shmx":"size=1m"}}"#, &["mount"]),
+        (r#"{"Mounts":[{"Type":"tmpfs","Target":"/dev/shm","TmpfsOptions":{"SizeBytes":1024}}]}"#, &["shm"]),
+        (r#"{"Mounts":[{"Type":"volume","Source":"v1","Target":"/dev/shm"}]}"#, &["unlimited shm"]),
+        (r#"{"Binds":["v1:/dev/shm"]}"#, &["unlimited shm"]),
+        (r#"{"ShmSize":1024}"#, &["shm"]),
+        (r#"{"Binds":["v1:/data"],"Tmpfs":{"/x":""}}"#, &[]),
+    ] {
+        let found = created(&format!("{{\"Image\":\"base\",\"HostConfig\":{host}}}"), &facts(&[], ""));
+        assert_eq!(found.iter().map(|(_, name)| *name).collect::<Vec<_>>(), expected, "{host}");
+    }
+    assert_eq!(created(r#"{"Image":"base","Volumes":{"/dev/shm":{}}}"#, &facts(&[], "")), [("Volumes".to_owned(), "unlimited shm")]);
+}
+
+#[test]
+fn a_build_works_and_mounts_in_no_system_path() {
+    for (text, expected) in [
+        ("WORKDIR /app\nWORKDIR proc\nVOLUME /data\nVOLUME [\"/sysfs\"]", None),
+        ("WORKDIR /proc/self/fd/8", Some((2, "working-dir"))),
+        ("WORKDIR \"/pr\\oc/self\"", Some((2, "working-dir"))),
+        ("RUN x\nWORKDIR proc", Some((3, "working-dir"))),
+        ("WORKDIR /app\nWORKDIR ../sys", Some((3, "working-dir"))),
+        ("WORKDIR /app\nFROM scratch\nWORKDIR dev/fd", Some((4, "working-dir"))),
+        ("VOLUME /data /sys", Some((2, "mount"))),
+        ("VOLUME [\"/data\", \"/data/../proc\"]", Some((2, "mount"))),
+        ("VOLUME sys", Some((2, "mount"))),
+        ("ONBUILD WORKDIR /proc", Some((2, "working-dir"))),
+        // What a variable means is known to the engine alone.
+        ("WORKDIR $HOME/x", None),
+    ] {
+        let read = Dockerfile::parse(format!("FROM base\n{text}\n").as_bytes(), &BTreeMap::new()).unwrap();
+        let expected = Vec::from_iter(expected.map(|(line, name)| (format!("Dockerfile:{line}"), name)));
+        assert_eq!(system(&read.demands(&facts(&[], ""))), expected, "{text}");
+    }
+    let read = Dockerfile::parse(b"FROM scratch\nFROM base", &BTreeMap::new()).unwrap();
+    let brought = |facts: &Facts| system(&read.brought_demands(facts).unwrap());
+    assert_eq!(brought(&facts(&["/data"], "/srv")), []);
+    assert_eq!(brought(&facts(&["/sys"], "/proc")), [("Dockerfile:2".to_owned(), "mount"), ("Dockerfile:2".to_owned(), "working-dir")]);
+    let deep = "WORKDIR x\n".repeat(3000);
+    assert!(Dockerfile::parse(format!("FROM base\n{deep}").as_bytes(), &BTreeMap::new()).unwrap_err().why.contains("too long"));
+}
