@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::rc::Rc;
 
-use engine::demand::{Amount, Demand, Demanded, Demands, Operate, Role, UsedObject};
-use engine::facts::{ObjectKind, Owner, PREDEFINED_NETWORKS};
+use engine::demand::{Amount, Demand, Demanded, Demands, Flag, Operate, Quantity, Role, UsedObject};
+use engine::facts::{Object, ObjectKind, Owner, PREDEFINED_NETWORKS};
 use engine::operation::{Effect, Family, OPERATIONS, Operation, OperationId};
 use engine::query::{Filters, Value};
 use engine::reference::ImageReference;
@@ -46,6 +46,8 @@ pub struct Denial {
     pub policy: String,
     /// What no grant covers.
     pub uncovered: Vec<Demanded>,
+    /// One of the objects that the client must not learn about, as it was asked for.
+    hidden: Option<(ObjectKind, String)>,
 }
 
 /// How a refusal looks to a client.
@@ -102,7 +104,37 @@ impl Policy {
     /// A refusal by this policy.
     #[must_use]
     pub fn deny(&self, operation: &'static Operation, uncovered: Vec<Demanded>) -> Box<Denial> {
-        Box::new(Denial { operation, policy: self.name.clone(), uncovered })
+        let hidden = uncovered.iter().find_map(|demanded| self.hidden(operation, &demanded.demand));
+        Box::new(Denial { operation, policy: self.name.clone(), uncovered, hidden })
+    }
+
+    /// The object of a demand, where the client must not learn about it.
+    fn hidden(&self, operation: &Operation, demand: &Demand) -> Option<(ObjectKind, String)> {
+        let unseen = |object: &Rc<Object>| (object.owner != Owner::Own && !self.shows(object)).then(|| (object.kind, object.asked.clone()));
+        #[expect(clippy::wildcard_enum_match_arm, reason = "few demands name an object")]
+        match demand {
+            Demand::Operate(Operate { object: Some(object), .. }) if object.kind != ObjectKind::Image => unseen(object),
+            // That every engine has a `bridge` is no secret.
+            Demand::Use(_, UsedObject::Known(object)) if object.kind != ObjectKind::Volume && !object.is_predefined_network() => unseen(object),
+            Demand::Use(_, UsedObject::Missing(kind, name)) => Some((*kind, name.clone())),
+            Demand::Image(image) if operation.family == Family::Image && operation.path.contains('{') => {
+                Some((ObjectKind::Image, image.written.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the client may look at an object.
+    fn shows(&self, object: &Rc<Object>) -> bool {
+        let look = match object.kind {
+            ObjectKind::Container => OperationId::ContainerInspect,
+            ObjectKind::Exec => OperationId::ExecInspect,
+            ObjectKind::Image => OperationId::ImageInspect,
+            ObjectKind::Network => OperationId::NetworkInspect,
+            ObjectKind::Volume => OperationId::VolumeInspect,
+        };
+        let operation = OPERATIONS.iter().find(|operation| operation.id == look);
+        operation.is_some_and(|operation| self.covers_operation(&Operate { operation, object: Some(Rc::clone(object)) }))
     }
 
     /// Whether a grant covers a demand.
@@ -249,6 +281,7 @@ impl Policy {
     #[must_use]
     pub fn remedy(demand: &Demand) -> Option<String> {
         Some(match demand {
+            Demand::Bind(bind) if is_engine_socket(&bind.source) => return None,
             Demand::Bind(bind) => format!("binds: [{{ source: {}, mode: {} }}]", bind.source, if bind.writable { "rw" } else { "ro" }),
             Demand::Flag(flag) => format!("allow: [{}]", flag.word()),
             Demand::Named(name, value) => {
@@ -267,11 +300,11 @@ impl Policy {
             ),
             Demand::Port(port) => match (port.ports, port.address) {
                 (None, _) => "ports: [ephemeral]".to_owned(),
-                (Some((first, last)), None) => format!("ports: [{first}-{last}]"),
-                (Some((first, last)), Some(address)) => format!("ports: ['{address}:{first}-{last}']"),
+                (Some(range), None) => format!("ports: [{}]", written(range)),
+                (Some(range), Some(address)) => format!("ports: ['{address}:{}']", written(range)),
             },
             Demand::Quantity(quantity, Amount(amount)) => match amount {
-                Some(amount) if *quantity == engine::demand::Quantity::Cpus => {
+                Some(amount) if *quantity == Quantity::Cpus => {
                     format!("limits: {{ cpus: '{}.{:09}' }}", amount / 1_000_000_000, amount % 1_000_000_000)
                 }
                 Some(amount) => format!("limits: {{ {}: {amount} }}", quantity.word()),
@@ -281,7 +314,12 @@ impl Policy {
             Demand::Tag(_) => "tags: ['**']".to_owned(),
             Demand::Use(_, UsedObject::Missing(..)) => return None,
             Demand::Use(role, UsedObject::Known(object)) => {
-                format!("{}: [{}]", use_key(*role), if object.owner == Owner::Other { "all" } else { &object.asked })
+                let whose = match object.owner {
+                    Owner::Nobody => object.asked.as_str(),
+                    Owner::Other => "all",
+                    Owner::Own => "own",
+                };
+                format!("{}: [{whose}]", use_key(*role))
             }
             Demand::Use(role, UsedObject::New(..)) => format!("{}: [own]", use_key(*role)),
         })
@@ -294,6 +332,35 @@ const fn use_key(role: Role) -> &'static str {
         Role::MountVolume => "volumes",
         Role::Container | Role::JoinIpc | Role::JoinNetwork | Role::JoinPid | Role::Link | Role::VolumesFrom => "containers",
     }
+}
+
+/// What a client can do that needs no other grant, or a safer one.
+fn instead(demand: &Demand) -> Option<&'static str> {
+    match demand {
+        Demand::Bind(bind) if is_engine_socket(&bind.source) => Some(
+            "an engine's socket is the whole host: let seawall serve one for this client, and mount that; testcontainers needs none with \
+             TESTCONTAINERS_RYUK_DISABLED=true",
+        ),
+        Demand::Flag(Flag::BuildKit) => Some(NO_BUILDKIT),
+        Demand::Flag(Flag::RootUser) => Some("name a user by its number, as in `--user 65534`"),
+        Demand::Quantity(Quantity::Cpus, Amount(None)) => Some("name `--cpus`, or a period together with a quota"),
+        Demand::Use(Role::AttachNetwork, UsedObject::Known(object)) if object.is_predefined_network() => {
+            Some("name another network: `none`, or one that `docker network create` makes")
+        }
+        Demand::Bind(_) | Demand::Flag(_) | Demand::Named(..) | Demand::Image(_) | Demand::NotUnderstood(_) | Demand::Operate(_) => None,
+        Demand::Port(_) | Demand::Quantity(..) | Demand::Tag(_) | Demand::Taken(..) | Demand::Use(..) => None,
+    }
+}
+
+const NO_BUILDKIT: &str = "with DOCKER_BUILDKIT=0 in its environment, docker builds without BuildKit";
+
+/// Whether a path is where an engine listens, by its name. Seawall's own sockets are called so too, in a folder of their own.
+fn is_engine_socket(path: &str) -> bool {
+    ["/docker.sock", "/podman.sock", "/containerd.sock"].iter().any(|name| path.ends_with(name)) && !path.contains("/seawall/")
+}
+
+fn written((first, last): (u16, u16)) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 
 fn quoted(value: &str) -> String {
@@ -342,7 +409,7 @@ impl Denial {
     /// How it looks to the client.
     #[must_use]
     pub fn kind(&self) -> DenialKind {
-        let hidden = self.hidden_object().map(|(kind, _)| kind);
+        let hidden = self.hidden.as_ref().map(|(kind, _)| *kind);
         if hidden == Some(ObjectKind::Network) && self.operation.id == OperationId::ContainerCreate {
             DenialKind::HiddenInCreate
         } else if hidden.is_some() || self.is_probe() {
@@ -360,27 +427,6 @@ impl Denial {
     fn is_probe(&self) -> bool {
         self.operation.method == "GET" && self.operation.path.contains('{') && matches!(self.operation.family, Family::Plugin | Family::Swarm)
     }
-
-    /// An object that the client must not learn about.
-    fn hidden_object(&self) -> Option<(ObjectKind, &str)> {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "few demands name an object")]
-        self.uncovered.iter().find_map(|demanded| match &demanded.demand {
-            Demand::Operate(Operate { object: Some(object), .. }) if object.owner != Owner::Own && object.kind != ObjectKind::Image => {
-                Some((object.kind, object.asked.as_str()))
-            }
-            // That every engine has a `bridge` is no secret.
-            Demand::Use(_, UsedObject::Known(object))
-                if object.owner != Owner::Own && object.kind != ObjectKind::Volume && !object.is_predefined_network() =>
-            {
-                Some((object.kind, object.asked.as_str()))
-            }
-            Demand::Use(_, UsedObject::Missing(kind, name)) => Some((*kind, name.as_str())),
-            Demand::Image(image) if self.operation.family == Family::Image && self.operation.path.contains('{') => {
-                Some((ObjectKind::Image, image.written.as_str()))
-            }
-            _ => None,
-        })
-    }
 }
 
 impl std::error::Error for Denial {}
@@ -395,7 +441,7 @@ fn shown(name: &str) -> &str {
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if matches!(self.kind(), DenialKind::Hidden | DenialKind::HiddenInCreate) {
-            return match self.hidden_object() {
+            return match &self.hidden {
                 Some((ObjectKind::Network, name)) => write!(f, "network {} not found", shown(name)),
                 Some((ObjectKind::Volume, name)) => write!(f, "get {name}: no such volume"),
                 Some((kind, name)) => write!(f, "No such {}: {}", kind.name(), shown(name)),
@@ -408,7 +454,9 @@ impl fmt::Display for Denial {
             return write!(f, "{} with name {name} already exists", kind.name());
         }
         if !self.operation.is_typed() {
-            return write!(f, "seawall: {} is not mediated: its body is not decoded yet, so no policy can grant it", self.operation.id);
+            write!(f, "seawall: {} is not mediated: its body is not decoded yet, so no policy can grant it", self.operation.id)?;
+            let builds = matches!(self.operation.id, OperationId::Session | OperationId::Grpc);
+            return if builds { write!(f, " ({NO_BUILDKIT})") } else { Ok(()) };
         }
         write!(f, "seawall: policy `{}` does not grant this {}", self.policy, self.operation.id)?;
         for (n, Demanded { at, demand }) in self.uncovered.iter().take(MOST_TOLD).enumerate() {
@@ -417,8 +465,11 @@ impl fmt::Display for Denial {
                 write!(f, "{at}: ")?;
             }
             f.write_str(&clip(demand.to_string(), MOST_CHARACTERS))?;
-            if let Some(remedy) = Policy::remedy(demand) {
-                write!(f, " (would be granted by `{}`)", clip(remedy, MOST_CHARACTERS))?;
+            match (Policy::remedy(demand), instead(demand)) {
+                (Some(remedy), Some(instead)) => write!(f, " (would be granted by `{}`; or {instead})", clip(remedy, MOST_CHARACTERS))?,
+                (Some(remedy), None) => write!(f, " (would be granted by `{}`)", clip(remedy, MOST_CHARACTERS))?,
+                (None, Some(instead)) => write!(f, " ({instead})")?,
+                (None, None) => {}
             }
         }
         match self.uncovered.len().saturating_sub(MOST_TOLD) {

@@ -52,7 +52,9 @@ impl Policy {
         let unset = |value: Option<i64>| value.is_none_or(|value| value == 0);
         let amount = |amount: Option<u64>| amount.and_then(|amount| i64::try_from(amount).ok());
         if unset(host.memory) {
-            host.memory = amount(fill.memory).or(host.memory);
+            // Never more than the memory and swap that are asked for, which the engine refuses.
+            let swap = host.memory_swap.filter(|swap| *swap > 0).unwrap_or(i64::MAX);
+            host.memory = amount(fill.memory).map(|memory| memory.min(swap)).or(host.memory);
         }
         if unset(host.pids_limit) {
             host.pids_limit = amount(fill.pids).or(host.pids_limit);

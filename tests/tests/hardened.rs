@@ -63,6 +63,14 @@ fn limits_hold(suite: Suite) {
     assert_eq!(proxy_post(&proxy, "/v1.39/containers/create?name=old", old), 201);
     assert_eq!(proxy_post(&proxy, "/v1.39/containers/old/start", ""), 204);
     assert_eq!(host_config(&engine, "old")["IpcMode"], "private");
+    // Its output comes through without `--detach`.
+    let loud = docker.ok(&["run", "--rm", "--network", "none", IMAGE, "echo", "heard"]);
+    assert_eq!(loud.trim(), "heard");
+    // Own containers and networks are put together and taken apart; a port that the engine chooses is on loopback.
+    docker.ok(&["network", "create", "inner"]);
+    docker.ok(&["run", "--detach", "--network", "inner", "--publish", "127.0.0.1::80", "--name", "inside", IMAGE, "sleep", "1000"]);
+    docker.ok(&["network", "disconnect", "inner", "inside"]);
+    docker.ok(&["network", "connect", "inner", "inside"]);
     // Not the default network: said so, and no image is pulled for it.
     let refused = docker.fails(&["run", "--detach", IMAGE, "true"]);
     assert!(refused.contains("networks: [bridge]") && !refused.contains("Unable to find image"), "{refused}");

@@ -6,7 +6,8 @@ use engine::types::strings::parse_ports;
 use super::from_yaml_string;
 
 /// Ports of the host that may lead into containers: `ephemeral` (the engine chooses), or `[ADDRESS:]PORT[-PORT]`, as `8000-8999` or
-/// `127.0.0.1:1024-65535`. Without an address every address is covered; an address covers only itself.
+/// `127.0.0.1:1024-65535`. Without an address every address is covered; an address covers only itself. A range with all unprivileged ports covers
+/// those that the engine chooses, too.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
 #[serde(try_from = "String")]
 pub enum PortGrant {
@@ -45,8 +46,9 @@ impl PortGrant {
         match (self, port.ports) {
             (Self::Ephemeral, None) => true,
             (Self::Ephemeral, Some(_)) => false,
-            (Self::Range { .. }, None) => false,
-            (Self::Range { address, ports: (first, last) }, Some((from, to))) => {
+            (Self::Range { address, ports: (first, last) }, asked) => {
+                // The engine chooses among those of `net.ipv4.ip_local_port_range`, 32768–60999 unless the host says otherwise.
+                let (from, to) = asked.unwrap_or((1024, u16::MAX));
                 *first <= from && to <= *last && (address.is_none() || *address == port.address)
             }
         }
