@@ -288,7 +288,14 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
                 // It sends on without waiting for answers: look no further, the next write will tell.
                 return std::future::pending().await;
             }
-            match self.more(HEAD_ROOM).await {
+            let room = if self.buffer.is_empty() {
+                // Most send nothing before they have their answer, which may take days (`GET /events`).
+                self.buffer = BytesMut::new();
+                WAITING_ROOM
+            } else {
+                HEAD_ROOM
+            };
+            match self.more(room).await {
                 Ok(0) => return relay::gone(&self.stream).await,
                 Ok(_) => {}
                 Err(_) => return,
@@ -340,6 +347,8 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
 
 /// Bytes that are read at once while heads arrive.
 const HEAD_ROOM: usize = 4 << 10;
+/// Bytes that are read at first from a client that waits for an answer.
+const WAITING_ROOM: usize = 64;
 /// Bytes that are read at once while a body streams: 8 KiB cost three times the CPU a gibibyte, 256 KiB save nothing more.
 const STREAM_ROOM: usize = 64 << 10;
 /// How long a refused client may go on sending before it is cut.
