@@ -140,7 +140,7 @@ pub(crate) enum PolicyCommand {
         /// The policy
         #[arg(value_name = "FILE")]
         file: String,
-        /// Look also for rules that are about nobody in this snapshot
+        /// Look also for rules that are about nobody in this snapshot; exit status 1 when one of them is required
         #[arg(long, value_name = "SNAPSHOT")]
         from: Option<PathBuf>,
     },

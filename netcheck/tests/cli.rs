@@ -88,3 +88,29 @@ fn a_policy_that_is_drafted_is_conformed_to_and_drift_is_found() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stdout).unwrap().contains("opened: i1 → a2 tcp/80"));
 }
+
+/// What is required of somebody who is not there is not there: a container that is gone, or a name that is misspelt, passes no check.
+#[test]
+fn a_requirement_about_nobody_fails_in_every_format() {
+    let snapshot = capture("28.5.2");
+    let rules = [("typo", "from: [a1, typo], to: a2"), ("to itself", "from: a1, to: a1"), ("unasked", "from: { name: outside }, to: metadata")];
+    for (name, rule) in rules {
+        let policy = file("nobody.yaml", &format!("version: 1\npreset: docker-default\nrequire:\n  - {{ {rule}, tcp: [80] }}\n"));
+        for format in ["text", "json", "html", "sarif", "junit", "prometheus"] {
+            let output = netcheck(&["check", "--from", &snapshot, "--policy", &policy, "--format", format]);
+            let text = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{name}: {format}");
+            assert!(
+                text.contains(if format == "prometheus" { "kind=\"required\"} 1" } else { "nobody.yaml:4 requires it, and nobody is " }),
+                "{name}: {format}: {text}"
+            );
+        }
+    }
+    let policy = file("some.yaml", "version: 1\nallow:\n  - { from: a1, to: gone }\nrequire:\n  - { from: typo, to: a1 }\n");
+    let output = netcheck(&["policy", "check", &policy, "--from", &snapshot]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("some.yaml:3: nobody is `gone`") && text.contains("some.yaml:5: nobody is `typo`"), "{text}");
+    let policy = file("allows.yaml", "version: 1\nallow:\n  - { from: a1, to: gone }\n");
+    assert_eq!(netcheck(&["policy", "check", &policy, "--from", &snapshot]).status.code(), Some(0), "a permission for nobody is only told");
+}

@@ -84,9 +84,9 @@ pub struct Violation {
     pub kind: String,
     /// How bad.
     pub severity: Severity,
-    /// The sender.
+    /// The sender; for a requirement about nobody, whom its rule names.
     pub from: String,
-    /// The receiver.
+    /// The receiver, in the same way.
     pub to: String,
     /// What passes, or does not, against the policy.
     pub flows: Vec<PortsView>,
