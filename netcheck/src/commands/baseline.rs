@@ -24,7 +24,7 @@ pub(crate) fn run(command: &BaselineCommand) -> Result<Outcome, Failure> {
             let wrong = |error: &dyn std::fmt::Display| Failure::Usage(miette!("{}: {error}", path.display()));
             let json = std::fs::read(path).map_err(|error| wrong(&error))?;
             let before = Baseline::from_json(&json).map_err(|error| wrong(&error))?;
-            let attacker = Attacker::named(&before.attacker).ok_or_else(|| wrong(&format!("`{}` is no attacker", text::plain(&before.attacker))))?;
+            let attacker = Attacker::named(&before.attacker).ok_or_else(|| wrong(&format!("`{}` is no attacker", before.attacker)))?;
             let drift = before.drift(&of(&source::snapshot(source)?, attacker));
             Output::Standard.write(text::drift(&drift).as_bytes())?;
             Ok(if drift.opened.is_empty() { Outcome::Conforms } else { Outcome::Violation })

@@ -53,9 +53,9 @@ pub(crate) fn policy(name: &str) -> Result<Isolation, Failure> {
         return Ok(Isolation::preset(preset));
     }
     let text = std::fs::read_to_string(Path::new(name)).map_err(|error| {
-        Failure::Usage(miette!(help = "name a file, or one of docker-default and strict", "cannot read the policy {}: {error}", text::plain(name)))
+        Failure::Usage(miette!(help = "name a file, or one of docker-default and strict", "cannot read the policy {name}: {error}"))
     })?;
-    Isolation::parse(name, &text).map_err(|error| Failure::Usage(miette!("{error}")))
+    Isolation::parse(name, &text).map_err(Failure::Policy)
 }
 
 /// Everything between a snapshot and what is told of it.

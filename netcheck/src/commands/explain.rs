@@ -50,8 +50,8 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<Outcome, Failure> {
     };
     let answer = explain(&model, &question).map_err(|error| {
         let names: Vec<&str> = model.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
-        let help = format!("endpoints: {}", text::plain(&names.join(", ")));
-        Failure::Usage(miette!(help = help, "{}", text::plain(&error.to_string())))
+        let help = format!("endpoints: {}", names.join(", "));
+        Failure::Usage(miette!(help = help, "{error}"))
     })?;
     let content = match arguments.format {
         ExplainFormat::Json => serde_json::to_string_pretty(&answer).map_err(|error| Failure::Usage(miette!("cannot write the answer: {error}")))?,

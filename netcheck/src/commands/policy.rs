@@ -24,7 +24,8 @@ pub(crate) fn run(command: &PolicyCommand) -> Result<Outcome, Failure> {
         }
         PolicyCommand::Check { file, from } => {
             let isolation = check::policy(file)?;
-            let mut out = format!("{}: a policy with preset {}\n", text::plain(file), isolation.preset.name());
+            let mut out = String::new();
+            text::line(&mut out, &format!("{file}: a policy with preset {}", isolation.preset.name()));
             let mut outcome = Outcome::Conforms;
             if let Some(from) = from {
                 let snapshot = source::file(from)?;
@@ -32,7 +33,7 @@ pub(crate) fn run(command: &PolicyCommand) -> Result<Outcome, Failure> {
                 let requirements = isolation.requirements().iter().map(|rule| (rule, Outcome::Violation));
                 for (rule, found) in isolation.permissions().map(|rule| (rule, Outcome::Conforms)).chain(requirements) {
                     if let Some(nobody) = rule.nobody(&parties) {
-                        out += &format!("{}:{}: {} on this host\n", text::plain(file), rule.line, text::plain(&nobody));
+                        text::line(&mut out, &format!("{file}:{}: {nobody} on this host", rule.line));
                         outcome = found;
                     }
                 }

@@ -11,7 +11,7 @@ use netcheck::analyse::Attacker;
 use netcheck::drift::Baseline;
 use netcheck::report::{Document, prometheus, text};
 
-use super::output::Output;
+use super::output::{Output, complain, say};
 use super::{Failure, Outcome, WatchArguments, check};
 use crate::shell::events::Events;
 use crate::shell::{collect, privilege};
@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<Outcome, Failure> {
                 before = Some(now);
             }
             // The engine may be restarting: what was known stays until it is back.
-            Err(report) => eprintln!("{report:?}"),
+            Err(report) => complain(&report),
         }
         events.wait(arguments.every);
     }
@@ -77,8 +77,8 @@ fn notify(command: &str, document: &Document) {
     });
     match result {
         Ok(status) if status.success() => {}
-        Ok(status) => eprintln!("`{}` ended with {status}", text::plain(command)),
-        Err(error) => eprintln!("`{}` could not be run: {error}", text::plain(command)),
+        Ok(status) => say(&format!("`{command}` ended with {status}")),
+        Err(error) => say(&format!("`{command}` could not be run: {error}")),
     }
 }
 

@@ -49,18 +49,16 @@ pub fn suite(document: &Document) -> String {
     out
 }
 
-/// Text for an element or an attribute. Characters that XML cannot have at all are replaced.
+/// Text for an element or an attribute. What XML cannot have, and what would reorder or hide text, is made visible.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
+    for character in text::plain_lines(text).chars() {
         match character {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            '\n' | '\t' => out.push(character),
-            other if other.is_control() || matches!(other, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
             other => out.push(other),
         }
     }
@@ -73,6 +71,7 @@ mod tests {
 
     #[test]
     fn nothing_from_a_container_gets_out_of_its_place() {
-        assert_eq!(escape("</testsuite>\"'&\u{1b}[31m"), "&lt;/testsuite&gt;&quot;&#39;&amp;\u{fffd}[31m");
+        assert_eq!(escape("</testsuite>\"'&\u{1b}[31m\n"), "&lt;/testsuite&gt;&quot;&#39;&amp;\\u{1b}[31m\n");
+        assert_eq!(escape("\u{202e}\u{200b}\u{fffe}\u{2028}"), "\\u{202e}\\u{200b}\\u{fffe}\\u{2028}");
     }
 }
