@@ -197,3 +197,31 @@ fn an_exit_status_does_not_depend_on_a_reader() {
         assert_eq!(run(full().into(), full().into()), Some(if status == 1 { 3 } else { status }), "{name}: full output");
     }
 }
+
+/// What is named on the command line may be anything: no file is read without an end.
+#[test]
+fn a_file_without_an_end_is_refused_with_its_limit() {
+    let snapshot = capture("28.5.2");
+    // Nothing is in it, however long it is.
+    let huge = file("huge.json", "");
+    std::fs::File::options().write(true).open(&huge).unwrap().set_len((1 << 30) + 1).unwrap();
+    let cases: [(&str, &[&str], &str, &str); 5] = [
+        ("snapshot", &["check", "--from", &huge], &huge, "1024 MiB"),
+        ("against", &["verify", "--from", &snapshot, "--against", &huge], &huge, "1024 MiB"),
+        ("baseline", &["baseline", "diff", &huge, "--from", &snapshot], &huge, "1024 MiB"),
+        ("policy", &["check", "--from", &snapshot, "--policy", "/dev/zero"], "/dev/zero", "16 MiB"),
+        ("authority", &["snapshot", "--engine", "tls://127.0.0.1:1", "--tlscacert", "/dev/zero"], "/dev/zero", "4 MiB"),
+    ];
+    for (name, arguments, path, limit) in cases {
+        let output = netcheck(arguments);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{name}: {told}");
+        assert!(told.contains(path) && told.contains(limit), "{name}: {told}");
+    }
+    std::fs::remove_file(huge).unwrap();
+    // A pipe is as good as a file.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_netcheck"));
+    let mut child = child.args(["check", "--from", "/dev/stdin"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&std::fs::read(&snapshot).unwrap()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
