@@ -649,3 +649,18 @@ fn a_container_does_not_take_the_place_of_what_it_is_called_like() {
         assert!(explain_kernel(&snapshot, &name, "host", "tcp/7777").answer == Answer::Open, "{taken}");
     }
 }
+
+/// iptables counts rules, nft names handles: a rule is told by both.
+#[test]
+fn a_rule_is_told_by_its_place_and_its_handle() {
+    let snapshot = snapshot("29.7.2-nftables");
+    let got = ask(&snapshot, Attacker::Process, "a1", "i1", "tcp/5432");
+    let rule = got.closed_by[0].as_hop();
+    let (table, chain) = (rule.table.as_deref().unwrap(), rule.chain.as_deref().unwrap());
+    let host = snapshot.namespace(snapshot.this_host).unwrap();
+    let of_table = host.tables.iter().find(|own| table == format!("ip {}", own.name) && own.family == Family::Ip).unwrap();
+    let of_chain = of_table.chains.iter().find(|own| own.name == chain).unwrap();
+    let place = of_chain.rules.iter().position(|own| Some(own.handle) == rule.handle).unwrap();
+    let expected = format!("{table} {chain} rule {} (handle {}, INTERNAL NETWORK INGRESS) drops", place + 1, rule.handle.unwrap());
+    assert_eq!(rule.text, expected);
+}
