@@ -138,6 +138,8 @@ impl Comparison<'_> {
         };
         let doubts: Vec<String> = flow.iter().flat_map(|flow| flow.doubts.iter().cloned()).collect();
         let known = against.state == State::Open;
+        let host = self.snapshot.namespace(self.snapshot.this_host);
+        let fix = flow.as_ref().filter(|_| known).map(|flow| advice::fix(host, from, to, (&flow.witness, &trace)));
         Violation {
             kind: kind.to_owned(),
             severity: if known { severity } else { Severity::Medium },
@@ -146,7 +148,7 @@ impl Comparison<'_> {
             flows: against.view(),
             state: against.state,
             witness: flow.filter(|_| known).map(|flow| flow.witness.to_string()),
-            fix: if known { advice::fix(self.snapshot, from, to, &trace) } else { String::new() },
+            fix: fix.unwrap_or_default(),
             why: if known { why } else { format!("{why}; it is not known because {}", doubts.join(", ")) },
             trace,
         }

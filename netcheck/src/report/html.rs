@@ -143,10 +143,11 @@ fn pair(out: &mut String, flow: &FlowView, id: &str) {
         some => some.iter().map(|one| escape(&one.to_string())).collect::<Vec<_>>().join(" "),
     };
     let (from, to) = (escape(&flow.from), escape(&flow.to));
+    let command = escape(&format!("netcheck explain {} {} tcp/80", text::word(&flow.from), text::word(&flow.to)));
     write(
         out,
         &format!(
-            "<section class=\"pair\" id=\"{id}\"><b>{from} → {to}</b><dl><dt>open</dt><dd><code>{}</code></dd><dt>unknown</dt><dd><code>{}</code></dd><dt>why</dt><dd><code>netcheck explain '{from}' '{to}' tcp/80</code></dd></dl></section>",
+            "<section class=\"pair\" id=\"{id}\"><b>{from} → {to}</b><dl><dt>open</dt><dd><code>{}</code></dd><dt>unknown</dt><dd><code>{}</code></dd><dt>why</dt><dd><code>{command}</code></dd></dl></section>",
             words(&flow.open),
             words(&flow.unknown)
         ),

@@ -39,6 +39,13 @@ pub fn line(out: &mut String, text: &str) {
     out.push('\n');
 }
 
+/// A word of a command that somebody may copy into a shell: names of links and namespaces are chosen by others.
+#[must_use]
+pub fn word(text: &str) -> String {
+    let harmless = |character: char| character.is_ascii_alphanumeric() || "-_.,:=@%+/".contains(character);
+    if !text.is_empty() && text.chars().all(harmless) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 /// The answer to one question.
 #[must_use]
 pub fn explanation(answer: &Explanation) -> String {
@@ -252,6 +259,13 @@ fn one(out: &mut String, violation: &Violation) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_for_a_shell_stays_one() {
+        for (text, expected) in [("br-a", "br-a"), ("", "''"), ("a b", "'a b'"), ("$(id)", "'$(id)'"), ("a';id", r"'a'\'';id'")] {
+            assert_eq!(word(text), expected);
+        }
+    }
 
     #[test]
     fn what_could_act_on_a_terminal_or_hide_is_visible() {
