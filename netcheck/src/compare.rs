@@ -98,7 +98,8 @@ impl Comparison<'_> {
         let ended = self.isolation.ended(self.today).map(|exception| {
             format!("{}:{}: the exception ended on {} ({})", self.isolation.name, exception.rule.line, exception.until, exception.reason)
         });
-        nobody.chain(ended).collect()
+        let alone = self.model.uplinks.is_empty().then(|| "this host has no uplink: nothing is outside, and nothing comes from there".to_owned());
+        nobody.chain(ended).chain(alone).collect()
     }
 
     fn pair(&self, found: &mut Found, from: &Party, to: &Party, pair: &Pair) {

@@ -37,7 +37,7 @@ pub struct Document {
     pub excepted: Vec<Violation>,
     /// What could not be read or is not modelled.
     pub gaps: Vec<String>,
-    /// What is odd about the policy: rules about nobody, exceptions that have ended.
+    /// What is odd about the host or the policy: no uplink, rules about nobody, exceptions that have ended.
     #[serde(default)]
     pub notes: Vec<String>,
 }

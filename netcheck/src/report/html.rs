@@ -60,7 +60,7 @@ pub fn page(document: &Document) -> String {
     }
     list(&mut out, "Excepted for now", document.excepted.iter().map(|one| format!("{} — {}", text::title(one), one.why)));
     list(&mut out, "Not covered", document.gaps.iter().cloned());
-    list(&mut out, "Notes on the policy", document.notes.iter().cloned());
+    list(&mut out, "Notes", document.notes.iter().cloned());
     write(&mut out, "</body></html>\n");
     out
 }
