@@ -19,6 +19,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use miette::miette;
 use netcheck::analyse;
+use policies::isolation::IsolationError;
 
 use crate::shell::engine::{Address, Endpoint};
 use crate::shell::tls::Files;
@@ -50,20 +51,30 @@ impl From<Outcome> for ExitCode {
 /// Why a command could not do what was asked.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Wrong arguments, or a file that is not what it should be.
-    Usage(miette::Report),
     /// The host could not be read.
     Collect(miette::Report),
+    /// A policy that is wrong.
+    Policy(IsolationError),
+    /// Wrong arguments, or a file that is not what it should be.
+    Usage(miette::Report),
 }
 
 impl Failure {
     fn report(self) -> ExitCode {
-        let (report, status) = match self {
-            Self::Usage(report) => (report, 3),
-            Self::Collect(report) => (report, 4),
-        };
-        eprintln!("{report:?}");
-        ExitCode::from(status)
+        match self {
+            Self::Collect(report) => {
+                output::complain(&report);
+                ExitCode::from(4)
+            }
+            Self::Policy(error) => {
+                output::complain_of_policy(&error);
+                ExitCode::from(3)
+            }
+            Self::Usage(report) => {
+                output::complain(&report);
+                ExitCode::from(3)
+            }
+        }
     }
 }
 
@@ -140,7 +151,7 @@ pub(crate) enum PolicyCommand {
         /// The policy
         #[arg(value_name = "FILE")]
         file: String,
-        /// Look also for rules that are about nobody in this snapshot
+        /// Look also for rules that are about nobody in this snapshot; exit status 1 when one of them is required
         #[arg(long, value_name = "SNAPSHOT")]
         from: Option<PathBuf>,
     },
@@ -340,14 +351,18 @@ pub(crate) enum ExplainFormat {
 
 /// Parses the arguments and does what they say.
 pub(crate) fn run() -> ExitCode {
+    output::keep_lines_whole();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are errors to clap, and go to the standard output.
-            let status = if error.use_stderr() { 3 } else { 0 };
+            if error.use_stderr() {
+                output::say(error.render().to_string().trim_end());
+                return ExitCode::from(3);
+            }
             // Nobody is left to tell when the terminal is gone.
             let _ = error.print();
-            return ExitCode::from(status);
+            return ExitCode::SUCCESS;
         }
     };
     let result = match arguments.command {

@@ -12,7 +12,7 @@ mod parties;
 
 use std::collections::BTreeMap;
 
-use policies::isolation::{Flows, Isolation, Party, PartyKind, Ports, Protocol as Allowed, Unknown};
+use policies::isolation::{Flows, Isolation, Party, PartyKind, Ports, Protocol as Allowed, Rule, Unknown};
 
 use crate::analyse::{Attacker, Flow, Pair, Question, Reachability, explain};
 use crate::model::Model;
@@ -65,6 +65,7 @@ impl Comparison<'_> {
                 self.pair(&mut found, from, to, &pair);
             }
         }
+        found.violations.extend(self.isolation.requirements().iter().filter_map(|rule| self.about_nobody(rule, &parties)));
         let mut document = Document::new(self.snapshot, self.model, self.reachability);
         document.policy.clone_from(&self.isolation.name);
         document.parties = parties.iter().map(view).collect();
@@ -90,12 +91,15 @@ impl Comparison<'_> {
     }
 
     fn notes(&self, parties: &[Party]) -> Vec<String> {
-        let nobody =
-            self.isolation.about_nobody(parties).map(|rule| format!("{}:{}: the rule is about nobody on this host", self.isolation.name, rule.line));
+        let nobody = self.isolation.permissions().filter_map(|rule| {
+            let nobody = rule.nobody(parties)?;
+            Some(format!("{}:{}: {nobody} on this host", self.isolation.name, rule.line))
+        });
         let ended = self.isolation.ended(self.today).map(|exception| {
             format!("{}:{}: the exception ended on {} ({})", self.isolation.name, exception.rule.line, exception.until, exception.reason)
         });
-        nobody.chain(ended).collect()
+        let alone = self.model.uplinks.is_empty().then(|| "this host has no uplink: nothing is outside, and nothing comes from there".to_owned());
+        nobody.chain(ended).chain(alone).collect()
     }
 
     fn pair(&self, found: &mut Found, from: &Party, to: &Party, pair: &Pair) {
@@ -135,6 +139,8 @@ impl Comparison<'_> {
         };
         let doubts: Vec<String> = flow.iter().flat_map(|flow| flow.doubts.iter().cloned()).collect();
         let known = against.state == State::Open;
+        let host = self.snapshot.namespace(self.snapshot.this_host);
+        let fix = flow.as_ref().filter(|_| known).map(|flow| advice::fix(host, from, to, (&flow.witness, &trace)));
         Violation {
             kind: kind.to_owned(),
             severity: if known { severity } else { Severity::Medium },
@@ -143,10 +149,30 @@ impl Comparison<'_> {
             flows: against.view(),
             state: against.state,
             witness: flow.filter(|_| known).map(|flow| flow.witness.to_string()),
-            fix: if known { advice::fix(self.snapshot, from, to, &trace) } else { String::new() },
+            fix: fix.unwrap_or_default(),
             why: if known { why } else { format!("{why}; it is not known because {}", doubts.join(", ")) },
             trace,
         }
+    }
+
+    /// A rule of what is required that nothing can break is none: who should be there is not.
+    fn about_nobody(&self, rule: &Rule, parties: &[Party]) -> Option<Violation> {
+        let is_answered = |from: &Party, to: &Party| rule.is_about(from, to) && self.reachability.pair(&from.name, &to.name).is_some();
+        let looked_at = || parties.iter().any(|from| parties.iter().any(|to| is_answered(from, to)));
+        let unasked = || (!looked_at()).then(|| format!("nobody is asked what passes from `{}` to `{}`", rule.from(), rule.to()));
+        let nobody = rule.nobody(parties).or_else(unasked)?;
+        Some(Violation {
+            kind: "required".to_owned(),
+            severity: Severity::High,
+            from: rule.from(),
+            to: rule.to(),
+            flows: Against::of(State::Closed, |protocol| ranges(&rule.flows, protocol)).view(),
+            state: State::Closed,
+            witness: None,
+            trace: Vec::new(),
+            why: format!("{}:{} requires it, and {nobody} on this host", self.isolation.name, rule.line),
+            fix: "start what should be there, or correct the rule".to_owned(),
+        })
     }
 
     fn missing(&self, from: &Party, to: &Party, missing: &Against) -> Violation {

@@ -10,7 +10,7 @@
 //! | [`junit`] | CI |
 //! | [`prometheus`] | monitoring |
 //!
-//! Names, labels and comments come from containers. Each format escapes them in its own way; [`text::plain`] takes control characters out.
+//! Names, labels and comments come from containers. Each format escapes them in its own way, after [`text::plain`] has made visible what is hidden.
 
 pub mod document;
 pub mod html;

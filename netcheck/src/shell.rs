@@ -7,6 +7,8 @@ pub(crate) mod collect;
 pub(crate) mod discover;
 pub(crate) mod engine;
 pub(crate) mod events;
+pub(crate) mod file;
+pub(crate) mod metrics;
 pub(crate) mod privilege;
 pub(crate) mod procfs;
 pub(crate) mod read;

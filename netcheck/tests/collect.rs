@@ -219,7 +219,8 @@ fn a_proxy_that_cannot_be_looked_at_is_a_gap() {
     let folder = std::env::temp_dir().join(lab.full("bin"));
     std::fs::create_dir_all(&folder).unwrap();
     let program = folder.join("docker-proxy");
-    std::fs::copy("/bin/sleep", &program).unwrap();
+    // Its name is that of the link. A copy could be held open by a child of another test, and could not be run then.
+    std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
     let mut proxy = Command::new(&program).arg("1000").spawn().unwrap();
     let net = format!("--net=/run/netns/{}", lab.full("host"));
     let seen = |capabilities: &str| {

@@ -649,3 +649,71 @@ fn a_container_does_not_take_the_place_of_what_it_is_called_like() {
         assert!(explain_kernel(&snapshot, &name, "host", "tcp/7777").answer == Answer::Open, "{taken}");
     }
 }
+
+/// iptables counts rules, nft names handles: a rule is told by both.
+#[test]
+fn a_rule_is_told_by_its_place_and_its_handle() {
+    let snapshot = snapshot("29.7.2-nftables");
+    let got = ask(&snapshot, Attacker::Process, "a1", "i1", "tcp/5432");
+    let rule = got.closed_by[0].as_hop();
+    let (table, chain) = (rule.table.as_deref().unwrap(), rule.chain.as_deref().unwrap());
+    let host = snapshot.namespace(snapshot.this_host).unwrap();
+    let of_table = host.tables.iter().find(|own| table == format!("ip {}", own.name) && own.family == Family::Ip).unwrap();
+    let of_chain = of_table.chains.iter().find(|own| own.name == chain).unwrap();
+    let place = of_chain.rules.iter().position(|own| Some(own.handle) == rule.handle).unwrap();
+    let expected = format!("{table} {chain} rule {} (handle {}, INTERNAL NETWORK INGRESS) drops", place + 1, rule.handle.unwrap());
+    assert_eq!(rule.text, expected);
+}
+
+/// A host that nothing leads to says so, where it is asked about outside.
+#[test]
+fn a_host_without_an_uplink_has_nothing_outside() {
+    let mut snapshot = snapshot("28.5.2");
+    let uplinks: Vec<u32> = Model::new(&snapshot).uplinks.iter().map(|uplink| uplink.link).collect();
+    assert!(!uplinks.is_empty());
+    let own = host(&mut snapshot);
+    own.links.retain(|link| !uplinks.contains(&link.index));
+    own.routes.retain(|route| route.next_hops.iter().all(|hop| hop.oif.is_none_or(|link| !uplinks.contains(&link))));
+    for (from, to) in [("outside", "a1"), ("a1", "outside"), ("outside", "host")] {
+        let got = ask(&snapshot, Attacker::Process, from, to, "tcp/80");
+        expect("alone", &got, Answer::Closed);
+        assert_eq!(got.closed_by[0].as_hop().text, "there is no uplink: nothing is outside of this host", "{from} to {to}");
+    }
+    let model = Model::new(&snapshot);
+    let reachability = analyse(&model, Attacker::Process);
+    let isolation = policies::isolation::Isolation::preset(policies::isolation::Preset::DockerDefault);
+    let comparison = Comparison { snapshot: &snapshot, model: &model, reachability: &reachability, isolation: &isolation, today: "2026-11-25" };
+    assert!(comparison.document().0.notes.iter().any(|note| note.contains("no uplink")));
+}
+
+/// What closes a flow is told of what somebody would try first: rules before routes, and nothing of sources that no wire carries.
+#[test]
+fn what_closes_a_flow_is_told_in_one_order() {
+    let snapshot = snapshot("29.7.2-nftables");
+    let cases: [(&str, &str, &[&str]); 3] = [
+        ("a1", "b1", &["rule"]),
+        ("a1", "i1", &["rule"]),
+        // i1 has no default route, and no address of IPv6.
+        ("i1", "outside", &["no route to 198.51.100.1"]),
+    ];
+    for (from, to, expected) in cases {
+        let got = ask(&snapshot, Attacker::Process, from, to, "tcp/5432");
+        let told: Vec<&str> =
+            got.closed_by.iter().map(|reason| reason.as_hop()).map(|hop| if hop.kind == "rule" { hop.kind } else { &hop.text }).collect();
+        assert_eq!(told, expected, "{from} to {to}");
+    }
+}
+
+/// A port that is published for SCTP is not one that is published for TCP.
+#[test]
+fn a_publication_is_for_its_protocol() {
+    let ports = |protocol: &str| {
+        let mut snapshot = snapshot("28.5.2");
+        let container = snapshot.engine.as_mut().unwrap().containers.iter_mut().find(|container| container.name == "a2").unwrap();
+        container.published.iter_mut().for_each(|port| protocol.clone_into(&mut port.protocol));
+        let parties = netcheck::compare::parties(&snapshot, &Model::new(&snapshot));
+        let a2 = parties.into_iter().find(|party| party.name == "a2").unwrap().published_flows(true);
+        (a2.tcp.contains(80), a2.udp.contains(80))
+    };
+    assert_eq!([ports("tcp"), ports("udp"), ports("sctp")], [(true, false), (false, true), (false, false)]);
+}

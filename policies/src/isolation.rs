@@ -29,7 +29,7 @@ mod party;
 mod ports;
 mod preset;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -84,8 +84,8 @@ pub enum Unknown {
 /// Flows from some parties to others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    from: Vec<Selector>,
-    to: Vec<Selector>,
+    from: Vec<Named>,
+    to: Vec<Named>,
     /// Which flows.
     pub flows: Flows,
     /// Where it is written.
@@ -128,6 +128,14 @@ pub enum IsolationError {
         /// What to do.
         help: String,
     },
+}
+
+/// Whom a rule names: a group, a word of the language, a container, or a selector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Named {
+    /// As it is written.
+    name: String,
+    any_of: Vec<Selector>,
 }
 
 /// Which parties are meant: all conditions that are there must hold.
@@ -209,22 +217,62 @@ impl Isolation {
         about.fold(Flows::default(), |all, rule| all.union(&rule.flows))
     }
 
-    /// Rules that are about nobody: a name that is misspelt, or a container that is gone.
-    pub fn about_nobody<'a>(&'a self, parties: &'a [Party]) -> impl Iterator<Item = &'a Rule> {
-        let empty = move |selectors: &[Selector]| !parties.iter().any(|party| selects(selectors, party));
-        let rules = self.allow.iter().chain(&self.require).chain(self.exceptions.iter().map(|exception| &exception.rule));
-        rules.filter(move |rule| empty(&rule.from) || empty(&rule.to))
+    /// Rules of what must be there.
+    #[must_use]
+    pub fn requirements(&self) -> &[Rule] {
+        &self.require
+    }
+
+    /// Rules of what is allowed, for good or until a day.
+    pub fn permissions(&self) -> impl Iterator<Item = &Rule> {
+        self.allow.iter().chain(self.exceptions.iter().map(|exception| &exception.rule))
     }
 }
 
 impl Rule {
-    fn is_about(&self, from: &Party, to: &Party) -> bool {
-        from.name != to.name && selects(&self.from, from) && selects(&self.to, to)
+    /// Whether it is about what one party sends to another. The metadata service sends nothing.
+    #[must_use]
+    pub fn is_about(&self, from: &Party, to: &Party) -> bool {
+        from.name != to.name && from.kind != PartyKind::Metadata && selects(&self.from, from) && selects(&self.to, to)
+    }
+
+    /// Whom it names and nobody is, in words: a name that is misspelt, or a container that is gone. None when there is somebody for each.
+    #[must_use]
+    pub fn nobody(&self, parties: &[Party]) -> Option<String> {
+        let missing = self.from.iter().chain(&self.to).filter(|named| !parties.iter().any(|party| named.selects(party)));
+        let names: BTreeSet<String> = missing.map(|named| format!("`{}`", named.name)).collect();
+        if !names.is_empty() {
+            return Some(format!("nobody is {}", names.into_iter().collect::<Vec<_>>().join(" or ")));
+        }
+        let somebody = parties.iter().any(|from| parties.iter().any(|to| self.is_about(from, to)));
+        (!somebody).then(|| format!("nobody is left who could send from `{}` to `{}`", self.from(), self.to()))
+    }
+
+    /// Whom it is from, as it is written.
+    #[must_use]
+    pub fn from(&self) -> String {
+        written(&self.from)
+    }
+
+    /// Whom it is to, as it is written.
+    #[must_use]
+    pub fn to(&self) -> String {
+        written(&self.to)
     }
 }
 
-fn selects(selectors: &[Selector], party: &Party) -> bool {
-    selectors.iter().any(|selector| selector.selects(party))
+fn selects(side: &[Named], party: &Party) -> bool {
+    side.iter().any(|named| named.selects(party))
+}
+
+fn written(side: &[Named]) -> String {
+    side.iter().map(|named| named.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+impl Named {
+    fn selects(&self, party: &Party) -> bool {
+        self.any_of.iter().any(|selector| selector.selects(party))
+    }
 }
 
 impl Selector {
@@ -340,7 +388,12 @@ impl Reader<'_> {
             let help = "say what is meant, as in `tcp: [443]`; take the rule away if it is nothing; a rule without protocols is about all of them";
             return Err(self.wrong(line, why.to_owned(), help));
         }
-        Ok(Rule { from: self.side(file.from, line)?, to: self.side(file.to, line)?, flows, line })
+        let from = self.side(file.from, line)?;
+        if from.iter().any(|named| named.any_of.iter().all(|selector| *selector == Selector::Metadata)) {
+            let help = "write it as `to`, or take the rule away; answers need no rule";
+            return Err(self.wrong(line, "the metadata service only receives: nothing is `from: metadata`".to_owned(), help));
+        }
+        Ok(Rule { from, to: self.side(file.to, line)?, flows, line })
     }
 
     fn exception(&self, file: Spanned<RuleFile>) -> Result<Exception, IsolationError> {
@@ -359,28 +412,24 @@ impl Reader<'_> {
         Ports::parse(text).ok_or_else(|| self.wrong(line, format!("`{text}` is not a port or a range of ports"), "write 443, or 8000-8999"))
     }
 
-    fn side(&self, side: Side, line: u64) -> Result<Vec<Selector>, IsolationError> {
+    fn side(&self, side: Side, line: u64) -> Result<Vec<Named>, IsolationError> {
         match side {
             Side::Names(names) if names.is_empty() => {
                 Err(self.wrong(line, "an empty list selects nobody".to_owned(), "name somebody, or `any`; or take the rule away"))
             }
-            Side::Names(names) => names.iter().try_fold(Vec::new(), |mut all, name| {
-                all.extend(self.named(name, line)?);
-                Ok(all)
-            }),
-            Side::Selector(selector) => Ok(vec![self.selector(selector, line)?]),
+            Side::Names(names) => names.into_iter().map(|name| self.named(name, line)).collect(),
+            Side::Selector(selector) => Ok(vec![Named { name: selector.to_string(), any_of: vec![self.selector(selector, line)?] }]),
         }
     }
 
     /// A group, something built in, or else a container.
-    fn named(&self, name: &str, line: u64) -> Result<Vec<Selector>, IsolationError> {
-        if let Some(group) = self.groups.get(name) {
-            return Ok(group.clone());
-        }
-        if let Some(selector) = builtin(name) {
-            return Ok(vec![selector]);
-        }
-        self.selector(SelectorFile { name: Some(name.to_owned()), ..SelectorFile::default() }, line).map(|selector| vec![selector])
+    fn named(&self, name: String, line: u64) -> Result<Named, IsolationError> {
+        let known = self.groups.get(&name).cloned().or_else(|| builtin(&name).map(|selector| vec![selector]));
+        let any_of = match known {
+            Some(selectors) => selectors,
+            None => vec![self.selector(SelectorFile { name: Some(name.clone()), ..SelectorFile::default() }, line)?],
+        };
+        Ok(Named { name, any_of })
     }
 
     fn selector(&self, file: SelectorFile, line: u64) -> Result<Selector, IsolationError> {
@@ -475,6 +524,9 @@ unknown: warn
             ("version: 1\nattacker:\n", "2", "attacker"),
             ("version: 1\nallow:\n  - { from: [], to: any }", "3", "nobody"),
             ("version: 1\ngroups:\n  web: []", "3", "nobody"),
+            ("version: 1\nallow:\n  - { from: metadata, to: any }", "3", "only receives"),
+            ("version: 1\nrequire:\n  - { from: [web, metadata], to: web }", "3", "only receives"),
+            ("version: 1\nexceptions:\n  - { from: metadata, to: web, until: 2027-01-01, reason: x }", "3", "only receives"),
             ("version: 1\ndeny: []", "2", "deny"),
             ("version: 1\npreset: docker", "2", "docker"),
         ];
@@ -517,6 +569,26 @@ unknown: warn
         let (host, container) = (party("host", PartyKind::Host), party("container:host", PartyKind::Container));
         assert_eq!(policy.allowed(&container, &host), Flows::all());
         assert!(policy.allowed(&host, &container).is_empty());
+    }
+
+    #[test]
+    fn a_rule_says_whom_it_names_and_nobody_is() {
+        let metadata = party("metadata", PartyKind::Metadata);
+        let parties = [party("web", PartyKind::Container), party("db", PartyKind::Container), party("host", PartyKind::Host), metadata];
+        let cases = [
+            ("{ from: web, to: db }", None),
+            ("{ from: any, to: web }", None),
+            ("{ from: web, to: bd }", Some("nobody is `bd`")),
+            ("{ from: [web, worker], to: [db, cache] }", Some("nobody is `cache` or `worker`")),
+            ("{ from: outside, to: web }", Some("nobody is `outside`")),
+            ("{ from: { label: tier=db, network: front }, to: web }", Some("nobody is `{ label: tier=db, network: front }`")),
+            ("{ from: web, to: web }", Some("nobody is left who could send from `web` to `web`")),
+            ("{ from: { name: metadata }, to: [web, db] }", Some("nobody is left who could send from `{ name: metadata }` to `web, db`")),
+        ];
+        for (rule, expected) in cases {
+            let policy = Isolation::parse("p.yaml", &format!("version: 1\nrequire: [{rule}]")).unwrap();
+            assert_eq!(policy.requirements()[0].nobody(&parties).as_deref(), expected, "{rule}");
+        }
     }
 
     #[test]

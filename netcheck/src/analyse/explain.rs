@@ -1,7 +1,7 @@
 //! One question: can this one reach that one there.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
 
@@ -129,20 +129,28 @@ pub fn explain(model: &Model, question: &Question) -> Result<Explanation, Questi
         (None, Some(EndpointKind::Inside(namespace))) => {
             model.namespace(namespace).addresses().map(|own| own.address.addr()).filter(|own| !own.is_loopback()).collect()
         }
+        (None, Some(EndpointKind::Outside)) => SOMEBODY_OUTSIDE.to_vec(),
         (None, _) => Vec::new(),
     };
-    Ok(question.closed(closers(model, &found, &targets, port)))
+    let no_uplink = model.uplinks.is_empty() && [Some(from), to].contains(&Some(EndpointKind::Outside));
+    let nothing_outside = Reason::at(&model.namespace(model.host).label, "link", "there is no uplink: nothing is outside of this host");
+    let closers = closers(model, &found, &targets, port);
+    Ok(question.closed(no_uplink.then_some(nothing_outside).into_iter().chain(closers).collect()))
 }
+
+/// Addresses that are kept for examples, for what is sent to everybody outside (RFC 5737, RFC 3849).
+const SOMEBODY_OUTSIDE: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 
 fn endpoint(model: &Model, name: &str) -> Result<EndpointKind, QuestionError> {
     model.endpoint(name).map(|endpoint| endpoint.kind).ok_or_else(|| QuestionError::NoEndpoint(name.to_owned()))
 }
 
-/// What dropped the packets that were meant for the target: those sent to its addresses, or all if it has none.
+/// What dropped the packets that were meant for the target: those sent to its addresses, or all if it has none. Rules say more than the absence
+/// of a route, and come first.
 fn closers(model: &Model, found: &Found, targets: &[IpAddr], port: u128) -> Vec<Reason> {
     const MOST: usize = 16;
     let mut walker = Walker::new(model);
-    let mut reasons: Vec<(bool, Reason)> = Vec::new();
+    let mut reasons: BTreeSet<(bool, bool, bool, Reason)> = BTreeSet::new();
     for lost in &found.dropped {
         let ports = lost.space.of(Field::DestinationPort);
         let destinations = lost.space.of(Field::Destination);
@@ -164,13 +172,13 @@ fn closers(model: &Model, found: &Found, targets: &[IpAddr], port: u128) -> Vec<
             End::Delivered { .. } | End::Left { .. } | End::Unknown(_) => None,
         });
         let reason = reason.unwrap_or_else(|| lost.reason.clone());
-        if !reasons.iter().any(|(_, known)| *known == reason) {
-            reasons.push((lost.packet.source.is_loopback(), reason));
-        }
+        let says_little = !matches!(reason.as_hop().kind, "rule" | "policy");
+        reasons.insert((lost.packet.source.is_loopback(), says_little, !asked.is_ipv4(), reason));
     }
-    // Rules say more than the absence of a route, and a loopback source is nobody's first try; the order of walking is kept otherwise.
-    reasons.sort_by_key(|(loopback, reason)| (*loopback, !matches!(reason.as_hop().kind, "rule" | "policy")));
-    reasons.into_iter().map(|(_, reason)| reason).take(MOST).collect()
+    // A loopback source is nobody's first try: that it goes nowhere is told when nothing else was sent.
+    let natural = reasons.iter().any(|(loopback, ..)| !loopback);
+    let told = reasons.into_iter().filter(|(loopback, ..)| !(natural && *loopback));
+    told.map(|(.., reason)| reason).take(MOST).collect()
 }
 
 impl Found {

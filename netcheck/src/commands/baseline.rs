@@ -9,6 +9,7 @@ use netcheck::snapshot::Snapshot;
 
 use super::output::Output;
 use super::{BaselineCommand, Failure, Outcome, source};
+use crate::shell::file::SNAPSHOT_OR_BASELINE;
 
 /// Saves what can pass, or tells what changed since it was saved.
 pub(crate) fn run(command: &BaselineCommand) -> Result<Outcome, Failure> {
@@ -22,9 +23,9 @@ pub(crate) fn run(command: &BaselineCommand) -> Result<Outcome, Failure> {
         }
         BaselineCommand::Diff { baseline: path, source } => {
             let wrong = |error: &dyn std::fmt::Display| Failure::Usage(miette!("{}: {error}", path.display()));
-            let json = std::fs::read(path).map_err(|error| wrong(&error))?;
+            let json = source::named(path, SNAPSHOT_OR_BASELINE)?;
             let before = Baseline::from_json(&json).map_err(|error| wrong(&error))?;
-            let attacker = Attacker::named(&before.attacker).ok_or_else(|| wrong(&format!("`{}` is no attacker", text::plain(&before.attacker))))?;
+            let attacker = Attacker::named(&before.attacker).ok_or_else(|| wrong(&format!("`{}` is no attacker", before.attacker)))?;
             let drift = before.drift(&of(&source::snapshot(source)?, attacker));
             Output::Standard.write(text::drift(&drift).as_bytes())?;
             Ok(if drift.opened.is_empty() { Outcome::Conforms } else { Outcome::Violation })

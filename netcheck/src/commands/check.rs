@@ -13,6 +13,7 @@ use policies::isolation::{self, Isolation, Preset};
 
 use super::output::Output;
 use super::{CheckArguments, Failure, Format, Outcome, source};
+use crate::shell::file;
 
 /// Collects or reads, analyses, compares, writes.
 pub(crate) fn run(arguments: &CheckArguments) -> Result<Outcome, Failure> {
@@ -52,10 +53,10 @@ pub(crate) fn policy(name: &str) -> Result<Isolation, Failure> {
     if let Some(preset) = Preset::named(name) {
         return Ok(Isolation::preset(preset));
     }
-    let text = std::fs::read_to_string(Path::new(name)).map_err(|error| {
-        Failure::Usage(miette!(help = "name a file, or one of docker-default and strict", "cannot read the policy {}: {error}", text::plain(name)))
-    })?;
-    Isolation::parse(name, &text).map_err(|error| Failure::Usage(miette!("{error}")))
+    let wrong = |why: String| Failure::Usage(miette!(help = "name a file, or one of docker-default and strict", "no policy: {why}"));
+    let text = file::read(Path::new(name), file::POLICY).map_err(|error| wrong(error.to_string()))?;
+    let text = String::from_utf8(text).map_err(|_| wrong(format!("{name} is not text")))?;
+    Isolation::parse(name, &text).map_err(Failure::Policy)
 }
 
 /// Everything between a snapshot and what is told of it.

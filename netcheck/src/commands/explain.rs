@@ -26,7 +26,8 @@ impl FromStr for Service {
             Some((name, port)) => (name, Some(port)),
             None => (text, None),
         };
-        let protocol = Protocol::named(name).ok_or_else(|| format!("`{name}` is none of tcp, udp, icmp, icmpv6"))?;
+        let protocol =
+            Protocol::named(name).ok_or_else(|| format!("`{name}` is none of tcp, udp, icmp, icmpv6; other protocols are not looked at"))?;
         let port = match (port, protocol.has_ports()) {
             (Some(port), true) => Some(port.parse().ok().filter(|port| *port != 0).ok_or_else(|| format!("`{port}` is not a port from 1 to 65535"))?),
             (None, true) => return Err(format!("{name} needs a port, as in {name}/80")),
@@ -50,8 +51,8 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<Outcome, Failure> {
     };
     let answer = explain(&model, &question).map_err(|error| {
         let names: Vec<&str> = model.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
-        let help = format!("endpoints: {}", text::plain(&names.join(", ")));
-        Failure::Usage(miette!(help = help, "{}", text::plain(&error.to_string())))
+        let help = format!("endpoints: {}", names.join(", "));
+        Failure::Usage(miette!(help = help, "{error}"))
     })?;
     let content = match arguments.format {
         ExplainFormat::Json => serde_json::to_string_pretty(&answer).map_err(|error| Failure::Usage(miette!("cannot write the answer: {error}")))?,

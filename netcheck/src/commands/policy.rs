@@ -24,16 +24,22 @@ pub(crate) fn run(command: &PolicyCommand) -> Result<Outcome, Failure> {
         }
         PolicyCommand::Check { file, from } => {
             let isolation = check::policy(file)?;
-            let mut out = format!("{}: a policy with preset {}\n", text::plain(file), isolation.preset.name());
+            let mut out = String::new();
+            text::line(&mut out, &format!("{file}: a policy with preset {}", isolation.preset.name()));
+            let mut outcome = Outcome::Conforms;
             if let Some(from) = from {
                 let snapshot = source::file(from)?;
                 let parties = parties(&snapshot, &Model::new(&snapshot));
-                for rule in isolation.about_nobody(&parties) {
-                    out += &format!("{}:{}: the rule is about nobody on this host\n", text::plain(file), rule.line);
+                let requirements = isolation.requirements().iter().map(|rule| (rule, Outcome::Violation));
+                for (rule, found) in isolation.permissions().map(|rule| (rule, Outcome::Conforms)).chain(requirements) {
+                    if let Some(nobody) = rule.nobody(&parties) {
+                        text::line(&mut out, &format!("{file}:{}: {nobody} on this host", rule.line));
+                        outcome = found;
+                    }
                 }
             }
             Output::Standard.write(out.as_bytes())?;
-            Ok(Outcome::Conforms)
+            Ok(outcome)
         }
     }
 }

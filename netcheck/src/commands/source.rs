@@ -6,7 +6,7 @@ use miette::miette;
 use netcheck::snapshot::Snapshot;
 
 use super::{Failure, SourceArguments};
-use crate::shell::{collect, privilege};
+use crate::shell::{collect, file, privilege};
 
 /// Reads the file that is named, or this host.
 pub(crate) fn snapshot(arguments: &SourceArguments) -> Result<Snapshot, Failure> {
@@ -32,8 +32,13 @@ fn reading(arguments: &SourceArguments, give_up: fn() -> miette::Result<()>) -> 
     collect::collect(engine.as_ref()).map_err(Failure::Collect)
 }
 
+/// Reads a file that is named on the command line.
+pub(crate) fn named(path: &Path, limit: file::Limit) -> Result<Vec<u8>, Failure> {
+    file::read(path, limit).map_err(|error| Failure::Usage(miette!("{error}")))
+}
+
 /// Reads a snapshot file.
 pub(crate) fn file(path: &Path) -> Result<Snapshot, Failure> {
-    let json = std::fs::read(path).map_err(|error| Failure::Usage(miette!("cannot read {}: {error}", path.display())))?;
+    let json = named(path, file::SNAPSHOT_OR_BASELINE)?;
     Snapshot::from_json(&json).map_err(|error| Failure::Usage(miette!("{}: {error}", path.display())))
 }

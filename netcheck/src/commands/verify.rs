@@ -1,7 +1,5 @@
 //! `netcheck verify`.
 
-use std::fmt::Write as _;
-
 use miette::miette;
 use netcheck::analyse::{Sample, samples};
 use netcheck::model::Model;
@@ -101,46 +99,39 @@ fn told(document: &Document<'_>) -> String {
     let Verification { compared, arrived, unknown, skipped, disagreements } = document.verification;
     let skips: usize = skipped.values().sum();
     let sent = compared + skips + unknown;
-    let mut out = format!(
-        "{} as {}: {sent} of {} packets; {compared} sent into a twin on {}, {arrived} arrived where they must, {} did not go as computed\n",
-        text::plain(document.host),
-        document.attacker,
-        document.packets,
-        document.kernel,
-        disagreements.len()
-    );
+    let mut out = String::new();
+    let wrong = disagreements.len();
+    let told = format!("{sent} of {} packets; {compared} sent into a twin on {}", document.packets, document.kernel);
+    let (host, attacker) = (document.host, document.attacker);
+    text::line(&mut out, &format!("{host} as {attacker}: {told}, {arrived} arrived where they must, {wrong} did not go as computed"));
     if *unknown > 0 {
-        let _ = writeln!(out, "unknown  {unknown} packets: the model does not say where they go");
+        text::line(&mut out, &format!("unknown  {unknown} packets: the model does not say where they go"));
     }
     for (reason, count) in skipped {
-        let _ = writeln!(out, "skipped  {count} packets: {}", text::plain(reason));
+        text::line(&mut out, &format!("skipped  {count} packets: {reason}"));
     }
     for lack in document.left_out.iter().take(MOST) {
         let decides = if lack.decides { "packets that pass there are skipped" } else { "decides nothing" };
-        let _ = writeln!(out, "left out {} in {}: {decides}", text::plain(&lack.what), text::plain(&lack.at));
+        text::line(&mut out, &format!("left out {} in {}: {decides}", lack.what, lack.at));
     }
     for one in disagreements.iter().take(MOST) {
-        out += &disagreement(one);
+        disagreement(&mut out, one);
     }
-    for (what, all) in [("left out", document.left_out.len()), ("disagreements", disagreements.len())] {
+    for (what, all) in [("left out", document.left_out.len()), ("disagreements", wrong)] {
         if all > MOST {
-            let _ = writeln!(out, "… and {} more {what}; --format json has them all", all - MOST);
+            text::line(&mut out, &format!("… and {} more {what}; --format json has them all", all - MOST));
         }
     }
     out
 }
 
-fn disagreement(one: &Disagreement) -> String {
+fn disagreement(out: &mut String, one: &Disagreement) {
     let observed = if one.observed.is_empty() { "it arrived nowhere".to_owned() } else { one.observed.join(" and ") };
-    let mut out = format!(
-        "\nDISAGREEMENT {} sent by {}\n  computed {}\n  kernel   {}\n",
-        one.packet,
-        text::plain(&one.from),
-        text::plain(&one.expected.join(", or ")),
-        text::plain(&observed)
-    );
+    text::line(out, "");
+    text::line(out, &format!("DISAGREEMENT {} sent by {}", one.packet, one.from));
+    text::line(out, &format!("  computed {}", one.expected.join(", or ")));
+    text::line(out, &format!("  kernel   {observed}"));
     for hop in &one.trace {
-        let _ = writeln!(out, "    {} {}: {}", text::plain(&hop.at), hop.kind, text::plain(&hop.text));
+        text::line(out, &format!("    {} {}: {}", hop.at, hop.kind, hop.text));
     }
-    out
 }

@@ -1,30 +1,26 @@
 //! `netcheck watch`: again and again, on a clock and when the kernel says that something changed.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use miette::miette;
 use netcheck::analyse::Attacker;
 use netcheck::drift::Baseline;
 use netcheck::report::{Document, prometheus, text};
 
-use super::output::Output;
+use super::output::{Output, complain, say};
 use super::{Failure, Outcome, WatchArguments, check};
 use crate::shell::events::Events;
-use crate::shell::{collect, privilege};
-
-/// A client of `/metrics` that does not speak for so long is left alone.
-const PATIENCE: Duration = Duration::from_secs(5);
+use crate::shell::{collect, metrics, privilege};
 
 /// Never ends by itself.
 pub(crate) fn run(arguments: &WatchArguments) -> Result<Outcome, Failure> {
     let isolation = check::policy(&arguments.policy)?;
     let metrics = Arc::new(Mutex::new(String::new()));
     if let Some(address) = arguments.metrics {
-        serve(address, Arc::clone(&metrics))?;
+        let served = metrics::serve(address, Arc::clone(&metrics));
+        served.map_err(|error| Failure::Usage(miette!("cannot serve metrics on {address}: {error}")))?;
     }
     let engine = arguments.engine.endpoint()?;
     privilege::keep_only_what_is_needed().map_err(Failure::Collect)?;
@@ -41,7 +37,7 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<Outcome, Failure> {
                 before = Some(now);
             }
             // The engine may be restarting: what was known stays until it is back.
-            Err(report) => eprintln!("{report:?}"),
+            Err(report) => complain(&report),
         }
         events.wait(arguments.every);
     }
@@ -77,31 +73,7 @@ fn notify(command: &str, document: &Document) {
     });
     match result {
         Ok(status) if status.success() => {}
-        Ok(status) => eprintln!("`{}` ended with {status}", text::plain(command)),
-        Err(error) => eprintln!("`{}` could not be run: {error}", text::plain(command)),
+        Ok(status) => say(&format!("`{command}` ended with {status}")),
+        Err(error) => say(&format!("`{command}` could not be run: {error}")),
     }
-}
-
-/// Serves the last result as metrics, from a thread of its own.
-fn serve(address: SocketAddr, metrics: Arc<Mutex<String>>) -> Result<(), Failure> {
-    let listener = TcpListener::bind(address).map_err(|error| Failure::Usage(miette!("cannot listen on {address}: {error}")))?;
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let body = metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            // A client that went away is not an error.
-            let _ = answer(&stream, &body);
-        }
-    });
-    Ok(())
-}
-
-fn answer(mut stream: &TcpStream, body: &str) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut head = String::new();
-    std::io::Read::take(BufReader::new(stream), 8192).read_line(&mut head)?;
-    let (status, body) = if head.starts_with("GET /metrics ") { ("200 OK", body) } else { ("404 Not Found", "") };
-    let head = format!("HTTP/1.1 {status}\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(body.as_bytes())
 }

@@ -1,9 +1,13 @@
 //! What a violation is called, how bad it is, why it is one, and the smallest change that ends it.
 
+use std::net::IpAddr;
+
 use policies::isolation::{Party, PartyKind};
 
+use crate::packet::Packet;
 use crate::report::document::{Severity, Step};
-use crate::snapshot::Snapshot;
+use crate::report::text::word;
+use crate::snapshot::{Family, Namespace};
 
 /// Kind, severity and reason of a flow that is against the policy.
 pub(super) fn judge(from: &Party, to: &Party) -> (&'static str, Severity, String) {
@@ -41,53 +45,223 @@ fn between_containers(from: &Party, to: &Party) -> (&'static str, Severity, Stri
     }
 }
 
-/// The smallest change that ends it.
-pub(super) fn fix(snapshot: &Snapshot, from: &Party, to: &Party, trace: &[Step]) -> String {
-    let crossing = Crossing::of(trace);
-    let ipv6 = trace.iter().any(|step| step.table.as_deref().is_some_and(|table| table.starts_with("ip6 ")));
-    let own_table = snapshot.namespace(snapshot.this_host).is_some_and(|host| host.tables.iter().any(|table| table.name == "docker-bridges"));
-    match (crossing.input.as_deref(), crossing.output.as_deref()) {
+/// The smallest change that ends it: the packet passes, and this is what it meets.
+pub(super) fn fix(host: Option<&Namespace>, from: &Party, to: &Party, (packet, trace): (&Packet, &[Step])) -> String {
+    let host = Host { namespace: host, ipv4: packet.is_ipv4() };
+    let written = trace.first().is_some_and(|step| step.text.starts_with("written"));
+    let forged = written && !from.addresses.contains(&packet.source);
+    let change = match Way::of(trace) {
         _ if to.kind == PartyKind::Host => format!("bind the service to an address that {} has no route to, or drop it in INPUT", from.name),
-        (Some(input), Some(output)) if input == output => {
-            format!("sysctl -w net.bridge.bridge-nf-call-iptables=1, or isolate the ports: bridge link set dev PORT isolated on ({input})")
+        Way::Proxied { input } => host.drop_at_proxy(&input, packet),
+        Way::Routed { at, input, output } if at == HOST => {
+            let published = to.published.iter().any(|port| !port.loopback) && !trace.iter().any(|step| step.kind == "nat");
+            let only_to = (to.kind == PartyKind::Metadata).then_some(packet.destination);
+            let rule = host.drop_forwarded(&input, &output, only_to, published);
+            if forged { format!("{rule}; or refuse forged sources: {}", host.refuse_forged(&input)) } else { rule }
         }
-        (Some(input), Some(output)) if own_table => {
-            let family = if ipv6 { "ip6" } else { "ip" };
-            format!("nft insert rule {family} docker-bridges filter-FORWARD iifname \"{input}\" oifname \"{output}\" drop")
+        Way::Routed { at, input, output } => {
+            let switch = if packet.is_ipv4() { "net.ipv4.ip_forward" } else { "net.ipv6.conf.all.forwarding" };
+            format!("{at} is the router, from {input} to {output}: sysctl -w {switch}=0 there, or take it off one of its networks")
         }
-        (Some(input), Some(output)) => {
-            let command = if ipv6 { "ip6tables" } else { "iptables" };
-            let spoofed =
-                if crossing.spoofed { format!("; sysctl -w net.ipv4.conf.{input}.rp_filter=1 stops forged sources") } else { String::new() };
-            format!("{command} -I DOCKER-USER -i {input} -o {output} -m conntrack --ctstate NEW -j DROP{spoofed}")
+        Way::Bridged { input, output } => {
+            format!("bridge link set dev {} isolated on; bridge link set dev {} isolated on", word(&input), word(&output))
         }
-        _ => match trace.iter().rev().find(|step| step.kind == "link") {
-            Some(step) => format!("it does not cross the host's FORWARD: remove the link by which it arrives in {} ({})", step.at, step.text),
-            None => String::new(),
-        },
+        Way::Direct { at, how } => format!("it does not cross the host's FORWARD: remove the link by which it arrives in {at} ({how})"),
+        Way::Hidden => String::new(),
+    };
+    if written && from.kind == PartyKind::Container {
+        return format!("{change}; or start {} without what writing frames needs: --cap-drop NET_RAW", from.name);
     }
+    change
 }
 
-/// How a packet crosses the host.
-#[derive(Default)]
-struct Crossing {
-    input: Option<String>,
-    output: Option<String>,
-    spoofed: bool,
+/// What the host's own namespace is called in traces.
+const HOST: &str = "host";
+
+/// How a packet gets to its receiver.
+#[derive(Debug, PartialEq, Eq)]
+enum Way {
+    /// From port to port of a bridge of the host.
+    Bridged { input: String, output: String },
+    /// Not through the host.
+    Direct { at: String, how: String },
+    /// Nothing is known of it.
+    Hidden,
+    /// To a proxy on the host, by a link.
+    Proxied { input: String },
+    /// Through a namespace, from link to link.
+    Routed { at: String, input: String, output: String },
 }
 
-impl Crossing {
+impl Way {
+    /// The first router between two links counts: what it does not pass on needs no other rule. One that sends back by the same link is a detour.
     fn of(trace: &[Step]) -> Self {
-        let mut crossing = Self::default();
-        for step in trace.iter().filter(|step| step.at == "host") {
-            let word = |before: &str| step.text.split_once(before).and_then(|(_, after)| after.split_whitespace().next()).map(str::to_owned);
+        let after =
+            |step: &Step, before: &str| step.text.split_once(before).and_then(|(_, after)| after.split_whitespace().next()).map(str::to_owned);
+        let mut routers: Vec<Self> = Vec::new();
+        let (mut received, mut bridged, mut arrived) = (None, None, None);
+        for step in trace {
             match step.kind.as_str() {
-                "link" if crossing.input.is_none() => crossing.input = word("received by "),
-                "route" => crossing.output = word(" dev ").or(crossing.output),
+                "link" => {
+                    received = after(step, "received by ").map(|link| (step.at.clone(), link)).or(received);
+                    arrived = Some(Self::Direct { at: step.at.clone(), how: step.text.clone() });
+                }
+                "proxy" => return received.map_or(Self::Hidden, |(_, input)| Self::Proxied { input }),
+                "bridge" if step.at == HOST => {
+                    bridged = bridged.or(after(step, " from ").zip(after(step, " to ")).map(|(input, output)| Self::Bridged { input, output }));
+                }
+                "route" if !step.text.starts_with("local ") => {
+                    let here = received.clone().filter(|(at, _)| *at == step.at);
+                    if let (Some((at, input)), Some(output)) = (here, after(step, " dev ")) {
+                        routers.push(Self::Routed { at, input, output });
+                    }
+                }
                 _ => {}
             }
         }
-        crossing.spoofed = trace.iter().any(|step| step.kind == "sent" && step.text.starts_with("written"));
-        crossing
+        let first = routers.iter().position(|way| matches!(way, Self::Routed { input, output, .. } if input != output)).unwrap_or(0);
+        routers.into_iter().nth(first).or(bridged).or(arrived).unwrap_or(Self::Hidden)
+    }
+}
+
+/// The host, where most changes are made, and the version of IP that they are about.
+struct Host<'a> {
+    namespace: Option<&'a Namespace>,
+    ipv4: bool,
+}
+
+impl Host<'_> {
+    const fn iptables(&self) -> &'static str {
+        if self.ipv4 { "iptables" } else { "ip6tables" }
+    }
+
+    fn has_chain(&self, table: &str, chain: &str) -> bool {
+        let family = if self.ipv4 { Family::Ip } else { Family::Ip6 };
+        let mut tables = self.namespace.iter().flat_map(|host| &host.tables).filter(|own| own.family == family && own.name == table);
+        tables.any(|own| own.chains.iter().any(|own| own.name == chain))
+    }
+
+    /// New connections only: answers go the same way. What is published stays so when it is something else that passes.
+    fn drop_forwarded(&self, input: &str, output: &str, only_to: Option<IpAddr>, spare_published: bool) -> String {
+        if self.has_chain("docker-bridges", "filter-FORWARD") {
+            let family = if self.ipv4 { "ip" } else { "ip6" };
+            let only_to = only_to.map_or_else(String::new, |address| format!(" {family} daddr {address}"));
+            let spare = if spare_published { " ct status & dnat == 0" } else { "" };
+            let rule = format!(
+                "insert rule {family} docker-bridges filter-FORWARD iifname \"{input}\" oifname \"{output}\"{only_to} ct state new{spare} drop"
+            );
+            return format!("nft {}", word(&rule));
+        }
+        let chain = if self.has_chain("filter", "DOCKER-USER") { "DOCKER-USER" } else { "FORWARD" };
+        let only_to = only_to.map_or_else(String::new, |address| format!(" -d {address}"));
+        let spare = if spare_published { " -m conntrack ! --ctstate DNAT" } else { "" };
+        let links = format!("-i {} -o {}", word(input), word(output));
+        format!("{} -I {chain} {links}{only_to} -m conntrack --ctstate NEW{spare} -j DROP", self.iptables())
+    }
+
+    fn drop_at_proxy(&self, input: &str, packet: &Packet) -> String {
+        let port =
+            packet.transport.ports().map_or_else(String::new, |(_, port)| format!(" -p {} --dport {port}", packet.transport.protocol().name()));
+        let rule = format!("{} -I INPUT -i {}{port} -j DROP", self.iptables(), word(input));
+        format!("{rule}; or publish the port on an address of its own")
+    }
+
+    /// IPv6 has no switch for it.
+    fn refuse_forged(&self, input: &str) -> String {
+        if self.ipv4 {
+            // A dot in a link's name would be taken for a level.
+            return format!("sysctl -w {}", word(&format!("net.ipv4.conf.{}.rp_filter=1", input.replace('.', "/"))));
+        }
+        format!("ip6tables -t raw -I PREROUTING -i {} -m rpfilter --invert -j DROP", word(input))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Protocol;
+
+    fn trace(steps: &[&str]) -> Vec<Step> {
+        let step = |text: &&str| {
+            let [at, kind, text] = text.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+            let [at, kind, text] = [at, kind, text].map(str::to_owned);
+            Step { at, kind, text, ..Step::default() }
+        };
+        steps.iter().map(step).collect()
+    }
+
+    fn party(name: &str, kind: PartyKind, address: &str) -> Party {
+        Party { name: name.to_owned(), kind, addresses: vec![address.parse().unwrap()], ..Party::default() }
+    }
+
+    fn advice(source: &str, destination: &str, steps: &[&str]) -> String {
+        let packet = Packet::new(source.parse().unwrap(), destination.parse().unwrap(), Protocol::Tcp.first(40_000, 80));
+        let (a, b) = (party("a", PartyKind::Container, "10.1.1.2"), party("b", PartyKind::Container, "10.1.2.2"));
+        fix(None, &a, &b, (&packet, &trace(steps)))
+    }
+
+    #[test]
+    fn advice_is_about_whoever_is_the_router() {
+        let through_host = ["a sent sent", "host link received by br-a", "host route 10.1.2.0/24 dev br-b", "b link received by eth0"];
+        assert_eq!(advice("10.1.1.2", "10.1.2.2", &through_host), "iptables -I FORWARD -i br-a -o br-b -m conntrack --ctstate NEW -j DROP");
+        let through_ab = [
+            "a sent sent",
+            "host bridge bridge br-a from veth1 to veth2",
+            "ab link received by eth0",
+            "ab route 10.1.2.0/24 dev eth1",
+            "host bridge bridge br-b from veth3 to veth4",
+            "b link received by eth0",
+            "b route local 10.1.2.2/32",
+        ];
+        assert_eq!(
+            advice("10.1.1.2", "10.1.2.2", &through_ab),
+            "ab is the router, from eth0 to eth1: sysctl -w net.ipv4.ip_forward=0 there, or take it off one of its networks"
+        );
+        let detour = ["ab link received by eth0", "ab route 0.0.0.0/0 via 10.1.1.1 dev eth0"];
+        let detour = [&through_host[..1], &detour, &through_host[1..]].concat();
+        assert_eq!(advice("10.1.1.2", "10.1.2.2", &detour), advice("10.1.1.2", "10.1.2.2", &through_host));
+        let bridged = ["a sent sent", "host bridge bridge br-a from veth1 to veth2", "b link received by eth0", "b route local 10.1.2.2/32"];
+        assert_eq!(advice("10.1.1.2", "10.1.2.2", &bridged), "bridge link set dev veth1 isolated on; bridge link set dev veth2 isolated on");
+        let proxied =
+            ["a sent sent", "host link received by br-a", "host route local 10.1.1.1/32", "host proxy docker-proxy connects to 10.1.2.2 port 80"];
+        assert!(advice("10.1.1.2", "10.1.1.1", &proxied).starts_with("iptables -I INPUT -i br-a -p tcp --dport 80 -j DROP"));
+        let beside = ["a sent sent", "b link received by mv0"];
+        assert!(advice("10.1.1.2", "10.1.2.2", &beside).contains("arrives in b (received by mv0)"));
+    }
+
+    #[test]
+    fn forged_sources_are_refused_in_the_way_that_their_version_has() {
+        let written = |link: &str| {
+            [
+                "a sent written to eth0 for 02:00:00:00:00:01".to_owned(),
+                format!("host link received by {link}"),
+                "host route 10.1.2.0/24 dev br-b".to_owned(),
+            ]
+        };
+        let drop_raw = "; or start a without what writing frames needs: --cap-drop NET_RAW";
+        let cases = [
+            ("10.1.1.2", "10.1.2.2", "br-a", format!("iptables -I FORWARD -i br-a -o br-b -m conntrack --ctstate NEW -j DROP{drop_raw}")),
+            (
+                "10.1.9.9",
+                "10.1.2.2",
+                "br.7",
+                format!(
+                    "iptables -I FORWARD -i br.7 -o br-b -m conntrack --ctstate NEW -j DROP; or refuse forged sources: sysctl -w net.ipv4.conf.br/7.rp_filter=1{drop_raw}"
+                ),
+            ),
+            (
+                "fd00::9",
+                "fd00::2",
+                "$(id)",
+                format!(
+                    "ip6tables -I FORWARD -i '$(id)' -o br-b -m conntrack --ctstate NEW -j DROP; or refuse forged sources: ip6tables -t raw -I PREROUTING -i '$(id)' -m rpfilter --invert -j DROP{drop_raw}"
+                ),
+            ),
+        ];
+        for (source, destination, link, expected) in cases {
+            let steps = written(link);
+            let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+            assert_eq!(advice(source, destination, &steps), expected, "{source} by {link}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use policies::isolation::{Membership, Party, PartyKind, Publication};
 
 use crate::model::{Endpoint, EndpointKind, METADATA, Model};
-use crate::snapshot::{Container, Engine, Namespace, Snapshot};
+use crate::snapshot::{Container, Engine, Namespace, PublishedPort, Snapshot};
 
 /// The endpoints of a model.
 #[must_use]
@@ -44,12 +44,18 @@ fn of_container(snapshot: &Snapshot, container: &Container, endpoint: &Endpoint)
         project: container.project.clone(),
         service: container.service.clone(),
         addresses: namespace.map_or_else(Vec::new, addresses),
-        published: owner
-            .published
-            .iter()
-            .map(|port| Publication { udp: port.protocol == "udp", port: port.container_port, loopback: port.host_address.is_loopback() })
-            .collect(),
+        published: owner.published.iter().filter_map(publication).collect(),
     }
+}
+
+/// A port that is published for TCP or UDP; nothing is said of other protocols.
+fn publication(port: &PublishedPort) -> Option<Publication> {
+    let udp = match port.protocol.as_str() {
+        "tcp" => false,
+        "udp" => true,
+        _ => return None,
+    };
+    Some(Publication { udp, port: port.container_port, loopback: port.host_address.is_loopback() })
 }
 
 /// The container whose network this one has: itself, or the one it was started with (`--network container:x`).

@@ -37,7 +37,7 @@ pub struct Document {
     pub excepted: Vec<Violation>,
     /// What could not be read or is not modelled.
     pub gaps: Vec<String>,
-    /// What is odd about the policy: rules about nobody, exceptions that have ended.
+    /// What is odd about the host or the policy: no uplink, rules about nobody, exceptions that have ended.
     #[serde(default)]
     pub notes: Vec<String>,
 }
@@ -84,9 +84,9 @@ pub struct Violation {
     pub kind: String,
     /// How bad.
     pub severity: Severity,
-    /// The sender.
+    /// The sender; for a requirement about nobody, whom its rule names.
     pub from: String,
-    /// The receiver.
+    /// The receiver, in the same way.
     pub to: String,
     /// What passes, or does not, against the policy.
     pub flows: Vec<PortsView>,

@@ -60,7 +60,7 @@ pub fn page(document: &Document) -> String {
     }
     list(&mut out, "Excepted for now", document.excepted.iter().map(|one| format!("{} — {}", text::title(one), one.why)));
     list(&mut out, "Not covered", document.gaps.iter().cloned());
-    list(&mut out, "Notes on the policy", document.notes.iter().cloned());
+    list(&mut out, "Notes", document.notes.iter().cloned());
     write(&mut out, "</body></html>\n");
     out
 }
@@ -143,10 +143,11 @@ fn pair(out: &mut String, flow: &FlowView, id: &str) {
         some => some.iter().map(|one| escape(&one.to_string())).collect::<Vec<_>>().join(" "),
     };
     let (from, to) = (escape(&flow.from), escape(&flow.to));
+    let command = escape(&format!("netcheck explain {} {} tcp/80", text::word(&flow.from), text::word(&flow.to)));
     write(
         out,
         &format!(
-            "<section class=\"pair\" id=\"{id}\"><b>{from} → {to}</b><dl><dt>open</dt><dd><code>{}</code></dd><dt>unknown</dt><dd><code>{}</code></dd><dt>why</dt><dd><code>netcheck explain '{from}' '{to}' tcp/80</code></dd></dl></section>",
+            "<section class=\"pair\" id=\"{id}\"><b>{from} → {to}</b><dl><dt>open</dt><dd><code>{}</code></dd><dt>unknown</dt><dd><code>{}</code></dd><dt>why</dt><dd><code>{command}</code></dd></dl></section>",
             words(&flow.open),
             words(&flow.unknown)
         ),

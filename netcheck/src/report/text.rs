@@ -1,7 +1,6 @@
 //! For a terminal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 
 use crate::analyse::{Answer, Explanation};
 use crate::drift::Drift;
@@ -15,14 +14,36 @@ const LARGEST: usize = 80;
 /// More violations than this are only counted; JSON and HTML have all of them.
 const PRINTED: usize = 50;
 
-/// Text from a container without what could move the cursor, colour the terminal, or reorder what stands beside it.
+/// Text from a container with what could move the cursor, colour the terminal, or reorder or hide what stands beside it made visible: `\u{1b}`.
 #[must_use]
 pub fn plain(text: &str) -> String {
-    let harmless = |character: char| {
-        let reorders = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if character.is_control() || reorders { '\u{fffd}' } else { character }
-    };
-    text.chars().map(harmless).collect()
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\'' | '\\' => out.push(character),
+            other => out.extend(other.escape_debug()),
+        }
+    }
+    out
+}
+
+/// The same for a text of several lines.
+#[must_use]
+pub fn plain_lines(text: &str) -> String {
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// Adds one line, with what is in it made visible.
+pub fn line(out: &mut String, text: &str) {
+    out.push_str(&plain(text));
+    out.push('\n');
+}
+
+/// A word of a command that somebody may copy into a shell: names of links and namespaces are chosen by others.
+#[must_use]
+pub fn word(text: &str) -> String {
+    let harmless = |character: char| character.is_ascii_alphanumeric() || "-_.,:=@%+/".contains(character);
+    if !text.is_empty() && text.chars().all(harmless) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// The answer to one question.
@@ -36,8 +57,8 @@ pub fn explanation(answer: &Explanation) -> String {
         Answer::Open => "open, one way: no answer comes back",
         Answer::Unknown => "unknown",
     };
-    let (from, to) = (plain(&answer.from), plain(&answer.to));
-    line(&mut out, &format!("{from} → {to} {}{port} (attacker: {}): {verdict}", answer.protocol.name(), answer.attacker.name()));
+    let (protocol, attacker) = (answer.protocol.name(), answer.attacker.name());
+    line(&mut out, &format!("{} → {} {protocol}{port} (attacker: {attacker}): {verdict}", answer.from, answer.to));
     if let Some(witness) = &answer.witness {
         line(&mut out, &format!("  packet  {witness}"));
     }
@@ -46,20 +67,15 @@ pub fn explanation(answer: &Explanation) -> String {
         line(&mut out, &format!("  closed  {}", step(&Step::from(reason.as_hop()))));
     }
     for reason in &answer.unknown_because {
-        line(&mut out, &format!("  unknown {}", plain(reason)));
+        line(&mut out, &format!("  unknown {reason}"));
     }
     out
-}
-
-fn line(out: &mut String, text: &str) {
-    // Writing to a string does not fail.
-    let _ = writeln!(out, "{text}");
 }
 
 fn path(out: &mut String, steps: impl Iterator<Item = Step>) {
     let mut place = String::new();
     for one in steps {
-        let here = if one.at == place { String::new() } else { plain(&one.at) };
+        let here = if one.at == place { "" } else { one.at.as_str() };
         line(out, &format!("  {here:<12}  {}", step(&Step { at: String::new(), ..one.clone() })));
         place = one.at;
     }
@@ -67,16 +83,16 @@ fn path(out: &mut String, steps: impl Iterator<Item = Step>) {
 
 /// One step: where, at which hook, what.
 fn step(step: &Step) -> String {
-    let place = if step.at.is_empty() { String::new() } else { format!("{}: ", plain(&step.at)) };
+    let place = if step.at.is_empty() { String::new() } else { format!("{}: ", step.at) };
     let kind = step.hook.as_ref().map_or(step.kind.as_str(), String::as_str);
-    format!("{place}{kind:<11} {}", plain(&step.text))
+    format!("{place}{kind:<11} {}", step.text)
 }
 
 /// The result of a check: matrix, violations, gaps.
 #[must_use]
 pub fn document(document: &Document) -> String {
     let mut out = String::new();
-    line(&mut out, &format!("{}, {}, attacker: {}, policy: {}", plain(&document.host), document.taken, document.attacker, document.policy));
+    line(&mut out, &format!("{}, {}, attacker: {}, policy: {}", document.host, document.taken, document.attacker, document.policy));
     line(&mut out, "");
     matrix(&mut out, document);
     for violation in document.violations.iter().take(PRINTED) {
@@ -95,14 +111,14 @@ pub fn document(document: &Document) -> String {
         line(&mut out, "");
         line(&mut out, "not covered:");
         for gap in &document.gaps {
-            line(&mut out, &format!("  {}", plain(gap)));
+            line(&mut out, &format!("  {gap}"));
         }
     }
     if !document.notes.is_empty() {
         line(&mut out, "");
     }
     for note in &document.notes {
-        line(&mut out, &format!("note: {}", plain(note)));
+        line(&mut out, &format!("note: {note}"));
     }
     line(&mut out, "");
     line(&mut out, &summary(document));
@@ -204,13 +220,13 @@ pub fn drift(drift: &Drift) -> String {
     let mut out = String::new();
     for (word, names) in [("new endpoint", &drift.appeared), ("gone endpoint", &drift.vanished)] {
         for name in names {
-            line(&mut out, &format!("{word}: {}", plain(name)));
+            line(&mut out, &format!("{word}: {name}"));
         }
     }
     for (word, changes) in [("opened", &drift.opened), ("closed", &drift.closed)] {
         for change in changes {
             let flows: Vec<String> = change.flows.iter().map(ToString::to_string).collect();
-            line(&mut out, &format!("{word}: {} → {} {}", plain(&change.from), plain(&change.to), flows.join(" ")));
+            line(&mut out, &format!("{word}: {} → {} {}", change.from, change.to, flows.join(" ")));
         }
     }
     if drift.is_empty() {
@@ -230,12 +246,42 @@ pub fn violation(violation: &Violation) -> String {
 fn one(out: &mut String, violation: &Violation) {
     let state = if violation.state == State::Unknown { "UNKNOWN" } else { "VIOLATION" };
     line(out, &format!("{state} [{}] {}", violation.severity.name(), title(violation)));
-    line(out, &format!("  why     {}", plain(&violation.why)));
+    line(out, &format!("  why     {}", violation.why));
     if let Some(witness) = &violation.witness {
-        line(out, &format!("  packet  {}", plain(witness)));
+        line(out, &format!("  packet  {witness}"));
     }
     path(out, violation.trace.iter().cloned());
     if !violation.fix.is_empty() {
-        line(out, &format!("  fix     {}", plain(&violation.fix)));
+        line(out, &format!("  fix     {}", violation.fix));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_for_a_shell_stays_one() {
+        for (text, expected) in [("br-a", "br-a"), ("", "''"), ("a b", "'a b'"), ("$(id)", "'$(id)'"), ("a';id", r"'a'\'';id'")] {
+            assert_eq!(word(text), expected);
+        }
+    }
+
+    #[test]
+    fn what_could_act_on_a_terminal_or_hide_is_visible() {
+        let cases = [
+            ("web-1 \"a\" 'b' \\ é → 網", "web-1 \"a\" 'b' \\ é → 網"),
+            ("\u{1b}[2J", "\\u{1b}[2J"),
+            ("a\r\nb\tc\0", "a\\r\\nb\\tc\\0"),
+            ("\u{7f}\u{9b}31m", "\\u{7f}\\u{9b}31m"),
+            ("\u{61c}\u{200e}\u{200f}\u{202e}\u{2066}", "\\u{61c}\\u{200e}\\u{200f}\\u{202e}\\u{2066}"),
+            ("\u{2028}\u{2029}", "\\u{2028}\\u{2029}"),
+            ("a\u{200b}\u{200d}\u{2060}\u{feff}\u{ad}", "a\\u{200b}\\u{200d}\\u{2060}\\u{feff}\\u{ad}"),
+            ("\u{e0041}\u{a0}", "\\u{e0041}\\u{a0}"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(plain(text), expected, "{text:?}");
+        }
+        assert_eq!(plain_lines("a\n\u{1b}b\n"), "a\n\\u{1b}b\n");
     }
 }

@@ -1,6 +1,8 @@
 //! The whole collection: discover, enter and read each namespace, and put the snapshot together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 
 use miette::miette;
 use netcheck::snapshot::{Container, Engine, Gap, GapKind, Namespace, NamespaceId, Snapshot, VERSION};
@@ -74,8 +76,12 @@ fn read_all(subjects: Vec<Subject>, host: NamespaceId, gaps: &mut Vec<Gap>) -> V
 
 /// Whether the kernel listens on a netlink family: asking would load it.
 fn has_netlink_family(number: &str) -> bool {
-    let sockets = procfs::read("/proc/thread-self/net/netlink").unwrap_or_default();
-    sockets.lines().skip(1).any(|line| line.split_whitespace().nth(1) == Some(number))
+    File::open("/proc/thread-self/net/netlink").is_ok_and(|sockets| lists_family(BufReader::new(sockets), number))
+}
+
+/// Whoever opens sockets of another family makes the list as long as it likes.
+fn lists_family(sockets: impl BufRead, number: &str) -> bool {
+    sockets.lines().map_while(Result::ok).skip(1).any(|line| line.split_whitespace().nth(1) == Some(number))
 }
 
 /// Forgets containers that went away while they were read, and what was found for a container but is not its own.
@@ -134,4 +140,17 @@ fn reached(host: NamespaceId, namespaces: &[Namespace], engine: Option<&Engine>)
         }
     }
     reached
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_netlink_family_is_found_behind_any_number_of_sockets() {
+        let line = |family: &str| format!("0000000000000000 {family}   1234  00000000 0        0        0     2        0        99999\n");
+        let list = format!("sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n{}", line("0").repeat(10_000));
+        assert!(!lists_family(list.as_bytes(), XFRM));
+        assert!(lists_family((list + &line(XFRM)).as_bytes(), XFRM));
+    }
 }

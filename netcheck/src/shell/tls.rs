@@ -10,6 +10,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::file::{self, FileError};
+
 /// Files of certificates. What is not named is in `DOCKER_CERT_PATH`, or `~/.docker`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Files {
@@ -24,7 +26,7 @@ pub(crate) struct Files {
 /// Why TLS cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
-    /// A file cannot be read, or is not PEM, or has nothing of the kind in it.
+    /// A file is not PEM, or has nothing of the kind in it.
     #[error("there is no {what} in {}: {source}", path.display())]
     File {
         /// What was looked for.
@@ -38,6 +40,15 @@ pub(crate) enum TlsError {
     /// The host is neither a name nor an address.
     #[error("no certificate can name the host `{0}`")]
     Name(String),
+    /// A file cannot be read.
+    #[error("the {what}: {source}")]
+    Unreadable {
+        /// What it is.
+        what: &'static str,
+        /// Which file, and why.
+        #[source]
+        source: FileError,
+    },
     /// The certificates do not go together.
     #[error("the certificates cannot be used: {0}")]
     Unusable(#[from] rustls::Error),
@@ -75,8 +86,8 @@ impl Tls {
             roots.add(ca)?;
         }
         let certificate = certificates(&path(&files.certificate, "cert.pem"), "certificate (--tlscert)")?;
-        let key = path(&files.key, "key.pem");
-        let key = PrivateKeyDer::from_pem_file(&key).map_err(|source| TlsError::File { what: "private key (--tlskey)", path: key, source })?;
+        let (key, what) = (path(&files.key, "key.pem"), "private key (--tlskey)");
+        let key = PrivateKeyDer::from_pem_slice(&content(&key, what)?).map_err(|source| TlsError::File { what, path: key, source })?;
         let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots)
@@ -100,6 +111,10 @@ fn directory() -> PathBuf {
 
 fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let wrong = |source| TlsError::File { what, path: path.to_owned(), source };
-    let found: Vec<_> = CertificateDer::pem_file_iter(path).map_err(wrong)?.collect::<Result<_, _>>().map_err(wrong)?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&content(path, what)?).collect::<Result<_, _>>().map_err(wrong)?;
     if found.is_empty() { Err(wrong(PemError::NoItemsFound)) } else { Ok(found) }
+}
+
+fn content(path: &Path, what: &'static str) -> Result<Vec<u8>, TlsError> {
+    file::read(path, file::CERTIFICATES).map_err(|source| TlsError::Unreadable { what, source })
 }

@@ -60,7 +60,7 @@ pub struct Hop {
     /// The chain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain: Option<String>,
-    /// The rule's handle.
+    /// The rule's handle, as `nft -a list ruleset` shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handle: Option<u64>,
     /// The rule's comment.
@@ -147,8 +147,9 @@ impl Step {
                     Did::Drop => "drops",
                     Did::Jump => "jumps",
                 };
-                let said = comment.as_ref().map_or_else(String::new, |comment| format!(" ({comment})"));
-                let text = format!("{table} {chain} rule {}{said} {did}", handle.unwrap_or(0));
+                // Users of iptables count rules, users of nft name their handles.
+                let said = comment.as_ref().map_or_else(String::new, |comment| format!(", {comment}"));
+                let text = format!("{table} {chain} rule {} (handle {}{said}) {did}", rule + 1, handle.unwrap_or(0));
                 Hop { text, hook: Some(hook_name(*hook)), table: Some(table), chain: Some(chain), handle, comment, ..hop_of(namespace, "rule") }
             }
         }

@@ -98,6 +98,15 @@ pub(super) struct SelectorFile {
     pub(super) cidr: Option<String>,
 }
 
+impl fmt::Display for SelectorFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, label, network, project, service, cidr } = self;
+        let keys = [("name", name), ("label", label), ("network", network), ("project", project), ("service", service), ("cidr", cidr)];
+        let given: Vec<String> = keys.iter().filter_map(|(key, value)| Some(format!("{key}: {}", value.as_ref()?))).collect();
+        write!(f, "{{ {} }}", given.join(", "))
+    }
+}
+
 /// Selectors of a group: one, or a list.
 pub(super) struct Selectors(pub(super) Vec<SelectorFile>);
 
