@@ -513,7 +513,7 @@ impl<'m> Explorer<'m> {
                 End::Delivered { namespace } => *reached.entry((Some(*namespace), ports.clone())).or_default() += 1,
                 End::Unknown(why) if branch.knows_destination() => {
                     let (owners, nobody) = self.model.owners(&branch.destinations(class), branch.packet.is_ipv4());
-                    let outside = !nobody.is_empty() || branch.was_routed_to(&self.model.uplinks);
+                    let outside = !nobody.is_empty() || branch.routed_to().is_some_and(|link| self.walker.leads_out(link));
                     for place in owners.into_iter().map(Some).chain(outside.then_some(None)) {
                         found.add(place, false, flow(ports.clone(), vec![why.clone()]));
                     }

@@ -438,6 +438,11 @@ impl<'m> Walker<'m> {
         Rc::clone(self.reach.entry((from, vlan)).or_insert_with(|| Rc::new(model.reach(from, vlan))))
     }
 
+    /// Whether what leaves by a link, untagged, may leave all that is known.
+    pub(crate) fn leads_out(&mut self, place: Place) -> bool {
+        self.model.uplinks.contains(&place) || !self.reach(place, None).exits.is_empty()
+    }
+
     fn note(&mut self, namespace: usize, what: What) {
         self.steps.push(Step { namespace, what });
     }
@@ -498,12 +503,11 @@ impl Branch {
         self.header.destination.known && !self.undecided
     }
 
-    /// Whether the last route led to one of these links.
-    pub(crate) fn was_routed_to(&self, links: &[Place]) -> bool {
-        let last = self.steps.iter().rev().find(|step| matches!(step.what, What::Route { .. }));
-        last.is_some_and(
-            |step| matches!(step.what, What::Route { link: Some(link), .. } if links.contains(&Place { link, namespace: step.namespace })),
-        )
+    /// The link that the last route led to.
+    pub(crate) fn routed_to(&self) -> Option<Place> {
+        let link = |step: &Step| if let What::Route { link, .. } = step.what { Some((link, step.namespace)) } else { None };
+        let (link, namespace) = self.steps.iter().rev().find_map(link)?;
+        Some(Place { link: link?, namespace })
     }
 
     /// Of the ports of a class that rules of one shape translate to several addresses, one for each address.

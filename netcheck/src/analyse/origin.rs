@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::fib::{number, prefix};
-use crate::model::{Model, Namespace, Place};
+use crate::model::{Model, Place, Reach};
 use crate::packet::{Packet, Protocol};
 use crate::snapshot::{Address, LinkKind, Mac};
 use crate::space::{Field, Ranges, Space};
@@ -80,8 +80,7 @@ fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
     let mut probes = Vec::new();
     for link in content.links.values().filter(|link| link.up && link.mac.is_some() && link.kind != LinkKind::Loopback) {
         let from = Place { namespace, link: link.index };
-        for vlan in tags(model, from) {
-            let reach = model.reach(from, vlan);
+        for (vlan, reach) in tags(model, model.bridges_look(), |vlan| model.reach(from, vlan)) {
             let mut macs: Vec<Mac> = reach.receivers.iter().filter(|place| **place != from).filter_map(|place| model.link(*place)?.mac).collect();
             if !reach.exits.is_empty() || model.uplinks.contains(&from) {
                 macs.push(NEIGHBOUR);
@@ -109,58 +108,38 @@ const fn forgeries(model: &Model) -> &'static [bool] {
     if model.frames_matter() { &[false, true] } else { &[false] }
 }
 
-/// Tags that a frame may carry to get somewhere: none, those that the bridge port at the other end takes, and the priority tag where bridges look
-/// into frames.
-fn tags(model: &Model, from: Place) -> Vec<Option<u16>> {
-    const MOST: usize = 64;
-    let mut tags = vec![None];
-    tags.extend(model.bridges_look().then_some(Some(0)));
-    let Some(peer) = model.link(from).and_then(|link| model.peer_place(link.peer)) else {
-        return tags;
-    };
-    let content = model.namespace(peer.namespace);
-    for vlan in content.vlans_of(peer.link).filter(|vlan| !vlan.pvid) {
-        tags.extend((vlan.first..=vlan.last).take(MOST).map(Some));
-    }
-    let uppers = |place: Place| model.uppers_of(place).into_iter();
-    let bridge = model.link(peer).and_then(|link| link.master).map(|link| Place { link, ..peer });
-    for upper in uppers(peer).chain(bridge.into_iter().flat_map(uppers)) {
-        if let Some(LinkKind::Vlan { id, .. }) = model.link(upper).map(|link| &link.kind) {
-            tags.push(Some(*id));
-        }
-    }
-    tags.sort_unstable();
-    tags.dedup();
-    tags.truncate(MOST);
+/// Tags that a frame may carry to get somewhere, and where to: none, the priority tag where bridges look into frames, and those of vlans that lead to
+/// somebody, or outside when nothing else does.
+fn tags(model: &Model, looks: bool, reach: impl Fn(Option<u16>) -> Reach) -> Vec<(Option<u16>, Reach)> {
+    let untagged = reach(None);
+    let leads = |to: &Reach| !to.receivers.is_empty() || (!to.exits.is_empty() && untagged.exits.is_empty());
+    let vlans = model.tags().map(|tag| (Some(tag), reach(Some(tag)))).filter(|(_, to)| leads(to) && (looks || *to != untagged));
+    let mut tags: Vec<_> = looks.then(|| (Some(0), reach(Some(0)))).into_iter().chain(vlans).collect();
+    tags.insert(0, (None, untagged));
     tags
 }
 
-/// What a neighbour on an uplink can send.
-fn neighbours(model: &Model, uplink: Place, attacker: Attacker) -> Vec<Probe> {
+/// What a neighbour behind an uplink can send.
+fn neighbours(model: &Model, at: Place, attacker: Attacker) -> Vec<Probe> {
     let mut probes = Vec::new();
-    let content = model.namespace(uplink.namespace);
-    for at in entries(model, uplink) {
-        let receivers = model.arrivals(at);
-        for receiver in receivers {
-            let Some(to) = model.link(receiver).and_then(|link| link.mac) else {
-                continue;
-            };
-            let raw = attacker >= Attacker::NetRaw;
-            let tags = if raw && model.bridges_look() { &[None, Some(0)][..] } else { &[None] };
-            let forged = if raw { forgeries(model) } else { &[false] };
-            let frames = tags.iter().flat_map(|vlan| forged.iter().map(|forged| (*vlan, *forged)));
-            for ((vlan, forged), ipv4) in frames.flat_map(|frame| [(frame, true), (frame, false)]) {
+    let raw = attacker >= Attacker::NetRaw;
+    let forged = if raw { forgeries(model) } else { &[false] };
+    for (vlan, reach) in tags(model, raw && model.bridges_look(), |vlan| model.arrivals(at, vlan)) {
+        let near = [true, false].map(|ipv4| (ipv4, subnets(model, &reach.receivers, ipv4)));
+        for receiver in &reach.receivers {
+            let to = model.link(*receiver).and_then(|link| link.mac).unwrap_or(NEIGHBOUR);
+            for (forged, (ipv4, near)) in forged.iter().flat_map(|forged| near.iter().map(|near| (*forged, near))) {
                 let start = Start::Arrival { at, to, vlan, forged };
-                let subnets = subnets(content, uplink, ipv4);
-                let everything = if ipv4 { unicast4() } else { unicast6() };
-                let own = model.namespace(receiver.namespace).addresses_of(receiver.link);
-                let own = addresses(own.iter().filter(|own| own.address.addr().is_ipv4() == ipv4));
-                // It routes everything to the host; whom else it sees on its own link, it sends to directly.
-                let destinations = if receiver == uplink || raw { everything } else { own };
-                let any = if ipv4 { any4() } else { Ranges::between(0, u128::MAX) };
-                let sources = if raw { any } else { subnets.clone() };
-                let preferred = subnets.as_slice().last().map(|range| range.0);
-                probes.push(Probe { start, ipv4, sources, destinations, preferred });
+                let everything = if *ipv4 { unicast4() } else { unicast6() };
+                let own = model.own(receiver.namespace, *ipv4);
+                // It routes everything to whoever may pass it on; whom else it sees on its own link, it sends to directly.
+                let routes = raw || receiver.namespace == model.host || model.namespace(receiver.namespace).passes_on();
+                // Where nobody has an address, nobody knows theirs.
+                let honest = if near.is_empty() { everything.subtract(own) } else { near.clone() };
+                let any = if *ipv4 { any4() } else { Ranges::between(0, u128::MAX) };
+                let preferred = near.as_slice().last().map(|range| range.0);
+                let destinations = if routes { everything } else { own.clone() };
+                probes.push(Probe { start, ipv4: *ipv4, sources: if raw { any } else { honest }, destinations, preferred });
             }
         }
     }
@@ -170,7 +149,7 @@ fn neighbours(model: &Model, uplink: Place, attacker: Attacker) -> Vec<Probe> {
 /// What may be in a packet that a tunnel unwraps: anything.
 pub(crate) fn unwrapped(model: &Model, at: Place) -> Vec<Probe> {
     let macs: BTreeSet<Mac> =
-        model.arrivals(at).into_iter().map(|receiver| model.link(receiver).and_then(|link| link.mac).unwrap_or(NEIGHBOUR)).collect();
+        model.arrivals(at, None).receivers.into_iter().map(|receiver| model.link(receiver).and_then(|link| link.mac).unwrap_or(NEIGHBOUR)).collect();
     let starts = macs.into_iter().map(|to| Start::Arrival { at, to, vlan: None, forged: true });
     let probes = |start: Start| {
         let ipv4 = Probe { start, ipv4: true, sources: any4(), destinations: unicast4(), preferred: None };
@@ -180,31 +159,18 @@ pub(crate) fn unwrapped(model: &Model, at: Place) -> Vec<Probe> {
     starts.flat_map(probes).collect()
 }
 
-/// Links by which frames from outside come in: the uplink itself, or the ports of a bridge that lead outside.
-fn entries(model: &Model, uplink: Place) -> Vec<Place> {
-    let content = model.namespace(uplink.namespace);
-    let leads_out = |port: &u32| {
-        let place = Place { link: *port, ..uplink };
-        !model.reach(place, None).exits.is_empty()
+/// Addresses that neighbours of links on one wire may have: their subnets without the links' own.
+fn subnets(model: &Model, links: &[Place], ipv4: bool) -> Ranges {
+    let of_links = || {
+        let own = links.iter().flat_map(|place| model.namespace(place.namespace).addresses_of(place.link));
+        own.filter(move |own| own.address.addr().is_ipv4() == ipv4)
     };
-    match model.link(uplink).map(|link| &link.kind) {
-        Some(LinkKind::Bridge(_)) => {
-            content.ports_of(uplink.link).iter().filter(|port| leads_out(port)).map(|port| Place { link: *port, ..uplink }).collect()
-        }
-        Some(LinkKind::Macvlan { .. } | LinkKind::Vlan { .. }) => model.lower_of(uplink).into_iter().collect(),
-        _ => vec![uplink],
-    }
-}
-
-/// Addresses that neighbours on a link may have: its subnets without the host's own.
-fn subnets(content: &Namespace, uplink: Place, ipv4: bool) -> Ranges {
-    let of_link = || content.addresses_of(uplink.link).iter().filter(|own| own.address.addr().is_ipv4() == ipv4);
-    let whole = Ranges::union_of(of_link().map(|own| prefix(&own.address)));
-    let edges = Ranges::union_of(of_link().filter(|_| ipv4).flat_map(|own| {
+    let whole = Ranges::union_of(of_links().map(|own| prefix(&own.address)));
+    let edges = Ranges::union_of(of_links().filter(|_| ipv4).flat_map(|own| {
         let (first, last) = prefix(&own.address);
         [(first, first), (last, last)]
     }));
-    whole.subtract(&addresses(of_link())).subtract(&edges)
+    whole.subtract(&addresses(of_links())).subtract(&edges)
 }
 
 fn addresses<'a>(own: impl Iterator<Item = &'a Address>) -> Ranges {

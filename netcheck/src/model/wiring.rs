@@ -84,14 +84,14 @@ impl Model {
         spread.reach
     }
 
-    /// Links that hand a broadcast to their IP stack when it arrives on this link.
+    /// What a broadcast that arrives on this link reaches.
     #[must_use]
-    pub fn arrivals(&self, at: Place) -> Vec<Place> {
+    pub fn arrivals(&self, at: Place, vlan: Option<u16>) -> Reach {
         let mut spread = Spread { model: self, reach: Reach::default(), depth: 0 };
-        spread.receive(at, None);
+        spread.receive(at, vlan);
         spread.reach.receivers.sort_unstable();
         spread.reach.receivers.dedup();
-        spread.reach.receivers
+        spread.reach
     }
 
     /// Links by which something arrives that was unwrapped from a packet.
@@ -141,14 +141,14 @@ impl Spread<'_> {
         match &link.kind {
             LinkKind::Veth => match self.model.peer_place(link.peer) {
                 Some(peer) if self.model.link(peer).is_some() => self.receive(peer, vlan),
-                _ => self.reach.unknown.push(place),
+                _ => self.beyond(place),
             },
             LinkKind::Bridge(_) => self.bridge(place, None, vlan),
             LinkKind::Macvlan { mode, .. } => {
                 const BRIDGE: u32 = 4;
                 if let Some(lower) = self.model.lower_of(place) {
                     if *mode == BRIDGE {
-                        self.macvlans(lower, Some(place));
+                        self.macvlans(lower, Some(place), vlan);
                     }
                     self.transmit(lower, vlan);
                 } else {
@@ -162,10 +162,16 @@ impl Spread<'_> {
             LinkKind::Physical => self.reach.exits.push(place),
             LinkKind::Dummy | LinkKind::Loopback => {}
             LinkKind::Ipvlan { .. } | LinkKind::Tun | LinkKind::Vrf { .. } | LinkKind::Vxlan { .. } | LinkKind::Other(_) => {
-                self.reach.unknown.push(place);
+                self.beyond(place);
             }
         }
         self.depth -= 1;
+    }
+
+    /// By a link whose other end is not known.
+    fn beyond(&mut self, place: Place) {
+        let ends = if self.model.uplinks.contains(&place) { &mut self.reach.exits } else { &mut self.reach.unknown };
+        ends.push(place);
     }
 
     fn receive(&mut self, place: Place, vlan: Option<u16>) {
@@ -180,7 +186,7 @@ impl Spread<'_> {
         if let (Some(bridge), Some(_)) = (link.master, &link.port) {
             return self.bridge(Place { link: bridge, ..place }, Some(place), vlan);
         }
-        self.macvlans(place, None);
+        self.macvlans(place, None, vlan);
         // A tag with id 0 gives a priority only.
         if vlan.is_none_or(|id| id == 0) {
             self.reach.receivers.push(place);
@@ -194,11 +200,11 @@ impl Spread<'_> {
             .find(|upper| self.model.link(*upper).is_some_and(|link| matches!(link.kind, LinkKind::Vlan { id: own, .. } if own == id) && link.up))
     }
 
-    fn macvlans(&mut self, lower: Place, except: Option<Place>) {
+    fn macvlans(&mut self, lower: Place, except: Option<Place>, vlan: Option<u16>) {
         for upper in self.model.uppers_of(lower) {
             let is_macvlan = self.model.link(upper).is_some_and(|link| matches!(link.kind, LinkKind::Macvlan { .. }));
             if is_macvlan && Some(upper) != except {
-                self.receive(upper, None);
+                self.receive(upper, vlan);
             }
         }
     }

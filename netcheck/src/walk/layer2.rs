@@ -479,7 +479,7 @@ impl<'m> Walker<'m> {
                 return Ok(several.get(choice).copied());
             }
         }
-        if self.model.uplinks.contains(&place) || !reach.exits.is_empty() {
+        if self.leads_out(place) {
             return Ok(None);
         }
         if !reach.unknown.is_empty() {
