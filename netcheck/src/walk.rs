@@ -112,6 +112,8 @@ pub struct Branch {
     pub(crate) header: Header,
     /// What could not be known: empty when this is the only way.
     pub doubts: Vec<String>,
+    /// A chain had rules for its port, whatever address it is for.
+    pub(crate) found_by_port: bool,
     /// It ended before its destination was decided: something on the rest of its way may rewrite it, or take the packet.
     pub(crate) undecided: bool,
     connections: BTreeMap<usize, Vec<Connection>>,
@@ -136,6 +138,9 @@ pub struct Walker<'m> {
     /// Where OUTPUT sent the packet after all.
     rerouted: Option<layer3::Way>,
     undecided: bool,
+    found_by_port: bool,
+    /// Rules that were looked at, and places that packets came to, on all walks.
+    looked: u64,
     /// Fields that had more than one value at the start: only these can be narrowed.
     free: [bool; 7],
     conditions: Vec<(Variable, Condition)>,
@@ -267,6 +272,8 @@ impl<'m> Walker<'m> {
             nested: 0,
             rerouted: None,
             undecided: false,
+            found_by_port: false,
+            looked: 0,
             free: [false; 7],
             conditions: Vec::new(),
             ports: BTreeMap::new(),
@@ -277,6 +284,11 @@ impl<'m> Walker<'m> {
             offered: None,
             translated: None,
         }
+    }
+
+    /// How many rules it has looked at, and places it has come to.
+    pub(crate) const fn looked(&self) -> u64 {
+        self.looked
     }
 
     /// The model it walks.
@@ -324,6 +336,7 @@ impl<'m> Walker<'m> {
             self.last_receiver = None;
             self.nested = 0;
             self.undecided = true;
+            self.found_by_port = false;
             let mut skb = Skb::new(&packet);
             let end = self.run(&mut skb, start);
             // Who arrives somewhere is filed under its address; of who is lost no more is asked.
@@ -356,6 +369,7 @@ impl<'m> Walker<'m> {
             exits: std::mem::take(&mut self.exits),
             space: self.space.clone(),
             header: skb.header,
+            found_by_port: self.found_by_port,
             undecided: self.undecided,
             doubts: self.taken.iter().map(|taken| taken.why.clone()).collect(),
             connections: std::mem::take(&mut self.connections),
@@ -389,6 +403,7 @@ impl<'m> Walker<'m> {
         };
         loop {
             skb.hops += 1;
+            self.looked += 1;
             if skb.hops > MOST_HOPS {
                 return Err(End::Dropped(Reason::text("it goes round in circles until its TTL ends")));
             }

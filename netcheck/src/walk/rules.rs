@@ -139,8 +139,10 @@ impl<'m> Walker<'m> {
         self.keep_way(at, &dispatch.by_out);
         let out = at.oif.map_or(0, |link| u128::from(link.index));
         let (by_port, class) = dispatch.by_port.find(port.value);
+        self.found_by_port |= class.is_some();
         let met = Merged([&dispatch.always, dispatch.by_destination.find(destination.value).0, by_port, dispatch.by_out.find(out).0]);
         for rule in met {
+            self.looked += 1;
             let index = usize::try_from(rule).unwrap_or(usize::MAX);
             let Some(head) = shortcuts.head(index) else { continue };
             let from = match self.guarded(at, skb, head, &dispatch) {
@@ -170,6 +172,7 @@ impl<'m> Walker<'m> {
     fn every_rule(&mut self, at: &At<'m>, table: &'m NfTable, chain: usize, skb: &mut Skb, depth: u32) -> Result<Flow, End> {
         let rules = table.chains.get(chain).map_or(0, |chain| chain.rules.len());
         for index in 0..rules {
+            self.looked += 1;
             if let Some(flow) = self.run_rule(at, table, (chain, index, 0), skb, depth)? {
                 return Ok(flow);
             }

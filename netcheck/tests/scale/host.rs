@@ -118,12 +118,12 @@ pub(super) fn rule(parts: impl IntoIterator<Item = Vec<Expression>>) -> NfRule {
     NfRule { handle: 1, expressions: parts.into_iter().flatten().collect(), comment: None }
 }
 
-fn chain(name: &str, base: Option<(ChainKind, Hook, i32)>, rules: Vec<NfRule>) -> Chain {
+pub(super) fn chain(name: &str, base: Option<(ChainKind, Hook, i32)>, rules: Vec<NfRule>) -> Chain {
     let base = base.map(|(kind, hook, priority)| BaseChain { kind, hook, priority, policy: Policy::Accept, devices: Vec::new() });
     Chain { name: name.to_owned(), handle: 1, base, rules }
 }
 
-fn table(name: &str, chains: Vec<Chain>) -> Table {
+pub(super) fn table(name: &str, chains: Vec<Chain>) -> Table {
     Table {
         family: Family::Ip,
         name: name.to_owned(),
