@@ -19,7 +19,7 @@ use crate::space::Ranges;
 
 use fib::Fib;
 use netfilter::Ruleset;
-pub use wiring::{Place, Reach};
+pub use wiring::{Place, Reach, Tags};
 pub(crate) use wiring::{is_bridge_port, vlan_in, vlan_out};
 
 /// Everything that packets can meet, in one host.
@@ -32,7 +32,7 @@ pub struct Model {
     redirecting: Vec<usize>,
     bridges_look: bool,
     frames_matter: bool,
-    tags: BTreeSet<u16>,
+    tags: BTreeSet<Tags>,
     /// The namespace that netcheck was started in.
     pub host: usize,
     /// Links behind which is `outside`: hardware, wherever it is, and what else the host's default routes lead to.
@@ -221,11 +221,11 @@ impl Model {
     }
 
     /// Tags of vlans that links and bridge ports tell apart, one of all that they treat alike.
-    pub(crate) fn tags(&self) -> impl Iterator<Item = u16> {
+    pub(crate) fn tags(&self) -> impl Iterator<Item = Tags> {
         self.tags.iter().copied()
     }
 
-    fn find_tags(&self) -> BTreeSet<u16> {
+    fn find_tags(&self) -> BTreeSet<Tags> {
         const LAST: u16 = 4094;
         let rules_look = self.namespaces.iter().any(|namespace| namespace.rules.looks_into_frames());
         let of_port =
@@ -234,7 +234,12 @@ impl Model {
         let links = self.namespaces.iter().flat_map(|namespace| namespace.links.values());
         let devices =
             links.filter_map(|link| if let LinkKind::Vlan { id, .. } = link.kind { Some([id, id.saturating_add(1)]) } else { None }).flatten();
-        ports.chain(devices).filter(|tag| (1..=LAST).contains(tag)).collect()
+        let single = ports.chain(devices).filter(|tag| (1..=LAST).contains(tag)).map(Tags::one);
+        let id = |place: Place| if let LinkKind::Vlan { id, .. } = self.link(place)?.kind { Some(id) } else { None };
+        let places = self.namespaces().flat_map(|(namespace, content)| content.links.keys().map(move |link| Place { namespace, link: *link }));
+        // A vlan on a vlan.
+        let double = places.filter_map(|place| Tags::one(id(place)?).push(id(self.lower_of(place)?)?));
+        single.chain(double).collect()
     }
 
     fn take_gaps(&mut self, snapshot: &Snapshot) {
@@ -305,7 +310,7 @@ impl Model {
         let place = |link: u32| Place { namespace: self.host, link };
         let routed: BTreeSet<Place> = host.fib4.default_links().chain(host.fib6.default_links()).map(place).collect();
         let (known, others): (Vec<_>, Vec<_>) =
-            routed.into_iter().map(|place| (place, self.reach(place, None).exits)).partition(|(_, exits)| !exits.is_empty());
+            routed.into_iter().map(|place| (place, self.reach(place, Tags::NONE).exits)).partition(|(_, exits)| !exits.is_empty());
         let first: BTreeSet<Place> = known.into_iter().flat_map(|(_, exits)| exits).collect();
         let mut found: Vec<Place> = others.into_iter().map(|(place, _)| place).chain(self.uplinks.iter().copied()).collect();
         found.sort_by_key(|place| self.uplinks.contains(place) && !first.contains(place));

@@ -29,7 +29,7 @@ use std::rc::Rc;
 use crate::model::dispatch::{Dispatch, Met, Translations};
 use crate::model::fib::Fib;
 use crate::model::netfilter::ChainAt;
-use crate::model::{Model, Place, Reach};
+use crate::model::{Model, Place, Reach, Tags};
 use crate::packet::{Packet, Transport};
 use crate::snapshot::Mac;
 use crate::space::{Field, Ranges, Space};
@@ -50,8 +50,8 @@ pub enum Start {
         at: Place,
         /// Hardware address it is sent to.
         to: Mac,
-        /// The tag it carries; 0 only gives it a priority.
-        vlan: Option<u16>,
+        /// The tags it carries.
+        tags: Tags,
         /// What of its headers is not followed is unusual.
         forged: bool,
     },
@@ -68,8 +68,8 @@ pub enum Start {
         from: Place,
         /// Hardware address it is sent to.
         to: Mac,
-        /// The tag it carries; 0 only gives it a priority.
-        vlan: Option<u16>,
+        /// The tags it carries.
+        tags: Tags,
         /// It does not come from the link's own hardware address, but from any other, and what of its headers is not followed is unusual: further
         /// flags of a SYN, extension headers, options.
         forged: bool,
@@ -126,7 +126,7 @@ pub struct Branch {
 #[derive(Debug)]
 pub struct Walker<'m> {
     model: &'m Model,
-    reach: BTreeMap<(Place, Option<u16>), Rc<Reach>>,
+    reach: BTreeMap<(Place, Tags), Rc<Reach>>,
     space: Space,
     steps: Vec<Step>,
     exits: Vec<Place>,
@@ -144,7 +144,7 @@ pub struct Walker<'m> {
     /// Fields that had more than one value at the start: only these can be narrowed.
     free: [bool; 7],
     conditions: Vec<(Variable, Condition)>,
-    ports: BTreeMap<(Place, Option<u16>), Rc<layer2::Ports>>,
+    ports: BTreeMap<(Place, Tags), Rc<layer2::Ports>>,
     neighbours: BTreeMap<(Place, bool), Rc<layer2::Neighbours>>,
     dispatches: BTreeMap<(usize, ChainAt, Met), Rc<Dispatch>>,
     /// Where routes by links lead, for what was asked of the links.
@@ -217,8 +217,8 @@ struct Frame {
     source: Option<Mac>,
     /// None: a neighbour outside, whose address is not known.
     destination: Option<Mac>,
-    /// Id 0 is a priority tag: bridges leave it where it is, br_netfilter does not look behind it, and whoever receives the frame takes it off.
-    vlan: Option<u16>,
+    /// Bridges leave a priority tag where it is, br_netfilter does not look behind any, and whoever receives the frame takes one off.
+    tags: Tags,
 }
 
 impl Frame {
@@ -387,17 +387,17 @@ impl<'m> Walker<'m> {
     fn try_run(&mut self, skb: &mut Skb, start: Start) -> Result<End, End> {
         let mut next = match start {
             Start::Process { namespace, link } => self.send(namespace, link, skb)?,
-            Start::Wire { from, to, vlan, forged } => {
+            Start::Wire { from, to, tags, forged } => {
                 let source = self.model.link(from).and_then(|link| link.mac).filter(|_| !forged);
                 skb.forged = forged;
-                skb.frame = Some(Frame { source, destination: Some(to), vlan });
-                self.steps.push(Step { namespace: from.namespace, what: What::Wrote { link: from.link, to, vlan } });
+                skb.frame = Some(Frame { source, destination: Some(to), tags });
+                self.steps.push(Step { namespace: from.namespace, what: What::Wrote { link: from.link, to, tags } });
                 Next::Transmit(from)
             }
-            Start::Arrival { at, to, vlan, forged } => {
+            Start::Arrival { at, to, tags, forged } => {
                 skb.forged = forged;
-                skb.frame = Some(Frame { source: None, destination: Some(to), vlan });
-                self.steps.push(Step { namespace: at.namespace, what: What::Arrived { link: at.link, vlan } });
+                skb.frame = Some(Frame { source: None, destination: Some(to), tags });
+                self.steps.push(Step { namespace: at.namespace, what: What::Arrived { link: at.link, tags } });
                 Next::Receive(at)
             }
         };
@@ -448,14 +448,14 @@ impl<'m> Walker<'m> {
         inside
     }
 
-    fn reach(&mut self, from: Place, vlan: Option<u16>) -> Rc<Reach> {
+    fn reach(&mut self, from: Place, tags: Tags) -> Rc<Reach> {
         let model = self.model;
-        Rc::clone(self.reach.entry((from, vlan)).or_insert_with(|| Rc::new(model.reach(from, vlan))))
+        Rc::clone(self.reach.entry((from, tags)).or_insert_with(|| Rc::new(model.reach(from, tags))))
     }
 
     /// Whether what leaves by a link, untagged, may leave all that is known.
     pub(crate) fn leads_out(&mut self, place: Place) -> bool {
-        self.model.uplinks.contains(&place) || !self.reach(place, None).exits.is_empty()
+        self.model.uplinks.contains(&place) || !self.reach(place, Tags::NONE).exits.is_empty()
     }
 
     fn note(&mut self, namespace: usize, what: What) {

@@ -6,9 +6,10 @@
 mod host;
 
 use netcheck::analyse::{Answer, Attacker, Explanation, Question, explain};
-use netcheck::model::Model;
-use netcheck::packet::Protocol;
+use netcheck::model::{Model, Place, Tags};
+use netcheck::packet::{Packet, Protocol};
 use netcheck::snapshot::{Bridge, BridgePort, Family, Link, LinkKind, Lower, MetaKey, Namespace, PortVlan, Route, RouteKind, Snapshot, Verdict};
+use netcheck::walk::{End, Start, walk};
 
 fn ask(snapshot: &Snapshot, attacker: Attacker, from: &str, to: &str) -> Explanation {
     let question = Question { from: from.to_owned(), to: to.to_owned(), protocol: Protocol::Udp, port: Some(9), attacker };
@@ -153,5 +154,47 @@ fn a_tag_of_its_own_leads_from_container_to_container() {
         snapshot.namespaces.iter_mut().find(|namespace| namespace.id.0 == 102).unwrap().tables = rules.into_iter().collect();
         let got = ask(&snapshot, attacker, "c0", "c2");
         assert_eq!(got.answer, want, "{attacker:?} {vlan}: {:?}", got.trace);
+    }
+}
+
+/// A bridge with a port that is a vlan on this link, and rules by which nothing is forwarded.
+fn host_with_a_vlan_as_port(lower: u32, bridge: u32) -> Snapshot {
+    let mut snapshot = host::host(2, 2);
+    let content = &mut snapshot.namespaces[0];
+    let on = Some(Lower { index: lower, namespace: None });
+    let mut tagged = link(90, "port.7", LinkKind::Vlan { lower: on, id: 7, protocol: 0x8100 });
+    port(&mut tagged, bridge);
+    content.links.push(tagged);
+    let filter = content.tables.iter_mut().find(|table| table.name == "filter").unwrap();
+    filter.chains[0].rules.insert(0, host::rule([host::say(Verdict::Drop)]));
+    snapshot
+}
+
+/// br_netfilter looks behind no priority tag, and a vlan's tag is off when the bridge gets the frame.
+#[test]
+fn a_priority_tag_behind_that_of_a_vlan_passes_rules_of_the_ip_stack() {
+    let snapshot = host_with_a_vlan_as_port(2, 10);
+    for (attacker, want) in [(Attacker::Process, Answer::Closed), (Attacker::NetRaw, Answer::Open)] {
+        let got = ask(&snapshot, attacker, "outside", "c0");
+        assert_eq!(got.answer, want, "{attacker:?}: {:?}", got.trace);
+        let first = got.trace.first().map(|hop| hop.text.as_str());
+        assert!(want == Answer::Closed || first == Some("arrives on eth0 in vlan 7 with a priority tag"), "{first:?}");
+    }
+}
+
+/// The same, written onto the link of a vlan that a container has.
+#[test]
+fn a_vlans_tag_comes_before_a_priority_tag() {
+    // From c0, whose port is on no bridge any more, to c1.
+    let mut snapshot = host_with_a_vlan_as_port(10_000, 11);
+    snapshot.namespaces[0].links.iter_mut().filter(|link| link.index == 10_000).for_each(|link| (link.master, link.port) = (None, None));
+    snapshot.namespaces[1].links.push(link(90, "eth0.7", LinkKind::Vlan { lower: lower(), id: 7, protocol: 0x8100 }));
+    let model = Model::new(&snapshot);
+    let to = snapshot.namespaces[2].links[1].mac.unwrap();
+    let packet = Packet::new("10.1.1.9".parse().unwrap(), host::address(1, 2), Protocol::Udp.first(1, 9));
+    for (tags, arrives) in [(Tags::NONE, false), (Tags::one(0), true), (Tags::one(5), false)] {
+        let start = Start::Wire { from: Place { namespace: 1, link: 90 }, to, tags, forged: false };
+        let ends: Vec<End> = walk(&model, packet, start).into_iter().map(|branch| branch.end).collect();
+        assert_eq!(ends == [End::Delivered { namespace: 2 }], arrives, "{tags:?}: {ends:?}");
     }
 }

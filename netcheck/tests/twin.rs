@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use netcheck::analyse::{Attacker, Sample, samples, samples_from};
-use netcheck::model::{EndpointKind, Model, Place};
+use netcheck::model::{EndpointKind, Model, Place, Tags};
 use netcheck::packet::{Packet, Protocol};
 use netcheck::snapshot::{
     Address, BaseChain, Bytes, Chain, ChainKind, CmpOperation, Data, Expression, Family, Hook, Ipv6Conf, Link, LinkKind, Mac, Match, MetaKey,
@@ -112,11 +112,11 @@ fn a_priority_tag_passes_rules_of_the_ip_stack() {
     let address =
         |namespace: usize| model.namespace(namespace).addresses().map(|own| own.address.addr()).find(|own| own.is_ipv4() && !own.is_loopback());
     let packet = Packet::new(address(n1).unwrap(), address(n2).unwrap(), Protocol::Udp.first(40_000, 7777));
-    let arrives = |twin: &mut Twin, vlan| {
-        let start = Start::Wire { from: place(n1).0, to: place(n2).1, vlan, forged: false };
-        twin.send(&Sample { start, packet }, vlan.is_some()).len()
+    let arrives = |twin: &mut Twin, tags: Tags| {
+        let start = Start::Wire { from: place(n1).0, to: place(n2).1, tags, forged: false };
+        twin.send(&Sample { start, packet }, tags != Tags::NONE).len()
     };
-    assert_eq!([None, Some(0)].map(|vlan| arrives(&mut twin, vlan)), [0, 1]);
+    assert_eq!([Tags::NONE, Tags::one(0)].map(|tags| arrives(&mut twin, tags)), [0, 1]);
 }
 
 /// What the kernel does with frames that only NET_RAW can write, where rules look at hardware addresses.
@@ -161,7 +161,7 @@ fn frames_of_ones_own_pass_rules_for_hardware_addresses() {
         let from = Place { namespace: a1, link: eth0(a1).index };
         let frames = [(own, false), (own, true), (broadcast, false), (multicast, false)];
         for ((to, forged), arrives) in frames.into_iter().zip(expected) {
-            let start = Start::Wire { from, to, vlan: None, forged };
+            let start = Start::Wire { from, to, tags: Tags::NONE, forged };
             let arrived = twin.send(&Sample { start, packet }, arrives);
             let inside = |arrival: &Arrival| matches!(arrival, Arrival::Inside { namespace, .. } if *namespace == a2);
             assert_eq!(arrived.iter().any(inside), arrives, "{to} forged: {forged}");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::fib::{number, prefix};
-use crate::model::{Model, Place, Reach};
+use crate::model::{Model, Place, Reach, Tags};
 use crate::packet::{Packet, Protocol};
 use crate::snapshot::{Address, LinkKind, Mac};
 use crate::space::{Field, Ranges, Space};
@@ -80,7 +80,7 @@ fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
     let mut probes = Vec::new();
     for link in content.links.values().filter(|link| link.up && link.mac.is_some() && link.kind != LinkKind::Loopback) {
         let from = Place { namespace, link: link.index };
-        for (vlan, reach) in tags(model, model.bridges_look(), |vlan| model.reach(from, vlan)) {
+        for (tags, reach) in ways(model, model.bridges_look(), |tags| model.reach(from, tags)) {
             let mut macs: Vec<Mac> = reach.receivers.iter().filter(|place| **place != from).filter_map(|place| model.link(*place)?.mac).collect();
             if !reach.exits.is_empty() || model.uplinks.contains(&from) {
                 macs.push(NEIGHBOUR);
@@ -92,7 +92,7 @@ fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
             macs.dedup();
             let forged = forgeries(model);
             for (to, forged) in macs.into_iter().flat_map(|to| forged.iter().map(move |forged| (to, *forged))) {
-                let start = Start::Wire { from, to, vlan, forged };
+                let start = Start::Wire { from, to, tags, forged };
                 let own =
                     |ipv4: bool| content.addresses_of(link.index).iter().map(|own| own.address.addr()).find(|own| own.is_ipv4() == ipv4).map(number);
                 probes.push(Probe { start, ipv4: true, sources: any4(), destinations: unicast4(), preferred: own(true) });
@@ -108,15 +108,18 @@ const fn forgeries(model: &Model) -> &'static [bool] {
     if model.frames_matter() { &[false, true] } else { &[false] }
 }
 
-/// Tags that a frame may carry to get somewhere, and where to: none, the priority tag where bridges look into frames, and those of vlans that lead to
-/// somebody, or outside when nothing else does.
-fn tags(model: &Model, looks: bool, reach: impl Fn(Option<u16>) -> Reach) -> Vec<(Option<u16>, Reach)> {
-    let untagged = reach(None);
+/// Tags that a frame may carry to get somewhere, and where to: none, and those of vlans that lead to somebody, or outside when nothing else does.
+/// Where bridges look into frames, a priority tag alone or behind that of a vlan too.
+fn ways(model: &Model, looks: bool, reach: impl Fn(Tags) -> Reach) -> Vec<(Tags, Reach)> {
+    let untagged = reach(Tags::NONE);
     let leads = |to: &Reach| !to.receivers.is_empty() || (!to.exits.is_empty() && untagged.exits.is_empty());
-    let vlans = model.tags().map(|tag| (Some(tag), reach(Some(tag)))).filter(|(_, to)| leads(to) && (looks || *to != untagged));
-    let mut tags: Vec<_> = looks.then(|| (Some(0), reach(Some(0)))).into_iter().chain(vlans).collect();
-    tags.insert(0, (None, untagged));
-    tags
+    let behind = |tags: Tags| Some(Tags { inner: Some(0), ..tags }).filter(|_| looks && tags.inner.is_none());
+    let vlans = model.tags().flat_map(|tags| [Some(tags), behind(tags)]).flatten().map(|tags| (tags, reach(tags)));
+    let priority = Some(Tags::one(0)).filter(|_| looks).map(|tags| (tags, reach(tags)));
+    let vlans = vlans.filter(|(_, to)| leads(to) && (looks || *to != untagged));
+    let mut ways: Vec<_> = priority.into_iter().chain(vlans).collect();
+    ways.insert(0, (Tags::NONE, untagged));
+    ways
 }
 
 /// What a neighbour behind an uplink can send.
@@ -124,12 +127,12 @@ fn neighbours(model: &Model, at: Place, attacker: Attacker) -> Vec<Probe> {
     let mut probes = Vec::new();
     let raw = attacker >= Attacker::NetRaw;
     let forged = if raw { forgeries(model) } else { &[false] };
-    for (vlan, reach) in tags(model, raw && model.bridges_look(), |vlan| model.arrivals(at, vlan)) {
+    for (tags, reach) in ways(model, raw && model.bridges_look(), |tags| model.arrivals(at, tags)) {
         let near = [true, false].map(|ipv4| (ipv4, subnets(model, &reach.receivers, ipv4)));
         for receiver in &reach.receivers {
             let to = model.link(*receiver).and_then(|link| link.mac).unwrap_or(NEIGHBOUR);
             for (forged, (ipv4, near)) in forged.iter().flat_map(|forged| near.iter().map(|near| (*forged, near))) {
-                let start = Start::Arrival { at, to, vlan, forged };
+                let start = Start::Arrival { at, to, tags, forged };
                 let everything = if *ipv4 { unicast4() } else { unicast6() };
                 let own = model.own(receiver.namespace, *ipv4);
                 // It routes everything to whoever may pass it on; whom else it sees on its own link, it sends to directly.
@@ -148,9 +151,13 @@ fn neighbours(model: &Model, at: Place, attacker: Attacker) -> Vec<Probe> {
 
 /// What may be in a packet that a tunnel unwraps: anything.
 pub(crate) fn unwrapped(model: &Model, at: Place) -> Vec<Probe> {
-    let macs: BTreeSet<Mac> =
-        model.arrivals(at, None).receivers.into_iter().map(|receiver| model.link(receiver).and_then(|link| link.mac).unwrap_or(NEIGHBOUR)).collect();
-    let starts = macs.into_iter().map(|to| Start::Arrival { at, to, vlan: None, forged: true });
+    let macs: BTreeSet<Mac> = model
+        .arrivals(at, Tags::NONE)
+        .receivers
+        .into_iter()
+        .map(|receiver| model.link(receiver).and_then(|link| link.mac).unwrap_or(NEIGHBOUR))
+        .collect();
+    let starts = macs.into_iter().map(|to| Start::Arrival { at, to, tags: Tags::NONE, forged: true });
     let probes = |start: Start| {
         let ipv4 = Probe { start, ipv4: true, sources: any4(), destinations: unicast4(), preferred: None };
         let ipv6 = Probe { start, ipv4: false, sources: Ranges::between(0, u128::MAX), destinations: unicast6(), preferred: None };

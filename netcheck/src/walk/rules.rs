@@ -954,7 +954,8 @@ impl<'m> Walker<'m> {
 
 /// Whether rules see a frame in which they do not find the packet. `nft_do_chain_bridge`, `nft_do_chain_netdev`.
 fn is_hidden(at: &At<'_>, skb: &Skb) -> bool {
-    skb.hidden == Some(true) && (at.layer == Layer::Bridge || matches!(at.hook, Hook::Ingress | Hook::Egress))
+    let behind = skb.frame.is_some_and(|frame| frame.tags.inner.is_some());
+    (behind || skb.hidden == Some(true)) && (at.layer == Layer::Bridge || matches!(at.hook, Hook::Ingress | Hook::Egress))
 }
 
 /// `skb->pkt_type`: whom the frame is for, as seen by the link that took it. `eth_type_trans`, `br_handle_frame`.
@@ -1092,7 +1093,7 @@ fn link_header(frame: Frame, ipv4: bool) -> Vec<Cell> {
             None => bytes.extend([Cell::unknown(); 6]),
         }
     }
-    if let Some(id) = frame.vlan {
+    for id in frame.tags.iter() {
         let [high, low] = id.to_be_bytes();
         // A priority tag may be of either kind; priority and drop eligibility are the sender's choice.
         bytes.extend(if id == 0 { PRIORITY_TAG } else { [Cell::fixed(0x81), Cell::fixed(0)] });
