@@ -65,6 +65,8 @@ pub struct Reachability {
     pub attacker: Attacker,
     /// Names of the endpoints, sorted.
     pub endpoints: Vec<String>,
+    /// How many classes of packets were walked for it.
+    pub classes: usize,
     /// For each endpoint, what it sends.
     rows: Vec<rows::Row>,
     /// What the whole host lacks: while there is anything, nothing is closed.
@@ -102,10 +104,18 @@ pub struct Flow {
 /// Computes what can pass between all endpoints.
 #[must_use]
 pub fn analyse(model: &Model, attacker: Attacker) -> Reachability {
+    analyse_within(model, attacker, MOST_LOOKS)
+}
+
+/// The same, when for each sender so many rules and flows may be looked at: what is left over then is unknown.
+#[must_use]
+pub fn analyse_within(model: &Model, attacker: Attacker, most_looks: u64) -> Reachability {
+    let (rows, classes) = rows::rows(model, attacker, most_looks);
     Reachability {
         attacker,
         endpoints: model.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
-        rows: rows::rows(model, attacker),
+        classes,
+        rows,
         gap: model.gaps.first().cloned(),
     }
 }
@@ -193,6 +203,10 @@ fn union(flows: &[Flow], protocol: Protocol) -> Ranges {
     Ranges::union_of(of.flat_map(|flow| flow.ports.as_slice().iter().copied()))
 }
 
+fn count(of: usize) -> u64 {
+    u64::try_from(of).unwrap_or(u64::MAX)
+}
+
 fn all_ports() -> Ranges {
     Ranges::between(1, 65535)
 }
@@ -250,6 +264,8 @@ pub(crate) struct Found {
     /// What nobody can say the destination of.
     anywhere: Vec<Flow>,
     covered: BTreeMap<(Option<usize>, bool, Protocol), Covered>,
+    /// How many flows were looked at, to find out whether another one says more.
+    looked: u64,
     /// What was dropped, for those who ask why.
     pub(crate) dropped: Vec<Lost>,
 }
@@ -285,6 +301,7 @@ impl Found {
         let within = |(sources, ports): &(Ranges, Ranges)| {
             (*sources == flow.sources || flow.sources.subtract(sources).is_empty()) && (*ports == flow.ports || flow.ports.subtract(ports).is_empty())
         };
+        self.looked += count(covered.len());
         if covered.iter().any(within) {
             return;
         }
@@ -372,17 +389,24 @@ pub(crate) struct Explorer<'m> {
     proxied: BTreeMap<(usize, Proxy, Protocol), Behind>,
     /// Packets of each class, when they are wanted.
     samples: Option<Samples>,
+    /// How many classes were walked.
+    classes: usize,
+    /// How many rules and flows may be looked at for one sender.
+    most_looks: u64,
+    /// Flows that were looked at for this one, and rules for those before it.
+    looked: u64,
+    before: u64,
 }
 
 /// Namespaces, and whether it is certain that what is meant for them arrives.
 type Behind = Vec<(usize, bool)>;
 
-/// More classes than any sane rule set makes: then the rest is unknown.
-const MOST_CLASSES: usize = 200_000;
+/// Rules and flows that are looked at for one sender: far more than any sane rule set needs, and a matter of seconds.
+const MOST_LOOKS: u64 = 50_000_000;
 
 impl<'m> Explorer<'m> {
     pub(crate) fn new(model: &'m Model) -> Self {
-        Self { model, walker: Walker::new(model), proxied: BTreeMap::new(), samples: None }
+        Self { model, walker: Walker::new(model), proxied: BTreeMap::new(), samples: None, classes: 0, most_looks: MOST_LOOKS, looked: 0, before: 0 }
     }
 
     /// Forgets what holds only for packets that come by the same links.
@@ -398,6 +422,7 @@ impl<'m> Explorer<'m> {
 
     /// Everything that an origin can make; `only` keeps to one protocol and a set of destinations and ports.
     pub(crate) fn explore_all(&mut self, origin: &Origin, attacker: Attacker, only: Option<&Only>) -> Found {
+        (self.looked, self.before) = (0, self.walker.looked());
         let sent = probes(self.model, origin, attacker);
         let mut found = self.explore_probes(&sent, only);
         let tunnels = self.model.tunnels();
@@ -449,23 +474,23 @@ impl<'m> Explorer<'m> {
                 self.explore(probe, protocol, space, only.is_some(), &mut found);
             }
         }
+        self.looked += found.looked;
         found
     }
 
     #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
     fn explore(&mut self, probe: &Probe, protocol: Protocol, space: Space, keep_dropped: bool, found: &mut Found) {
         let mut todo = vec![space];
-        let mut classes = 0;
         while let Some(space) = todo.pop() {
             if space.is_empty() {
                 continue;
             }
             let packet = probe.representative(protocol, &space);
-            classes += 1;
-            if classes > MOST_CLASSES {
-                found.add_anywhere(probe.doubt(protocol, packet, "too many classes of packets"));
+            if self.walker.looked() - self.before + self.looked + found.looked > self.most_looks {
+                found.add_anywhere(probe.doubt(protocol, packet, "too many rules and flows to look at"));
                 return;
             }
+            self.classes += 1;
             let point = Space::point(crate::walk::Header::values(&packet));
             let branches = self.walker.branches(packet, probe.start, &space);
             let mut class = branches.iter().fold(space.clone(), |class, branch| class.intersect(&branch.space));
@@ -477,6 +502,7 @@ impl<'m> Explorer<'m> {
                 samples.add(probe.start, packet, &class, &branches);
             }
             self.record(probe, protocol, packet, &class, &branches, found);
+            let found_by_port = branches.iter().any(|branch| branch.found_by_port);
             if keep_dropped {
                 let lost = |branch: Branch| match branch.end {
                     End::Dropped(reason) => Some(Lost { start: probe.start, packet, space: branch.space, reason }),
@@ -484,7 +510,7 @@ impl<'m> Explorer<'m> {
                 };
                 found.dropped.extend(branches.into_iter().filter_map(lost));
             }
-            todo.extend(space.subtract(&class));
+            todo.extend(space.subtract(&class, order(&class, found_by_port)));
         }
     }
 
@@ -513,7 +539,7 @@ impl<'m> Explorer<'m> {
                 End::Delivered { namespace } => *reached.entry((Some(*namespace), ports.clone())).or_default() += 1,
                 End::Unknown(why) if branch.knows_destination() => {
                     let (owners, nobody) = self.model.owners(&branch.destinations(class), branch.packet.is_ipv4());
-                    let outside = !nobody.is_empty() || branch.was_routed_to(&self.model.uplinks);
+                    let outside = !nobody.is_empty() || branch.routed_to().is_some_and(|link| self.walker.leads_out(link));
                     for place in owners.into_iter().map(Some).chain(outside.then_some(None)) {
                         found.add(place, false, flow(ports.clone(), vec![why.clone()]));
                     }
@@ -591,6 +617,17 @@ impl<'m> Explorer<'m> {
                 found.add(Some(behind), certain, Flow { doubts, ..flow.clone() });
             }
         }
+    }
+}
+
+/// In which order a class is cut out of what is left. Rules for ports are rules of an address, mostly: cut by ports first, each address would be left
+/// over for the ports of each other one. Those that are found by their port alone are for whole sets of addresses.
+fn order(class: &Space, found_by_port: bool) -> [Field; 7] {
+    use Field::{Destination, DestinationPort, Length, Source, SourcePort, Tos, Ttl};
+    if found_by_port && class.of(DestinationPort).is_one() {
+        [Length, Ttl, Tos, DestinationPort, SourcePort, Destination, Source]
+    } else {
+        [Length, Ttl, Tos, Destination, Source, DestinationPort, SourcePort]
     }
 }
 

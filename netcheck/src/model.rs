@@ -8,7 +8,7 @@ pub mod netfilter;
 pub(crate) mod shortcut;
 mod wiring;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use policies::isolation::is_reserved;
@@ -19,7 +19,7 @@ use crate::space::Ranges;
 
 use fib::Fib;
 use netfilter::Ruleset;
-pub use wiring::{Place, Reach};
+pub use wiring::{Place, Reach, Tags};
 pub(crate) use wiring::{is_bridge_port, vlan_in, vlan_out};
 
 /// Everything that packets can meet, in one host.
@@ -32,9 +32,10 @@ pub struct Model {
     redirecting: Vec<usize>,
     bridges_look: bool,
     frames_matter: bool,
+    tags: BTreeSet<Tags>,
     /// The namespace that netcheck was started in.
     pub host: usize,
-    /// Links of the host behind which is `outside`.
+    /// Links behind which is `outside`: hardware, wherever it is, and what else the host's default routes lead to.
     pub uplinks: Vec<Place>,
     /// Who can be asked about, by name.
     pub endpoints: Vec<Endpoint>,
@@ -64,7 +65,7 @@ pub enum EndpointKind {
     Lost,
     /// The cloud's metadata service, which hands out the host's credentials to whoever reaches it: it only receives.
     Metadata,
-    /// The neighbour on the uplink.
+    /// Whoever is behind an uplink.
     Outside,
 }
 
@@ -132,7 +133,8 @@ impl Model {
         model.frames_matter = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_frames());
         model.wire();
         model.name_endpoints(snapshot);
-        model.uplinks = model.find_uplinks();
+        model.find_uplinks();
+        model.tags = model.find_tags();
         model
     }
 
@@ -172,6 +174,13 @@ impl Model {
         Ranges::union_of(routes.map(|route| fib::prefix(&route.destination)))
     }
 
+    /// Addresses that a namespace delivers to itself.
+    #[must_use]
+    pub(crate) fn own(&self, namespace: usize, ipv4: bool) -> &Ranges {
+        let content = self.namespace(namespace);
+        if ipv4 { &content.local4 } else { &content.local6 }
+    }
+
     /// IPv4 addresses that a namespace delivers to itself.
     #[must_use]
     pub fn arp_answerable(&self, namespace: usize) -> &Ranges {
@@ -209,6 +218,28 @@ impl Model {
     #[must_use]
     pub const fn frames_matter(&self) -> bool {
         self.frames_matter
+    }
+
+    /// Tags of vlans that links and bridge ports tell apart, one of all that they treat alike.
+    pub(crate) fn tags(&self) -> impl Iterator<Item = Tags> {
+        self.tags.iter().copied()
+    }
+
+    fn find_tags(&self) -> BTreeSet<Tags> {
+        const LAST: u16 = 4094;
+        let rules_look = self.namespaces.iter().any(|namespace| namespace.rules.looks_into_frames());
+        let of_port =
+            |vlan: &PortVlan| if rules_look { vlan.first..=vlan.last } else { vlan.first..=vlan.first }.chain([vlan.last.saturating_add(1)]);
+        let ports = self.namespaces.iter().flat_map(Namespace::filtered_vlans).flat_map(of_port);
+        let links = self.namespaces.iter().flat_map(|namespace| namespace.links.values());
+        let devices =
+            links.filter_map(|link| if let LinkKind::Vlan { id, .. } = link.kind { Some([id, id.saturating_add(1)]) } else { None }).flatten();
+        let single = ports.chain(devices).filter(|tag| (1..=LAST).contains(tag)).map(Tags::one);
+        let id = |place: Place| if let LinkKind::Vlan { id, .. } = self.link(place)?.kind { Some(id) } else { None };
+        let places = self.namespaces().flat_map(|(namespace, content)| content.links.keys().map(move |link| Place { namespace, link: *link }));
+        // A vlan on a vlan.
+        let double = places.filter_map(|place| Tags::one(id(place)?).push(id(self.lower_of(place)?)?));
+        single.chain(double).collect()
     }
 
     fn take_gaps(&mut self, snapshot: &Snapshot) {
@@ -266,24 +297,35 @@ impl Model {
         }
     }
 
-    /// Links with a default route; without any, hardware with an address; without that, a veth with an address whose other end
-    /// is not a container.
-    fn find_uplinks(&self) -> Vec<Place> {
+    /// Hardware that is up, in whatever namespace, and links of the host with a default route that leads to none; without any, veths of the host
+    /// with an address. Those with a default route come first.
+    fn find_uplinks(&mut self) {
+        let is_hardware = |link: &&Link| link.up && link.kind == LinkKind::Physical;
+        let hardware_of = |(namespace, content): (usize, &Namespace)| {
+            let links = content.links.values().filter(is_hardware).map(move |link| Place { namespace, link: link.index });
+            links.map(|place| self.above(place)).collect::<BTreeSet<_>>()
+        };
+        self.uplinks = self.namespaces().flat_map(hardware_of).collect();
         let host = self.namespace(self.host);
         let place = |link: u32| Place { namespace: self.host, link };
-        let mut by_route: Vec<u32> = host.fib4.default_links().chain(host.fib6.default_links()).collect();
-        by_route.sort_unstable();
-        by_route.dedup();
-        if !by_route.is_empty() {
-            return by_route.into_iter().map(place).collect();
+        let routed: BTreeSet<Place> = host.fib4.default_links().chain(host.fib6.default_links()).map(place).collect();
+        let (known, others): (Vec<_>, Vec<_>) =
+            routed.into_iter().map(|place| (place, self.reach(place, Tags::NONE).exits)).partition(|(_, exits)| !exits.is_empty());
+        let first: BTreeSet<Place> = known.into_iter().flat_map(|(_, exits)| exits).collect();
+        let mut found: Vec<Place> = others.into_iter().map(|(place, _)| place).chain(self.uplinks.iter().copied()).collect();
+        found.sort_by_key(|place| self.uplinks.contains(place) && !first.contains(place));
+        if found.is_empty() {
+            let usable = |link: &&Link| link.up && link.master.is_none() && link.kind == LinkKind::Veth && !host.addresses_of(link.index).is_empty();
+            found = host.links.values().filter(usable).map(|link| place(link.index)).collect();
         }
-        let usable = |link: &&Link| link.up && link.master.is_none() && !host.addresses_of(link.index).is_empty();
-        let hardware: Vec<Place> =
-            host.links.values().filter(usable).filter(|link| link.kind == LinkKind::Physical).map(|link| place(link.index)).collect();
-        if !hardware.is_empty() {
-            return hardware;
-        }
-        host.links.values().filter(usable).filter(|link| link.kind == LinkKind::Veth).map(|link| place(link.index)).collect()
+        self.uplinks = found;
+    }
+
+    /// The link that has what arrives on this one: a bond or team that it is a part of, or itself.
+    fn above(&self, place: Place) -> Place {
+        let has_all = |link: &&Link| matches!(&link.kind, LinkKind::Other(_));
+        let master = self.link(place).filter(|link| link.port.is_none()).and_then(|link| link.master).map(|link| Place { link, ..place });
+        master.filter(|master| self.link(*master).filter(has_all).is_some()).unwrap_or(place)
     }
 }
 
@@ -504,9 +546,17 @@ impl Namespace {
         self.vlans.get(&link).into_iter().flatten().find(|vlan| (vlan.first..=vlan.last).contains(&id)).map(|vlan| vlan.untagged)
     }
 
-    /// Every vlan that a port is in, as ranges.
-    pub fn vlans_of(&self, link: u32) -> impl Iterator<Item = &PortVlan> {
-        self.vlans.get(&link).into_iter().flatten()
+    /// Vlans of bridges that look at them, and of their ports, as ranges.
+    fn filtered_vlans(&self) -> impl Iterator<Item = &PortVlan> {
+        let filters = |link: &Link| matches!(&link.kind, LinkKind::Bridge(bridge) if bridge.vlan_filtering);
+        let bridges = self.links.values().filter(move |link| filters(link)).map(|link| link.index);
+        let links = bridges.flat_map(|bridge| self.ports_of(bridge).iter().copied().chain([bridge]));
+        links.filter_map(|link| self.vlans.get(&link)).flatten()
+    }
+
+    /// Whether there is a way through it: it has several links, or rules that send packets elsewhere.
+    pub(crate) fn passes_on(&self) -> bool {
+        self.links.values().filter(|link| link.up && link.kind != LinkKind::Loopback).count() > 1 || self.redirects()
     }
 
     /// Larger of `all` and the device's `rp_filter`. `IN_DEV_RPFILTER`.

@@ -25,7 +25,7 @@ use std::net::IpAddr;
 use crate::analyse::Sample;
 use crate::kernel::enter::Handle;
 use crate::kernel::netlink::{Connection, ReadError};
-use crate::model::Place;
+use crate::model::{Place, Tags};
 use crate::packet::Packet;
 use crate::snapshot::Mac;
 use crate::walk::Start;
@@ -163,25 +163,25 @@ impl Twin {
                     sockets.send(&wire::bytes(packet, id), packet.destination, link.unwrap_or(0));
                 }
             }
-            Start::Wire { from, to, vlan, forged } => self.write(from, packet, id, (to, vlan, forged)),
-            Start::Arrival { at, to, vlan, .. } => {
+            Start::Wire { from, to, tags, forged } => self.write(from, packet, id, (to, tags, forged)),
+            Start::Arrival { at, to, tags, .. } => {
                 if let Some(outside) = self.outside.get(&at) {
-                    let frame = wire::frame(packet, id, (outside.mac, to), vlan);
+                    let frame = wire::frame(packet, id, (outside.mac, to), tags);
                     outside.wires.iter().for_each(|wires| {
                         wires.send(OUTER, &frame);
                     });
                 } else if let Some(entry) = self.entries.get(&at) {
-                    self.write(*entry, packet, id, (to, vlan, false));
+                    self.write(*entry, packet, id, (to, tags, false));
                 }
             }
         }
     }
 
-    fn write(&self, from: Place, packet: &Packet, id: u32, (to, vlan, forged): (Mac, Option<u16>, bool)) {
+    fn write(&self, from: Place, packet: &Packet, id: u32, (to, tags, forged): (Mac, Tags, bool)) {
         let Some(room) = self.rooms.get(from.namespace) else { return };
         let source = if forged { FORGED } else { room.macs.get(&from.link).copied().unwrap_or_default() };
         if let Some(wires) = &room.wires {
-            wires.send(from.link, &wire::frame(packet, id, (source, to), vlan));
+            wires.send(from.link, &wire::frame(packet, id, (source, to), tags));
         }
     }
 

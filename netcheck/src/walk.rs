@@ -29,7 +29,7 @@ use std::rc::Rc;
 use crate::model::dispatch::{Dispatch, Met, Translations};
 use crate::model::fib::Fib;
 use crate::model::netfilter::ChainAt;
-use crate::model::{Model, Place, Reach};
+use crate::model::{Model, Place, Reach, Tags};
 use crate::packet::{Packet, Transport};
 use crate::snapshot::Mac;
 use crate::space::{Field, Ranges, Space};
@@ -50,8 +50,8 @@ pub enum Start {
         at: Place,
         /// Hardware address it is sent to.
         to: Mac,
-        /// The tag it carries; 0 only gives it a priority.
-        vlan: Option<u16>,
+        /// The tags it carries.
+        tags: Tags,
         /// What of its headers is not followed is unusual.
         forged: bool,
     },
@@ -68,8 +68,8 @@ pub enum Start {
         from: Place,
         /// Hardware address it is sent to.
         to: Mac,
-        /// The tag it carries; 0 only gives it a priority.
-        vlan: Option<u16>,
+        /// The tags it carries.
+        tags: Tags,
         /// It does not come from the link's own hardware address, but from any other, and what of its headers is not followed is unusual: further
         /// flags of a SYN, extension headers, options.
         forged: bool,
@@ -112,6 +112,8 @@ pub struct Branch {
     pub(crate) header: Header,
     /// What could not be known: empty when this is the only way.
     pub doubts: Vec<String>,
+    /// A chain had rules for its port, whatever address it is for.
+    pub(crate) found_by_port: bool,
     /// It ended before its destination was decided: something on the rest of its way may rewrite it, or take the packet.
     pub(crate) undecided: bool,
     connections: BTreeMap<usize, Vec<Connection>>,
@@ -124,7 +126,7 @@ pub struct Branch {
 #[derive(Debug)]
 pub struct Walker<'m> {
     model: &'m Model,
-    reach: BTreeMap<(Place, Option<u16>), Rc<Reach>>,
+    reach: BTreeMap<(Place, Tags), Rc<Reach>>,
     space: Space,
     steps: Vec<Step>,
     exits: Vec<Place>,
@@ -136,10 +138,13 @@ pub struct Walker<'m> {
     /// Where OUTPUT sent the packet after all.
     rerouted: Option<layer3::Way>,
     undecided: bool,
+    found_by_port: bool,
+    /// Rules that were looked at, and places that packets came to, on all walks.
+    looked: u64,
     /// Fields that had more than one value at the start: only these can be narrowed.
     free: [bool; 7],
     conditions: Vec<(Variable, Condition)>,
-    ports: BTreeMap<(Place, Option<u16>), Rc<layer2::Ports>>,
+    ports: BTreeMap<(Place, Tags), Rc<layer2::Ports>>,
     neighbours: BTreeMap<(Place, bool), Rc<layer2::Neighbours>>,
     dispatches: BTreeMap<(usize, ChainAt, Met), Rc<Dispatch>>,
     /// Where routes by links lead, for what was asked of the links.
@@ -212,8 +217,8 @@ struct Frame {
     source: Option<Mac>,
     /// None: a neighbour outside, whose address is not known.
     destination: Option<Mac>,
-    /// Id 0 is a priority tag: bridges leave it where it is, br_netfilter does not look behind it, and whoever receives the frame takes it off.
-    vlan: Option<u16>,
+    /// Bridges leave a priority tag where it is, br_netfilter does not look behind any, and whoever receives the frame takes one off.
+    tags: Tags,
 }
 
 impl Frame {
@@ -267,6 +272,8 @@ impl<'m> Walker<'m> {
             nested: 0,
             rerouted: None,
             undecided: false,
+            found_by_port: false,
+            looked: 0,
             free: [false; 7],
             conditions: Vec::new(),
             ports: BTreeMap::new(),
@@ -277,6 +284,11 @@ impl<'m> Walker<'m> {
             offered: None,
             translated: None,
         }
+    }
+
+    /// How many rules it has looked at, and places it has come to.
+    pub(crate) const fn looked(&self) -> u64 {
+        self.looked
     }
 
     /// The model it walks.
@@ -324,6 +336,7 @@ impl<'m> Walker<'m> {
             self.last_receiver = None;
             self.nested = 0;
             self.undecided = true;
+            self.found_by_port = false;
             let mut skb = Skb::new(&packet);
             let end = self.run(&mut skb, start);
             // Who arrives somewhere is filed under its address; of who is lost no more is asked.
@@ -356,6 +369,7 @@ impl<'m> Walker<'m> {
             exits: std::mem::take(&mut self.exits),
             space: self.space.clone(),
             header: skb.header,
+            found_by_port: self.found_by_port,
             undecided: self.undecided,
             doubts: self.taken.iter().map(|taken| taken.why.clone()).collect(),
             connections: std::mem::take(&mut self.connections),
@@ -373,22 +387,23 @@ impl<'m> Walker<'m> {
     fn try_run(&mut self, skb: &mut Skb, start: Start) -> Result<End, End> {
         let mut next = match start {
             Start::Process { namespace, link } => self.send(namespace, link, skb)?,
-            Start::Wire { from, to, vlan, forged } => {
+            Start::Wire { from, to, tags, forged } => {
                 let source = self.model.link(from).and_then(|link| link.mac).filter(|_| !forged);
                 skb.forged = forged;
-                skb.frame = Some(Frame { source, destination: Some(to), vlan });
-                self.steps.push(Step { namespace: from.namespace, what: What::Wrote { link: from.link, to, vlan } });
+                skb.frame = Some(Frame { source, destination: Some(to), tags });
+                self.steps.push(Step { namespace: from.namespace, what: What::Wrote { link: from.link, to, tags } });
                 Next::Transmit(from)
             }
-            Start::Arrival { at, to, vlan, forged } => {
+            Start::Arrival { at, to, tags, forged } => {
                 skb.forged = forged;
-                skb.frame = Some(Frame { source: None, destination: Some(to), vlan });
-                self.steps.push(Step { namespace: at.namespace, what: What::Arrived { link: at.link, vlan } });
+                skb.frame = Some(Frame { source: None, destination: Some(to), tags });
+                self.steps.push(Step { namespace: at.namespace, what: What::Arrived { link: at.link, tags } });
                 Next::Receive(at)
             }
         };
         loop {
             skb.hops += 1;
+            self.looked += 1;
             if skb.hops > MOST_HOPS {
                 return Err(End::Dropped(Reason::text("it goes round in circles until its TTL ends")));
             }
@@ -433,9 +448,14 @@ impl<'m> Walker<'m> {
         inside
     }
 
-    fn reach(&mut self, from: Place, vlan: Option<u16>) -> Rc<Reach> {
+    fn reach(&mut self, from: Place, tags: Tags) -> Rc<Reach> {
         let model = self.model;
-        Rc::clone(self.reach.entry((from, vlan)).or_insert_with(|| Rc::new(model.reach(from, vlan))))
+        Rc::clone(self.reach.entry((from, tags)).or_insert_with(|| Rc::new(model.reach(from, tags))))
+    }
+
+    /// Whether what leaves by a link, untagged, may leave all that is known.
+    pub(crate) fn leads_out(&mut self, place: Place) -> bool {
+        self.model.uplinks.contains(&place) || !self.reach(place, Tags::NONE).exits.is_empty()
     }
 
     fn note(&mut self, namespace: usize, what: What) {
@@ -498,12 +518,11 @@ impl Branch {
         self.header.destination.known && !self.undecided
     }
 
-    /// Whether the last route led to one of these links.
-    pub(crate) fn was_routed_to(&self, links: &[Place]) -> bool {
-        let last = self.steps.iter().rev().find(|step| matches!(step.what, What::Route { .. }));
-        last.is_some_and(
-            |step| matches!(step.what, What::Route { link: Some(link), .. } if links.contains(&Place { link, namespace: step.namespace })),
-        )
+    /// The link that the last route led to.
+    pub(crate) fn routed_to(&self) -> Option<Place> {
+        let link = |step: &Step| if let What::Route { link, .. } = step.what { Some((link, step.namespace)) } else { None };
+        let (link, namespace) = self.steps.iter().rev().find_map(link)?;
+        Some(Place { link: link?, namespace })
     }
 
     /// Of the ports of a class that rules of one shape translate to several addresses, one for each address.

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::Command;
 
 use netcheck::analyse::{Attacker, Sample, samples, samples_from};
-use netcheck::model::{EndpointKind, Model, Place};
+use netcheck::model::{EndpointKind, Model, Place, Tags};
 use netcheck::packet::{Packet, Protocol};
 use netcheck::snapshot::{
-    BaseChain, Bytes, Chain, ChainKind, CmpOperation, Data, Expression, Family, Hook, LinkKind, Mac, Match, MetaKey, Namespace, NfRule, PayloadBase,
-    Policy, Register, SetMatch, Snapshot, Table, Target, Verdict,
+    Address, BaseChain, Bytes, Chain, ChainKind, CmpOperation, Data, Expression, Family, Hook, Ipv6Conf, Link, LinkKind, Mac, Match, MetaKey,
+    Namespace, NfRule, PayloadBase, Policy, Register, SetMatch, Snapshot, Table, Target, Verdict,
 };
 use netcheck::twin::{Arrival, Disagreement, Twin, Verification, verify};
 use netcheck::walk::{End, Start, Walker, point};
@@ -112,11 +112,11 @@ fn a_priority_tag_passes_rules_of_the_ip_stack() {
     let address =
         |namespace: usize| model.namespace(namespace).addresses().map(|own| own.address.addr()).find(|own| own.is_ipv4() && !own.is_loopback());
     let packet = Packet::new(address(n1).unwrap(), address(n2).unwrap(), Protocol::Udp.first(40_000, 7777));
-    let arrives = |twin: &mut Twin, vlan| {
-        let start = Start::Wire { from: place(n1).0, to: place(n2).1, vlan, forged: false };
-        twin.send(&Sample { start, packet }, vlan.is_some()).len()
+    let arrives = |twin: &mut Twin, tags: Tags| {
+        let start = Start::Wire { from: place(n1).0, to: place(n2).1, tags, forged: false };
+        twin.send(&Sample { start, packet }, tags != Tags::NONE).len()
     };
-    assert_eq!([None, Some(0)].map(|vlan| arrives(&mut twin, vlan)), [0, 1]);
+    assert_eq!([Tags::NONE, Tags::one(0)].map(|tags| arrives(&mut twin, tags)), [0, 1]);
 }
 
 /// What the kernel does with frames that only NET_RAW can write, where rules look at hardware addresses.
@@ -161,7 +161,7 @@ fn frames_of_ones_own_pass_rules_for_hardware_addresses() {
         let from = Place { namespace: a1, link: eth0(a1).index };
         let frames = [(own, false), (own, true), (broadcast, false), (multicast, false)];
         for ((to, forged), arrives) in frames.into_iter().zip(expected) {
-            let start = Start::Wire { from, to, vlan: None, forged };
+            let start = Start::Wire { from, to, tags: Tags::NONE, forged };
             let arrived = twin.send(&Sample { start, packet }, arrives);
             let inside = |arrival: &Arrival| matches!(arrival, Arrival::Inside { namespace, .. } if *namespace == a2);
             assert_eq!(arrived.iter().any(inside), arrives, "{to} forged: {forged}");
@@ -233,9 +233,24 @@ fn what_the_twin_lacks_is_never_passed() {
 #[test]
 fn what_is_behind_hardware_is_a_namespace_of_its_own() {
     let mut snapshot = snapshot("29.7.2-iptables");
-    let uplink = host(&mut snapshot).links.iter_mut().find(|link| link.name == "up0").unwrap();
+    let content = host(&mut snapshot);
+    let uplink = content.links.iter_mut().find(|link| link.name == "up0").unwrap();
     uplink.kind = LinkKind::Physical;
     let lan = uplink.peer.take().unwrap().namespace.unwrap();
+    // A second way in, without a default route.
+    let ipv6 = uplink.ipv6.map(|conf| Ipv6Conf { disable_ipv6: true, ..conf });
+    let second = Link { index: 90, name: "up1".to_owned(), mac: Some(Mac([2, 9, 0, 0, 0, 90])), ipv6, ..uplink.clone() };
+    content.links.push(second);
+    let own = content.addresses.iter().find(|own| own.address.to_string() == "192.168.29.1/24").unwrap().clone();
+    content.addresses.push(Address { link: 90, address: "192.168.79.1/24".parse().unwrap(), ..own });
+    let routes = content.routes.iter().filter(|route| route.destination.to_string().starts_with("192.168.29.")).cloned();
+    let routes = routes.map(|mut route| {
+        route.destination = route.destination.to_string().replace(".29.", ".79.").parse().unwrap();
+        route.preferred_source = Some("192.168.79.1".parse().unwrap());
+        route.next_hops[0].oif = Some(90);
+        route
+    });
+    content.routes.extend(routes.collect::<Vec<_>>());
     snapshot.namespaces.retain(|namespace| namespace.id != lan);
     let model = Model::new(&snapshot);
     let mut twin = Twin::build(&snapshot).unwrap();
@@ -252,4 +267,8 @@ fn what_is_behind_hardware_is_a_namespace_of_its_own() {
         }
     }
     assert!(left > 10, "{left} packets left");
+    let by_second = |sample: &&Sample| matches!(sample.start, Start::Arrival { at: Place { link: 90, .. }, .. });
+    let inside = |arrivals: Vec<Arrival>| usize::from(matches!(arrivals.as_slice(), [Arrival::Inside { .. }]));
+    let arrived: usize = some.iter().filter(by_second).map(|sample| inside(twin.send(sample, false))).sum();
+    assert!(arrived > 10, "{arrived} packets arrived by the second link");
 }

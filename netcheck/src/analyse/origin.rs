@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::fib::{number, prefix};
-use crate::model::{Model, Namespace, Place};
+use crate::model::{Model, Place, Reach, Tags};
 use crate::packet::{Packet, Protocol};
 use crate::snapshot::{Address, LinkKind, Mac};
 use crate::space::{Field, Ranges, Space};
@@ -80,8 +80,7 @@ fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
     let mut probes = Vec::new();
     for link in content.links.values().filter(|link| link.up && link.mac.is_some() && link.kind != LinkKind::Loopback) {
         let from = Place { namespace, link: link.index };
-        for vlan in tags(model, from) {
-            let reach = model.reach(from, vlan);
+        for (tags, reach) in ways(model, model.bridges_look(), |tags| model.reach(from, tags)) {
             let mut macs: Vec<Mac> = reach.receivers.iter().filter(|place| **place != from).filter_map(|place| model.link(*place)?.mac).collect();
             if !reach.exits.is_empty() || model.uplinks.contains(&from) {
                 macs.push(NEIGHBOUR);
@@ -93,7 +92,7 @@ fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
             macs.dedup();
             let forged = forgeries(model);
             for (to, forged) in macs.into_iter().flat_map(|to| forged.iter().map(move |forged| (to, *forged))) {
-                let start = Start::Wire { from, to, vlan, forged };
+                let start = Start::Wire { from, to, tags, forged };
                 let own =
                     |ipv4: bool| content.addresses_of(link.index).iter().map(|own| own.address.addr()).find(|own| own.is_ipv4() == ipv4).map(number);
                 probes.push(Probe { start, ipv4: true, sources: any4(), destinations: unicast4(), preferred: own(true) });
@@ -109,58 +108,41 @@ const fn forgeries(model: &Model) -> &'static [bool] {
     if model.frames_matter() { &[false, true] } else { &[false] }
 }
 
-/// Tags that a frame may carry to get somewhere: none, those that the bridge port at the other end takes, and the priority tag where bridges look
-/// into frames.
-fn tags(model: &Model, from: Place) -> Vec<Option<u16>> {
-    const MOST: usize = 64;
-    let mut tags = vec![None];
-    tags.extend(model.bridges_look().then_some(Some(0)));
-    let Some(peer) = model.link(from).and_then(|link| model.peer_place(link.peer)) else {
-        return tags;
-    };
-    let content = model.namespace(peer.namespace);
-    for vlan in content.vlans_of(peer.link).filter(|vlan| !vlan.pvid) {
-        tags.extend((vlan.first..=vlan.last).take(MOST).map(Some));
-    }
-    let uppers = |place: Place| model.uppers_of(place).into_iter();
-    let bridge = model.link(peer).and_then(|link| link.master).map(|link| Place { link, ..peer });
-    for upper in uppers(peer).chain(bridge.into_iter().flat_map(uppers)) {
-        if let Some(LinkKind::Vlan { id, .. }) = model.link(upper).map(|link| &link.kind) {
-            tags.push(Some(*id));
-        }
-    }
-    tags.sort_unstable();
-    tags.dedup();
-    tags.truncate(MOST);
-    tags
+/// Tags that a frame may carry to get somewhere, and where to: none, and those of vlans that lead to somebody, or outside when nothing else does.
+/// Where bridges look into frames, a priority tag alone or behind that of a vlan too.
+fn ways(model: &Model, looks: bool, reach: impl Fn(Tags) -> Reach) -> Vec<(Tags, Reach)> {
+    let untagged = reach(Tags::NONE);
+    let leads = |to: &Reach| !to.receivers.is_empty() || (!to.exits.is_empty() && untagged.exits.is_empty());
+    let behind = |tags: Tags| Some(Tags { inner: Some(0), ..tags }).filter(|_| looks && tags.inner.is_none());
+    let vlans = model.tags().flat_map(|tags| [Some(tags), behind(tags)]).flatten().map(|tags| (tags, reach(tags)));
+    let priority = Some(Tags::one(0)).filter(|_| looks).map(|tags| (tags, reach(tags)));
+    let vlans = vlans.filter(|(_, to)| leads(to) && (looks || *to != untagged));
+    let mut ways: Vec<_> = priority.into_iter().chain(vlans).collect();
+    ways.insert(0, (Tags::NONE, untagged));
+    ways
 }
 
-/// What a neighbour on an uplink can send.
-fn neighbours(model: &Model, uplink: Place, attacker: Attacker) -> Vec<Probe> {
+/// What a neighbour behind an uplink can send.
+fn neighbours(model: &Model, at: Place, attacker: Attacker) -> Vec<Probe> {
     let mut probes = Vec::new();
-    let content = model.namespace(uplink.namespace);
-    for at in entries(model, uplink) {
-        let receivers = model.arrivals(at);
-        for receiver in receivers {
-            let Some(to) = model.link(receiver).and_then(|link| link.mac) else {
-                continue;
-            };
-            let raw = attacker >= Attacker::NetRaw;
-            let tags = if raw && model.bridges_look() { &[None, Some(0)][..] } else { &[None] };
-            let forged = if raw { forgeries(model) } else { &[false] };
-            let frames = tags.iter().flat_map(|vlan| forged.iter().map(|forged| (*vlan, *forged)));
-            for ((vlan, forged), ipv4) in frames.flat_map(|frame| [(frame, true), (frame, false)]) {
-                let start = Start::Arrival { at, to, vlan, forged };
-                let subnets = subnets(content, uplink, ipv4);
-                let everything = if ipv4 { unicast4() } else { unicast6() };
-                let own = model.namespace(receiver.namespace).addresses_of(receiver.link);
-                let own = addresses(own.iter().filter(|own| own.address.addr().is_ipv4() == ipv4));
-                // It routes everything to the host; whom else it sees on its own link, it sends to directly.
-                let destinations = if receiver == uplink || raw { everything } else { own };
-                let any = if ipv4 { any4() } else { Ranges::between(0, u128::MAX) };
-                let sources = if raw { any } else { subnets.clone() };
-                let preferred = subnets.as_slice().last().map(|range| range.0);
-                probes.push(Probe { start, ipv4, sources, destinations, preferred });
+    let raw = attacker >= Attacker::NetRaw;
+    let forged = if raw { forgeries(model) } else { &[false] };
+    for (tags, reach) in ways(model, raw && model.bridges_look(), |tags| model.arrivals(at, tags)) {
+        let near = [true, false].map(|ipv4| (ipv4, subnets(model, &reach.receivers, ipv4)));
+        for receiver in &reach.receivers {
+            let to = model.link(*receiver).and_then(|link| link.mac).unwrap_or(NEIGHBOUR);
+            for (forged, (ipv4, near)) in forged.iter().flat_map(|forged| near.iter().map(|near| (*forged, near))) {
+                let start = Start::Arrival { at, to, tags, forged };
+                let everything = if *ipv4 { unicast4() } else { unicast6() };
+                let own = model.own(receiver.namespace, *ipv4);
+                // It routes everything to whoever may pass it on; whom else it sees on its own link, it sends to directly.
+                let routes = raw || receiver.namespace == model.host || model.namespace(receiver.namespace).passes_on();
+                // Where nobody has an address, nobody knows theirs.
+                let honest = if near.is_empty() { everything.subtract(own) } else { near.clone() };
+                let any = if *ipv4 { any4() } else { Ranges::between(0, u128::MAX) };
+                let preferred = near.as_slice().last().map(|range| range.0);
+                let destinations = if routes { everything } else { own.clone() };
+                probes.push(Probe { start, ipv4: *ipv4, sources: if raw { any } else { honest }, destinations, preferred });
             }
         }
     }
@@ -169,9 +151,13 @@ fn neighbours(model: &Model, uplink: Place, attacker: Attacker) -> Vec<Probe> {
 
 /// What may be in a packet that a tunnel unwraps: anything.
 pub(crate) fn unwrapped(model: &Model, at: Place) -> Vec<Probe> {
-    let macs: BTreeSet<Mac> =
-        model.arrivals(at).into_iter().map(|receiver| model.link(receiver).and_then(|link| link.mac).unwrap_or(NEIGHBOUR)).collect();
-    let starts = macs.into_iter().map(|to| Start::Arrival { at, to, vlan: None, forged: true });
+    let macs: BTreeSet<Mac> = model
+        .arrivals(at, Tags::NONE)
+        .receivers
+        .into_iter()
+        .map(|receiver| model.link(receiver).and_then(|link| link.mac).unwrap_or(NEIGHBOUR))
+        .collect();
+    let starts = macs.into_iter().map(|to| Start::Arrival { at, to, tags: Tags::NONE, forged: true });
     let probes = |start: Start| {
         let ipv4 = Probe { start, ipv4: true, sources: any4(), destinations: unicast4(), preferred: None };
         let ipv6 = Probe { start, ipv4: false, sources: Ranges::between(0, u128::MAX), destinations: unicast6(), preferred: None };
@@ -180,31 +166,18 @@ pub(crate) fn unwrapped(model: &Model, at: Place) -> Vec<Probe> {
     starts.flat_map(probes).collect()
 }
 
-/// Links by which frames from outside come in: the uplink itself, or the ports of a bridge that lead outside.
-fn entries(model: &Model, uplink: Place) -> Vec<Place> {
-    let content = model.namespace(uplink.namespace);
-    let leads_out = |port: &u32| {
-        let place = Place { link: *port, ..uplink };
-        !model.reach(place, None).exits.is_empty()
+/// Addresses that neighbours of links on one wire may have: their subnets without the links' own.
+fn subnets(model: &Model, links: &[Place], ipv4: bool) -> Ranges {
+    let of_links = || {
+        let own = links.iter().flat_map(|place| model.namespace(place.namespace).addresses_of(place.link));
+        own.filter(move |own| own.address.addr().is_ipv4() == ipv4)
     };
-    match model.link(uplink).map(|link| &link.kind) {
-        Some(LinkKind::Bridge(_)) => {
-            content.ports_of(uplink.link).iter().filter(|port| leads_out(port)).map(|port| Place { link: *port, ..uplink }).collect()
-        }
-        Some(LinkKind::Macvlan { .. } | LinkKind::Vlan { .. }) => model.lower_of(uplink).into_iter().collect(),
-        _ => vec![uplink],
-    }
-}
-
-/// Addresses that neighbours on a link may have: its subnets without the host's own.
-fn subnets(content: &Namespace, uplink: Place, ipv4: bool) -> Ranges {
-    let of_link = || content.addresses_of(uplink.link).iter().filter(|own| own.address.addr().is_ipv4() == ipv4);
-    let whole = Ranges::union_of(of_link().map(|own| prefix(&own.address)));
-    let edges = Ranges::union_of(of_link().filter(|_| ipv4).flat_map(|own| {
+    let whole = Ranges::union_of(of_links().map(|own| prefix(&own.address)));
+    let edges = Ranges::union_of(of_links().filter(|_| ipv4).flat_map(|own| {
         let (first, last) = prefix(&own.address);
         [(first, first), (last, last)]
     }));
-    whole.subtract(&addresses(of_link())).subtract(&edges)
+    whole.subtract(&addresses(of_links())).subtract(&edges)
 }
 
 fn addresses<'a>(own: impl Iterator<Item = &'a Address>) -> Ranges {

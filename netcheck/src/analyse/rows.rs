@@ -109,7 +109,8 @@ fn takes_metadata(model: &Model, members: &[usize]) -> bool {
 }
 
 /// Walks every origin, on all processors, and files what was found under the endpoints.
-pub(super) fn rows(model: &Model, attacker: Attacker) -> Vec<Row> {
+/// How many classes were walked for it is counted.
+pub(super) fn rows(model: &Model, attacker: Attacker, most_looks: u64) -> (Vec<Row>, usize) {
     let groups = Groups::new(model);
     let tasks: Vec<Tasks> = model.endpoints.iter().map(|endpoint| Tasks::new(model, &groups, endpoint.kind)).collect();
     let mut work: BTreeMap<&Origin, BTreeSet<Task>> = BTreeMap::new();
@@ -118,7 +119,7 @@ pub(super) fn rows(model: &Model, attacker: Attacker) -> Vec<Row> {
             work.entry(first).or_default().extend(tasks.list());
         }
     }
-    let done = explore(model, attacker, &work.into_values().collect::<Vec<_>>());
+    let (done, classes) = explore(|| Explorer { most_looks, ..Explorer::new(model) }, attacker, &work.into_values().collect::<Vec<_>>());
     let found = |origin: &Origin| match done.get(&Task::All(origin.clone())) {
         Some(Done::All(found)) => Some(Arc::clone(found)),
         Some(Done::Metadata(_)) | None => None,
@@ -141,14 +142,14 @@ pub(super) fn rows(model: &Model, attacker: Attacker) -> Vec<Row> {
         };
         Row { kind: endpoint.kind, sends, sender, entered }
     };
-    model.endpoints.iter().zip(&tasks).map(row).collect()
+    (model.endpoints.iter().zip(&tasks).map(row).collect(), classes)
 }
 
 /// Explores origins; those that are listed together meet the same chains, so one explorer has them all.
-fn explore(model: &Model, attacker: Attacker, work: &[BTreeSet<Task>]) -> BTreeMap<Task, Done> {
+fn explore<'m>(new: impl Fn() -> Explorer<'m> + Sync, attacker: Attacker, work: &[BTreeSet<Task>]) -> (BTreeMap<Task, Done>, usize) {
     let next = AtomicUsize::new(0);
     let explorer = || {
-        let mut explorer = Explorer::new(model);
+        let mut explorer = new();
         let mut done = Vec::new();
         while let Some(tasks) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
             explorer.forget_chains();
@@ -160,19 +161,23 @@ fn explore(model: &Model, attacker: Attacker, work: &[BTreeSet<Task>]) -> BTreeM
                 done.push((task.clone(), of));
             }
         }
-        done
+        (done, explorer.classes)
     };
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get).min(work.len());
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..processors).map(|_| scope.spawn(explorer)).collect();
-        let mut done: BTreeMap<Task, Done> = explorer().into_iter().collect();
+        let (own, mut classes) = explorer();
+        let mut done: BTreeMap<Task, Done> = own.into_iter().collect();
         for other in others {
             match other.join() {
-                Ok(more) => done.extend(more),
+                Ok((more, of_other)) => {
+                    done.extend(more);
+                    classes += of_other;
+                }
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        done
+        (done, classes)
     })
 }
 

@@ -26,6 +26,43 @@ pub struct Reach {
     pub unknown: Vec<Place>,
 }
 
+/// The tags of a frame: of vlans, or with id 0 of a priority alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tags {
+    /// What links and bridges look at.
+    pub outer: Option<u16>,
+    /// What is left when that was taken off.
+    pub inner: Option<u16>,
+}
+
+impl Tags {
+    /// No tag.
+    pub const NONE: Self = Self { outer: None, inner: None };
+
+    /// One tag.
+    #[must_use]
+    pub const fn one(id: u16) -> Self {
+        Self { outer: Some(id), inner: None }
+    }
+
+    /// With one more in front; none when these would be three, which is not followed.
+    #[must_use]
+    pub const fn push(self, id: u16) -> Option<Self> {
+        if self.inner.is_some() { None } else { Some(Self { outer: Some(id), inner: self.outer }) }
+    }
+
+    /// Without the first.
+    #[must_use]
+    pub const fn pop(self) -> Self {
+        Self { outer: self.inner, inner: None }
+    }
+
+    /// Outermost first.
+    pub fn iter(self) -> impl Iterator<Item = u16> {
+        self.outer.into_iter().chain(self.inner)
+    }
+}
+
 /// Links that lie on another one, by that one.
 pub(super) type Uppers = BTreeMap<Place, Vec<Place>>;
 
@@ -76,22 +113,22 @@ impl Model {
 
     /// What a broadcast that leaves `from` reaches.
     #[must_use]
-    pub fn reach(&self, from: Place, vlan: Option<u16>) -> Reach {
+    pub fn reach(&self, from: Place, tags: Tags) -> Reach {
         let mut spread = Spread { model: self, reach: Reach::default(), depth: 0 };
-        spread.transmit(from, vlan);
+        spread.transmit(from, tags);
         spread.reach.receivers.sort_unstable();
         spread.reach.receivers.dedup();
         spread.reach
     }
 
-    /// Links that hand a broadcast to their IP stack when it arrives on this link.
+    /// What a broadcast that arrives on this link reaches.
     #[must_use]
-    pub fn arrivals(&self, at: Place) -> Vec<Place> {
+    pub fn arrivals(&self, at: Place, tags: Tags) -> Reach {
         let mut spread = Spread { model: self, reach: Reach::default(), depth: 0 };
-        spread.receive(at, None);
+        spread.receive(at, tags);
         spread.reach.receivers.sort_unstable();
         spread.reach.receivers.dedup();
-        spread.reach.receivers
+        spread.reach
     }
 
     /// Links by which something arrives that was unwrapped from a packet.
@@ -130,7 +167,7 @@ struct Spread<'m> {
 const DEEPEST: u32 = 32;
 
 impl Spread<'_> {
-    fn transmit(&mut self, place: Place, vlan: Option<u16>) {
+    fn transmit(&mut self, place: Place, tags: Tags) {
         let Some(link) = self.model.link(place).filter(|link| link.up) else {
             return;
         };
@@ -140,49 +177,55 @@ impl Spread<'_> {
         self.depth += 1;
         match &link.kind {
             LinkKind::Veth => match self.model.peer_place(link.peer) {
-                Some(peer) if self.model.link(peer).is_some() => self.receive(peer, vlan),
-                _ => self.reach.unknown.push(place),
+                Some(peer) if self.model.link(peer).is_some() => self.receive(peer, tags),
+                _ => self.beyond(place),
             },
-            LinkKind::Bridge(_) => self.bridge(place, None, vlan),
+            LinkKind::Bridge(_) => self.bridge(place, None, tags),
             LinkKind::Macvlan { mode, .. } => {
                 const BRIDGE: u32 = 4;
                 if let Some(lower) = self.model.lower_of(place) {
                     if *mode == BRIDGE {
-                        self.macvlans(lower, Some(place));
+                        self.macvlans(lower, Some(place), tags);
                     }
-                    self.transmit(lower, vlan);
+                    self.transmit(lower, tags);
                 } else {
                     self.reach.unknown.push(place);
                 }
             }
-            LinkKind::Vlan { id, .. } => match self.model.lower_of(place) {
-                Some(lower) => self.transmit(lower, Some(*id)),
-                None => self.reach.unknown.push(place),
+            LinkKind::Vlan { id, .. } => match (self.model.lower_of(place), tags.push(*id)) {
+                (Some(lower), Some(tags)) => self.transmit(lower, tags),
+                _ => self.reach.unknown.push(place),
             },
             LinkKind::Physical => self.reach.exits.push(place),
             LinkKind::Dummy | LinkKind::Loopback => {}
             LinkKind::Ipvlan { .. } | LinkKind::Tun | LinkKind::Vrf { .. } | LinkKind::Vxlan { .. } | LinkKind::Other(_) => {
-                self.reach.unknown.push(place);
+                self.beyond(place);
             }
         }
         self.depth -= 1;
     }
 
-    fn receive(&mut self, place: Place, vlan: Option<u16>) {
+    /// By a link whose other end is not known.
+    fn beyond(&mut self, place: Place) {
+        let ends = if self.model.uplinks.contains(&place) { &mut self.reach.exits } else { &mut self.reach.unknown };
+        ends.push(place);
+    }
+
+    fn receive(&mut self, place: Place, tags: Tags) {
         let Some(link) = self.model.link(place).filter(|link| link.up) else {
             return;
         };
-        if let Some(id) = vlan
+        if let Some(id) = tags.outer
             && let Some(tagged) = self.vlan_device(place, id)
         {
-            return self.receive(tagged, None);
+            return self.receive(tagged, tags.pop());
         }
         if let (Some(bridge), Some(_)) = (link.master, &link.port) {
-            return self.bridge(Place { link: bridge, ..place }, Some(place), vlan);
+            return self.bridge(Place { link: bridge, ..place }, Some(place), tags);
         }
-        self.macvlans(place, None);
+        self.macvlans(place, None, tags);
         // A tag with id 0 gives a priority only.
-        if vlan.is_none_or(|id| id == 0) {
+        if tags.iter().all(|id| id == 0) {
             self.reach.receivers.push(place);
         }
     }
@@ -194,16 +237,16 @@ impl Spread<'_> {
             .find(|upper| self.model.link(*upper).is_some_and(|link| matches!(link.kind, LinkKind::Vlan { id: own, .. } if own == id) && link.up))
     }
 
-    fn macvlans(&mut self, lower: Place, except: Option<Place>) {
+    fn macvlans(&mut self, lower: Place, except: Option<Place>, tags: Tags) {
         for upper in self.model.uppers_of(lower) {
             let is_macvlan = self.model.link(upper).is_some_and(|link| matches!(link.kind, LinkKind::Macvlan { .. }));
             if is_macvlan && Some(upper) != except {
-                self.receive(upper, None);
+                self.receive(upper, tags);
             }
         }
     }
 
-    fn bridge(&mut self, bridge: Place, from: Option<Place>, vlan: Option<u16>) {
+    fn bridge(&mut self, bridge: Place, from: Option<Place>, tags: Tags) {
         let namespace = self.model.namespace(bridge.namespace);
         let Some(link) = namespace.links.get(&bridge.link).filter(|link| link.up) else {
             return;
@@ -216,10 +259,10 @@ impl Spread<'_> {
         if from_port.is_some_and(|port| !port.forwarding) {
             return;
         }
-        let Ok(vlan) = vlan_in(namespace, switches.vlan_filtering, entry, vlan) else {
+        let Ok(tags) = vlan_in(namespace, switches.vlan_filtering, entry, tags) else {
             return;
         };
-        if let (Some(_), Ok(inner)) = (from, vlan_out(namespace, switches.vlan_filtering, bridge.link, vlan)) {
+        if let (Some(_), Ok(inner)) = (from, vlan_out(namespace, switches.vlan_filtering, bridge.link, tags)) {
             self.receive(bridge, inner);
         }
         for port in namespace.ports_of(bridge.link) {
@@ -231,36 +274,34 @@ impl Spread<'_> {
             if !to.forwarding || (same && !to.hairpin) || isolated {
                 continue;
             }
-            if let Ok(tag) = vlan_out(namespace, switches.vlan_filtering, *port, vlan) {
-                self.transmit(Place { link: *port, ..bridge }, tag);
+            if let Ok(tags) = vlan_out(namespace, switches.vlan_filtering, *port, tags) {
+                self.transmit(Place { link: *port, ..bridge }, tags);
             }
         }
     }
 }
 
-/// The vlan that a frame is in once it has entered a bridge. `br_allowed_ingress`.
+/// The tags of a frame once it has entered a bridge: of one that looks at vlans, the first says which it is in. `br_allowed_ingress`.
 ///
 /// # Errors
 /// When the port does not take it.
-pub(crate) fn vlan_in(namespace: &Namespace, filtering: bool, port: u32, tag: Option<u16>) -> Result<Option<u16>, ()> {
-    if !filtering {
-        return Ok(tag);
-    }
-    match tag {
-        None | Some(0) => namespace.pvid(port).map(Some).ok_or(()),
-        Some(id) => namespace.vlan_untagged(port, id).map(|_| Some(id)).ok_or(()),
+pub(crate) fn vlan_in(namespace: &Namespace, filtering: bool, port: u32, tags: Tags) -> Result<Tags, ()> {
+    match tags.outer {
+        _ if !filtering => Ok(tags),
+        None | Some(0) => namespace.pvid(port).map(|id| Tags { outer: Some(id), ..tags }).ok_or(()),
+        Some(id) => namespace.vlan_untagged(port, id).map(|_| tags).ok_or(()),
     }
 }
 
-/// The tag that a frame has when it leaves a bridge by a port. `br_allowed_egress`, `br_handle_vlan`.
+/// The tags that a frame has when it leaves a bridge by a port. `br_allowed_egress`, `br_handle_vlan`.
 ///
 /// # Errors
 /// When the port is not in the vlan.
-pub(crate) fn vlan_out(namespace: &Namespace, filtering: bool, port: u32, vlan: Option<u16>) -> Result<Option<u16>, ()> {
-    let (true, Some(id)) = (filtering, vlan) else {
-        return Ok(vlan);
+pub(crate) fn vlan_out(namespace: &Namespace, filtering: bool, port: u32, tags: Tags) -> Result<Tags, ()> {
+    let (true, Some(id)) = (filtering, tags.outer) else {
+        return Ok(tags);
     };
-    namespace.vlan_untagged(port, id).map(|untagged| if untagged { None } else { Some(id) }).ok_or(())
+    namespace.vlan_untagged(port, id).map(|untagged| if untagged { tags.pop() } else { tags }).ok_or(())
 }
 
 /// Whether a link is a port of a bridge.

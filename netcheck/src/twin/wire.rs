@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::encode::octets;
+use crate::model::Tags;
 use crate::packet::{Packet, SYN, Transport};
 use crate::snapshot::Mac;
 
@@ -45,9 +46,9 @@ pub fn bytes(packet: &Packet, id: u32) -> Vec<u8> {
 
 /// The same as an Ethernet frame.
 #[must_use]
-pub fn frame(packet: &Packet, id: u32, (source, destination): (Mac, Mac), vlan: Option<u16>) -> Vec<u8> {
+pub fn frame(packet: &Packet, id: u32, (source, destination): (Mac, Mac), tags: Tags) -> Vec<u8> {
     let mut bytes = [destination.0, source.0].concat();
-    if let Some(tag) = vlan {
+    for tag in tags.iter() {
         bytes.extend([0x81, 0]);
         bytes.extend(tag.to_be_bytes());
     }
@@ -89,7 +90,7 @@ pub fn identify(protocol: u8, bytes: &[u8]) -> Option<(u32, Option<(u16, u16)>)>
 #[must_use]
 pub fn identify_frame(bytes: &[u8]) -> Option<u32> {
     let kind = |at: usize| bytes.get(at..)?.first_chunk().copied().map(u16::from_be_bytes);
-    let at = if kind(12)? == 0x8100 { 16 } else { 12 };
+    let at = [12, 16, 20].into_iter().find(|at| kind(*at) != Some(0x8100))?;
     let (kind, packet) = (kind(at)?, bytes.get(at + 2..)?);
     let (protocol, length) = match kind {
         0x0800 => (*packet.get(9)?, usize::from(*packet.first()? & 15) * 4),
@@ -175,8 +176,8 @@ mod tests {
                 let bytes = bytes(&packet, 77);
                 assert_eq!(bytes.len(), usize::from(length(&packet)), "{name}");
                 assert_eq!(identify(protocol, &bytes[header_length(&packet)..]), Some((77, ports)), "{name}");
-                for vlan in [None, Some(7)] {
-                    let frame = frame(&packet, 77, (Mac([2; 6]), Mac([4; 6])), vlan);
+                for tags in [Tags::NONE, Tags::one(7), Tags { outer: Some(7), inner: Some(0) }] {
+                    let frame = frame(&packet, 77, (Mac([2; 6]), Mac([4; 6])), tags);
                     assert_eq!(identify_frame(&frame), Some(77), "{name}");
                 }
             }

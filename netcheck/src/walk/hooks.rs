@@ -105,7 +105,7 @@ impl<'m> Walker<'m> {
 
     /// A frame with a priority tag may as well have two: the kernel takes one off before rules see it.
     fn may_hide(&mut self, skb: &mut Skb) {
-        if skb.hidden.is_none() && skb.frame.is_some_and(|frame| frame.vlan == Some(0)) {
+        if skb.hidden.is_none() && skb.frame.is_some_and(|frame| frame.tags.outer == Some(0)) {
             skb.hidden = Some(self.perhaps("whether a second priority tag hides the packet from rules that see frames"));
         }
     }

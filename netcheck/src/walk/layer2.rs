@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::model::fib::number;
-use crate::model::{Namespace, Place, is_bridge_port, vlan_in, vlan_out};
+use crate::model::{Namespace, Place, Tags, is_bridge_port, vlan_in, vlan_out};
 use crate::packet::{Packet, Transport};
 use crate::snapshot::{Bridge, BridgePort, Hook, Link, LinkKind, Mac};
 use crate::space::Ranges;
@@ -78,7 +78,10 @@ impl<'m> Walker<'m> {
                     return Err(self.lost(place));
                 };
                 if let Some(frame) = &mut skb.frame {
-                    frame.vlan = Some(*id);
+                    let Some(tags) = frame.tags.push(*id) else {
+                        return Err(End::Unknown("a frame with more than two tags".to_owned()));
+                    };
+                    frame.tags = tags;
                 }
                 Ok(Next::Transmit(lower))
             }
@@ -142,12 +145,12 @@ impl<'m> Walker<'m> {
             return Ok(Next::Input(place));
         };
         let uppers = self.model.uppers_of(place);
-        if let Some(id) = frame.vlan {
+        if let Some(id) = frame.tags.outer {
             let tagged = uppers
                 .iter()
                 .find(|upper| self.model.link(**upper).is_some_and(|link| matches!(link.kind, LinkKind::Vlan { id: own, .. } if own == id)));
             if let Some(tagged) = tagged {
-                skb.frame = Some(Frame { vlan: None, ..frame });
+                skb.frame = Some(Frame { tags: frame.tags.pop(), ..frame });
                 return Ok(Next::Receive(*tagged));
             }
         }
@@ -174,7 +177,10 @@ impl<'m> Walker<'m> {
                 _ => {}
             }
         }
-        if frame.vlan.is_some_and(|id| id != 0) {
+        if frame.tags.outer == Some(0) && frame.tags.inner.is_some_and(|id| id != 0) {
+            return Err(End::Unknown("a vlan's tag behind a priority tag".to_owned()));
+        }
+        if frame.tags.outer.is_some_and(|id| id != 0) {
             return Err(self.drop_at(place.namespace, "link", format!("{} has no such vlan", link.name)));
         }
         if frame.destination != link.mac && frame.destination.is_some_and(|mac| !mac.is_group()) && !link.noarp {
@@ -183,7 +189,7 @@ impl<'m> Walker<'m> {
         if frame.destination.is_none() && !link.noarp {
             return Err(self.drop_at(place.namespace, "link", format!("the frame is for another neighbour than {}", link.name)));
         }
-        skb.frame = Some(Frame { vlan: None, ..frame });
+        skb.frame = Some(Frame { tags: Tags::NONE, ..frame });
         Ok(Next::Input(place))
     }
 
@@ -215,31 +221,31 @@ impl<'m> Walker<'m> {
         let links = Links { iif: Some(link), ..Links::default() };
         self.bridge_hook(place.namespace, Hook::Prerouting, links, i32::MIN..=BRNF, skb)?;
         let mut destination = frame.destination;
-        if frame.vlan.is_none() && calls_netfilter(content, switches, skb.header.ipv4) {
+        if frame.tags.outer.is_none() && calls_netfilter(content, switches, skb.header.ipv4) {
             destination = self.bridge_prerouting(place, bridge_place, bridge, destination, skb)?;
         }
         self.bridge_hook(place.namespace, Hook::Prerouting, links, BRNF + 1..=i32::MAX, skb)?;
-        let Ok(vlan) = vlan_in(content, switches.vlan_filtering, place.link, frame.vlan) else {
+        let Ok(tags) = vlan_in(content, switches.vlan_filtering, place.link, frame.tags) else {
             return Err(self.drop_at(place.namespace, "bridge", format!("port {} does not take this vlan", link.name)));
         };
-        skb.frame = Some(Frame { destination, vlan, ..frame });
+        skb.frame = Some(Frame { destination, tags, ..frame });
         skb.bridged = true;
         let local = destination.is_some_and(|mac| match mac.is_group() {
             true => self.perhaps(COPY),
             false => self.model.is_bridge_mac(content, bridge_index, mac) || self.model.is_macvlan_on(bridge_place, mac),
         });
         if local {
-            let Ok(tag) = vlan_out(content, switches.vlan_filtering, bridge_index, vlan) else {
+            let Ok(tags) = vlan_out(content, switches.vlan_filtering, bridge_index, tags) else {
                 return Err(self.drop_at(place.namespace, "bridge", format!("{} itself is not in this vlan", bridge.name)));
             };
             self.bridge_hook(place.namespace, Hook::Input, links, i32::MIN..=i32::MAX, skb)?;
             // The bridge hands it up as its own, whatever port's address it was sent to.
             let kept = destination.filter(|mac| mac.is_group() || self.model.is_macvlan_on(bridge_place, *mac));
             let destination = kept.or(bridge.mac);
-            skb.frame = Some(Frame { destination, vlan: tag, ..frame });
+            skb.frame = Some(Frame { destination, tags, ..frame });
             return Ok(Next::Receive(bridge_place));
         }
-        let to = self.port_for(bridge_place, Some(place), destination, vlan)?;
+        let to = self.port_for(bridge_place, Some(place), destination, tags)?;
         self.bridge_forward(place, bridge_place, to, skb)
     }
 
@@ -284,21 +290,21 @@ impl<'m> Walker<'m> {
         let Some(frame) = skb.frame else {
             return Err(self.lost(place));
         };
-        let Ok(vlan) = vlan_in(content, switches.vlan_filtering, place.link, frame.vlan) else {
+        let Ok(tags) = vlan_in(content, switches.vlan_filtering, place.link, frame.tags) else {
             return Err(self.drop_at(place.namespace, "bridge", "the bridge itself does not take this vlan"));
         };
-        skb.frame = Some(Frame { vlan, ..frame });
+        skb.frame = Some(Frame { tags, ..frame });
         skb.bridged = false;
-        let to = self.port_for(place, None, frame.destination, vlan)?;
+        let to = self.port_for(place, None, frame.destination, tags)?;
         let Some(port) = content.links.get(&to) else {
             return Err(self.lost(Place { link: to, ..place }));
         };
-        self.deliverable(place, None, port, vlan)?;
+        self.deliverable(place, None, port, tags)?;
         self.note(place.namespace, What::Bridged { bridge: place.link, from: None, to });
         let links = Links { oif: Some(port), ..Links::default() };
         self.bridge_hook(place.namespace, Hook::Output, links, i32::MIN..=i32::MAX, skb)?;
         self.bridge_hook(place.namespace, Hook::Postrouting, links, i32::MIN..=i32::MAX, skb)?;
-        self.leave_bridge(place, switches, to, vlan, skb)
+        self.leave_bridge(place, switches, to, tags, skb)
     }
 
     /// `br_forward`, with br_netfilter.
@@ -312,8 +318,8 @@ impl<'m> Walker<'m> {
         let LinkKind::Bridge(switches) = &bridge.kind else {
             return Err(self.lost(bridge_place));
         };
-        let vlan = skb.frame.and_then(|frame| frame.vlan);
-        self.deliverable(bridge_place, Some(input), output, vlan)?;
+        let tags = skb.frame.map_or(Tags::NONE, |frame| frame.tags);
+        self.deliverable(bridge_place, Some(input), output, tags)?;
         self.note(from.namespace, What::Bridged { bridge: bridge_place.link, from: Some(from.link), to });
         let links = Links { iif: Some(input), oif: Some(output), ..Links::default() };
         let ip = Links { iif: Some(bridge), oif: Some(bridge), physical_out: Some(output) };
@@ -327,23 +333,23 @@ impl<'m> Walker<'m> {
             self.ip_hook(from.namespace, Hook::Postrouting, Links { iif: None, ..ip }, skb)?;
         }
         skb.prerouted = false;
-        self.leave_bridge(bridge_place, switches, to, vlan, skb)
+        self.leave_bridge(bridge_place, switches, to, tags, skb)
     }
 
     #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
-    fn leave_bridge(&mut self, bridge: Place, switches: &Bridge, to: u32, vlan: Option<u16>, skb: &mut Skb) -> Result<Next, End> {
+    fn leave_bridge(&mut self, bridge: Place, switches: &Bridge, to: u32, tags: Tags, skb: &mut Skb) -> Result<Next, End> {
         let content = self.model.namespace(bridge.namespace);
-        let Ok(tag) = vlan_out(content, switches.vlan_filtering, to, vlan) else {
+        let Ok(tags) = vlan_out(content, switches.vlan_filtering, to, tags) else {
             return Err(self.drop_at(bridge.namespace, "bridge", "the port is not in this vlan"));
         };
         if let Some(frame) = &mut skb.frame {
-            frame.vlan = tag;
+            frame.tags = tags;
         }
         Ok(Next::Transmit(Place { link: to, ..bridge }))
     }
 
     /// `should_deliver`.
-    fn deliverable(&mut self, bridge: Place, from: Option<&Link>, to: &Link, vlan: Option<u16>) -> Result<(), End> {
+    fn deliverable(&mut self, bridge: Place, from: Option<&Link>, to: &Link, tags: Tags) -> Result<(), End> {
         let content = self.model.namespace(bridge.namespace);
         let Some((_, switches)) = bridge_of(content, bridge.link) else {
             return Err(self.lost(bridge));
@@ -358,7 +364,7 @@ impl<'m> Walker<'m> {
             Some(format!("port {} does not send frames back (no hairpin mode)", to.name))
         } else if port.isolated && from.and_then(|from| from.port.as_ref()).is_some_and(isolated) {
             Some("both ports are isolated".to_owned())
-        } else if vlan_out(content, switches.vlan_filtering, to.index, vlan).is_err() {
+        } else if vlan_out(content, switches.vlan_filtering, to.index, tags).is_err() {
             Some(format!("port {} is not in this vlan", to.name))
         } else {
             None
@@ -367,12 +373,12 @@ impl<'m> Walker<'m> {
     }
 
     /// The port behind which a hardware address is. `br_fdb_find_rcu`, with learning done.
-    fn port_for(&mut self, bridge: Place, from: Option<Place>, mac: Option<Mac>, vlan: Option<u16>) -> Result<u32, End> {
+    fn port_for(&mut self, bridge: Place, from: Option<Place>, mac: Option<Mac>, tags: Tags) -> Result<u32, End> {
         let content = self.model.namespace(bridge.namespace);
         if let Some(port) = mac.and_then(|mac| content.fixed_port(bridge.link, mac)) {
             return Ok(port);
         }
-        let known = self.ports_of(bridge, vlan);
+        let known = self.ports_of(bridge, tags);
         if mac.is_some_and(Mac::is_group) {
             return self.copy_for(bridge, from, &known);
         }
@@ -405,19 +411,19 @@ impl<'m> Walker<'m> {
     }
 
     /// What is behind each port of a bridge, in one vlan.
-    fn ports_of(&mut self, bridge: Place, vlan: Option<u16>) -> Rc<Ports> {
-        if let Some(known) = self.ports.get(&(bridge, vlan)) {
+    fn ports_of(&mut self, bridge: Place, tags: Tags) -> Rc<Ports> {
+        if let Some(known) = self.ports.get(&(bridge, tags)) {
             return Rc::clone(known);
         }
         let content = self.model.namespace(bridge.namespace);
         let filtering = bridge_of(content, bridge.link).is_some_and(|(_, switches)| switches.vlan_filtering);
         let mut ports = Ports::default();
         for port in content.ports_of(bridge.link) {
-            let Ok(tag) = vlan_out(content, filtering, *port, vlan) else {
+            let Ok(out) = vlan_out(content, filtering, *port, tags) else {
                 continue;
             };
             ports.all.push(*port);
-            let reach = self.reach(Place { link: *port, ..bridge }, tag);
+            let reach = self.reach(Place { link: *port, ..bridge }, out);
             for mac in reach.receivers.iter().filter_map(|place| self.model.link(*place)?.mac) {
                 let known = ports.by_mac.entry(mac).or_default();
                 if known.last() != Some(port) {
@@ -431,7 +437,7 @@ impl<'m> Walker<'m> {
             }
         }
         let ports = Rc::new(ports);
-        self.ports.insert((bridge, vlan), Rc::clone(&ports));
+        self.ports.insert((bridge, tags), Rc::clone(&ports));
         ports
     }
 
@@ -448,7 +454,7 @@ impl<'m> Walker<'m> {
         if !fixed.is_empty() {
             self.exclude_number(target, &fixed);
         }
-        let reach = self.reach(place, None);
+        let reach = self.reach(place, Tags::NONE);
         let neighbours = self.neighbours(place, ipv4);
         let holders = neighbours.by_address.get(&target.value);
         let asked: &[Place] = if neighbours.wide.contains(target.value) {
@@ -479,7 +485,7 @@ impl<'m> Walker<'m> {
                 return Ok(several.get(choice).copied());
             }
         }
-        if self.model.uplinks.contains(&place) || !reach.exits.is_empty() {
+        if self.leads_out(place) {
             return Ok(None);
         }
         if !reach.unknown.is_empty() {
@@ -495,7 +501,7 @@ impl<'m> Walker<'m> {
         }
         let mut neighbours = Neighbours::default();
         let (mut single, mut wide) = (Vec::new(), Vec::new());
-        let reach = self.reach(place, None);
+        let reach = self.reach(place, Tags::NONE);
         for receiver in reach.receivers.iter().filter(|receiver| **receiver != place) {
             neighbours.all.push(*receiver);
             let content = self.model.namespace(receiver.namespace);
@@ -649,7 +655,7 @@ impl<'m> Walker<'m> {
             .and_then(|()| self.ip_hook(from.namespace, Hook::Postrouting, links, &mut skb));
         let end = match sent {
             Ok(()) => {
-                skb.frame = Some(Frame { source: link.mac, destination: mac, vlan: None });
+                skb.frame = Some(Frame { source: link.mac, destination: mac, tags: Tags::NONE });
                 self.carry_on(from, &mut skb)
             }
             Err(end) => end,

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::model::Place;
 use crate::model::fib::{Fib, Found, Key, LOCAL, number};
+use crate::model::{Place, Tags};
 use crate::packet::Transport;
 use crate::snapshot::{Hook, Link, LinkKind, NextHop, Route, RouteKind};
 use crate::space::{Field, Ranges};
@@ -455,7 +455,7 @@ impl<'m> Walker<'m> {
         let target = gateway.map_or(skb.header.destination, |gateway| Number::fixed(number(gateway)));
         let ipv4 = gateway.map_or(skb.header.ipv4, |gateway| gateway.is_ipv4());
         let destination = if link.noarp { None } else { self.resolve(place, link, target, ipv4, skb)? };
-        skb.frame = Some(Frame { source: link.mac, destination, vlan: None });
+        skb.frame = Some(Frame { source: link.mac, destination, tags: Tags::NONE });
         skb.hidden = None;
         skb.bridged = false;
         skb.prerouted = false;

@@ -139,8 +139,10 @@ impl<'m> Walker<'m> {
         self.keep_way(at, &dispatch.by_out);
         let out = at.oif.map_or(0, |link| u128::from(link.index));
         let (by_port, class) = dispatch.by_port.find(port.value);
+        self.found_by_port |= class.is_some();
         let met = Merged([&dispatch.always, dispatch.by_destination.find(destination.value).0, by_port, dispatch.by_out.find(out).0]);
         for rule in met {
+            self.looked += 1;
             let index = usize::try_from(rule).unwrap_or(usize::MAX);
             let Some(head) = shortcuts.head(index) else { continue };
             let from = match self.guarded(at, skb, head, &dispatch) {
@@ -170,6 +172,7 @@ impl<'m> Walker<'m> {
     fn every_rule(&mut self, at: &At<'m>, table: &'m NfTable, chain: usize, skb: &mut Skb, depth: u32) -> Result<Flow, End> {
         let rules = table.chains.get(chain).map_or(0, |chain| chain.rules.len());
         for index in 0..rules {
+            self.looked += 1;
             if let Some(flow) = self.run_rule(at, table, (chain, index, 0), skb, depth)? {
                 return Ok(flow);
             }
@@ -951,7 +954,8 @@ impl<'m> Walker<'m> {
 
 /// Whether rules see a frame in which they do not find the packet. `nft_do_chain_bridge`, `nft_do_chain_netdev`.
 fn is_hidden(at: &At<'_>, skb: &Skb) -> bool {
-    skb.hidden == Some(true) && (at.layer == Layer::Bridge || matches!(at.hook, Hook::Ingress | Hook::Egress))
+    let behind = skb.frame.is_some_and(|frame| frame.tags.inner.is_some());
+    (behind || skb.hidden == Some(true)) && (at.layer == Layer::Bridge || matches!(at.hook, Hook::Ingress | Hook::Egress))
 }
 
 /// `skb->pkt_type`: whom the frame is for, as seen by the link that took it. `eth_type_trans`, `br_handle_frame`.
@@ -1089,7 +1093,7 @@ fn link_header(frame: Frame, ipv4: bool) -> Vec<Cell> {
             None => bytes.extend([Cell::unknown(); 6]),
         }
     }
-    if let Some(id) = frame.vlan {
+    for id in frame.tags.iter() {
         let [high, low] = id.to_be_bytes();
         // A priority tag may be of either kind; priority and drop eligibility are the sender's choice.
         bytes.extend(if id == 0 { PRIORITY_TAG } else { [Cell::fixed(0x81), Cell::fixed(0)] });

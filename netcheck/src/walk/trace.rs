@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::model::Model;
 use crate::model::netfilter::{ChainAt, Layer};
+use crate::model::{Model, Tags};
 use crate::snapshot::{Family, Hook, Mac};
 
 use super::conntrack::NatKindAt;
@@ -20,7 +20,7 @@ pub(crate) struct Step {
 /// What it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum What {
-    Arrived { link: u32, vlan: Option<u16> },
+    Arrived { link: u32, tags: Tags },
     Bridged { bridge: u32, from: Option<u32>, to: u32 },
     Delivered { link: u32 },
     Left { link: u32 },
@@ -31,7 +31,7 @@ pub(crate) enum What {
     Route { destination: ipnet::IpNet, local: bool, link: Option<u32>, gateway: Option<IpAddr> },
     Rule { hook: Hook, layer: Layer, chain: ChainAt, rule: usize, did: Did },
     Sent { link: Option<u32> },
-    Wrote { link: u32, to: Mac, vlan: Option<u16> },
+    Wrote { link: u32, to: Mac, tags: Tags },
 }
 
 /// What a rule did.
@@ -105,9 +105,9 @@ impl Step {
         let link = |index: u32| namespace.links.get(&index).map_or_else(|| format!("link {index}"), |link| link.name.clone());
         let hop = |kind: &'static str, text: String| Hop { at: namespace.label.clone(), kind, text, ..Hop::default() };
         match &self.what {
-            What::Arrived { link: index, vlan } => hop("link", format!("arrives on {}{}", link(*index), tagged(*vlan))),
+            What::Arrived { link: index, tags } => hop("link", format!("arrives on {}{}", link(*index), tagged(*tags))),
             What::Received { link: index } => hop("link", format!("received by {}", link(*index))),
-            What::Wrote { link: index, to, vlan } => hop("sent", format!("written to {} for {to}{}", link(*index), tagged(*vlan))),
+            What::Wrote { link: index, to, tags } => hop("sent", format!("written to {} for {to}{}", link(*index), tagged(*tags))),
             What::MasqueradedElsewhere => hop("nat", "drops: the connection is masqueraded with the address of another link".to_owned()),
             What::Sent { link: None } => hop("sent", "sent".to_owned()),
             What::Sent { link: Some(index) } => hop("sent", format!("sent by {}", link(*index))),
@@ -156,13 +156,10 @@ impl Step {
     }
 }
 
-/// The tag of a frame, in words.
-fn tagged(vlan: Option<u16>) -> String {
-    match vlan {
-        None => String::new(),
-        Some(0) => " with a priority tag".to_owned(),
-        Some(id) => format!(" in vlan {id}"),
-    }
+/// The tags of a frame, in words.
+fn tagged(tags: Tags) -> String {
+    let word = |id: u16| if id == 0 { " with a priority tag".to_owned() } else { format!(" in vlan {id}") };
+    tags.iter().map(word).collect()
 }
 
 fn hop_of(namespace: &crate::model::Namespace, kind: &'static str) -> Hop {

@@ -15,12 +15,12 @@ pub(super) fn address(network: usize, last: usize) -> IpAddr {
     IpAddr::from([10, u8::try_from(1 + network / 200).unwrap(), u8::try_from(network % 200).unwrap(), u8::try_from(last).unwrap()])
 }
 
-fn mac(kind: u8, number: usize) -> Mac {
+pub(super) fn mac(kind: u8, number: usize) -> Mac {
     let [.., a, b, c] = number.to_be_bytes();
     Mac([2, kind, 0, a, b, c])
 }
 
-fn link(index: u32, name: &str, kind: LinkKind, mac: Mac) -> Link {
+pub(super) fn link(index: u32, name: &str, kind: LinkKind, mac: Mac) -> Link {
     Link {
         index,
         name: name.to_owned(),
@@ -54,7 +54,7 @@ fn route(table: u32, destination: &str, kind: RouteKind, oif: u32, gateway: Opti
     }
 }
 
-fn addressed(namespace: &mut Namespace, link: u32, own: IpAddr, length: u8) {
+pub(super) fn addressed(namespace: &mut Namespace, link: u32, own: IpAddr, length: u8) {
     let net = format!("{own}/{length}").parse().unwrap();
     namespace.addresses.push(Address { link, address: net, peer: None, broadcast: None, scope: 0, secondary: false, unusable: false });
     namespace.routes.push(route(255, &format!("{own}/32"), RouteKind::Local, link, None));
@@ -118,12 +118,12 @@ pub(super) fn rule(parts: impl IntoIterator<Item = Vec<Expression>>) -> NfRule {
     NfRule { handle: 1, expressions: parts.into_iter().flatten().collect(), comment: None }
 }
 
-fn chain(name: &str, base: Option<(ChainKind, Hook, i32)>, rules: Vec<NfRule>) -> Chain {
+pub(super) fn chain(name: &str, base: Option<(ChainKind, Hook, i32)>, rules: Vec<NfRule>) -> Chain {
     let base = base.map(|(kind, hook, priority)| BaseChain { kind, hook, priority, policy: Policy::Accept, devices: Vec::new() });
     Chain { name: name.to_owned(), handle: 1, base, rules }
 }
 
-fn table(name: &str, chains: Vec<Chain>) -> Table {
+pub(super) fn table(name: &str, chains: Vec<Chain>) -> Table {
     Table {
         family: Family::Ip,
         name: name.to_owned(),

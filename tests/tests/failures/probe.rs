@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use netcheck::analyse::Explanation;
-use netcheck::model::{EndpointKind, Model, Place};
+use netcheck::model::{EndpointKind, Model, Place, Tags};
 use netcheck::packet::{Packet, Transport};
 use netcheck::twin::wire;
 use netcheck::walk::{End, Start, walk};
@@ -89,24 +89,24 @@ fn send(host: &Host, model: &Model, from: &str, start: Start, packet: Packet, id
                 Ok(())
             })
         }
-        Start::Wire { from: place, to, vlan, forged } => {
+        Start::Wire { from: place, to, tags, forged } => {
             ensure!(!forged, "frames are written with usual headers here");
-            write_frame(host, model, from, place, (&to.to_string(), vlan), &packet, &bytes)
+            write_frame(host, model, from, place, (&to.to_string(), tags), &packet, &bytes)
         }
-        Start::Arrival { at, to, vlan, .. } => {
+        Start::Arrival { at, to, tags, .. } => {
             let peer = model.link(at).and_then(|link| model.peer_place(link.peer)).context("nobody is on the other end of the uplink")?;
-            write_frame(host, model, from, peer, (&to.to_string(), vlan), &packet, &bytes)
+            write_frame(host, model, from, peer, (&to.to_string(), tags), &packet, &bytes)
         }
     }
 }
 
 #[expect(clippy::too_many_arguments, reason = "who writes what where")]
-fn write_frame(host: &Host, model: &Model, from: &str, place: Place, (to, vlan): (&str, Option<u16>), packet: &Packet, bytes: &[u8]) -> Result<()> {
+fn write_frame(host: &Host, model: &Model, from: &str, place: Place, (to, tags): (&str, Tags), packet: &Packet, bytes: &[u8]) -> Result<()> {
     let link = model.link(place).context("no such link")?;
     let source = link.mac.context("a link without an address")?.to_string();
     let kind = if packet.is_ipv4() { "0800" } else { "86dd" };
     let payload: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let tag = vlan.map_or_else(String::new, |id| format!("8100{id:04x}"));
+    let tag: String = tags.iter().map(|id| format!("8100{id:04x}")).collect();
     let frame = format!("{}{}{tag}{kind}{payload}", to.replace(':', ""), source.replace(':', ""));
     let output = host.inside(from, "python3")?.args(["-c", WRITE_FRAME, &link.name, &frame]).output()?;
     ensure!(output.status.success(), "a frame could not be written: {}", String::from_utf8_lossy(&output.stderr));
