@@ -247,6 +247,25 @@ impl Flow {
             })
     }
 
+    /// The flow that somebody would try: from the address that the kernel chooses, else one that is answered, else any.
+    pub(crate) fn likeliest<'f, T>(
+        model: &Model,
+        origin: EndpointKind,
+        mut flows: impl Iterator<Item = T> + Clone,
+        of: impl Fn(&T) -> &'f Self,
+    ) -> Option<T> {
+        let natural = flows.clone().find(|one| of(one).is_natural(model));
+        natural.or_else(|| flows.clone().find(|one| of(one).replies(model, origin))).or_else(|| flows.next())
+    }
+
+    fn is_natural(&self, model: &Model) -> bool {
+        match self.start {
+            Some(Start::Process { namespace, .. }) => Walker::new(model).source_for(namespace, self.witness.destination) == Some(self.witness.source),
+            Some(_) => false,
+            None => true,
+        }
+    }
+
     fn branch(&self, walker: &mut Walker<'_>) -> Option<Branch> {
         let space = Space::point(crate::walk::Header::values(&self.witness));
         let branches = walker.branches(self.witness, self.start?, &space);

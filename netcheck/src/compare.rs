@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use policies::isolation::{Flows, Isolation, Party, PartyKind, Ports, Protocol as Allowed, Rule, Unknown};
 
 use crate::analyse::{Attacker, Flow, Pair, Question, Reachability, explain};
-use crate::model::Model;
+use crate::model::{EndpointKind, Model};
 use crate::packet::Protocol;
 use crate::report::document::{Document, PartyView, PortsView, Severity, State, Step, Violation};
 use crate::snapshot::Snapshot;
@@ -130,8 +130,9 @@ impl Comparison<'_> {
     }
 
     fn violation(&self, (from, to): (&Party, &Party), pair: &Pair, against: &Against, with_path: bool) -> Violation {
-        let (kind, severity, why) = advice::judge(from, to);
-        let flow = against.flow(pair);
+        let (kind, severity, why) = advice::judge(from, to, against.without(&to.published_flows(from.kind == PartyKind::Host)).is_empty());
+        let sender = self.model.endpoint(&from.name).filter(|_| with_path && against.state == State::Open);
+        let flow = against.flow(pair, sender.map(|sender| (self.model, sender.kind)));
         let flow = flow.map(|(flow, port)| if with_path { flow.at(self.model, port, false) } else { flow.clone() });
         let trace: Vec<Step> = match &flow {
             Some(flow) if with_path => flow.trace(self.model).iter().map(Step::from).collect(),
@@ -253,19 +254,23 @@ impl Against {
         self.ports.iter().filter_map(|(protocol, ports)| PortsView::new(*protocol, ports)).collect()
     }
 
-    /// A flow that is against the policy, and a port of it that is.
-    fn flow<'p>(&self, pair: &'p Pair) -> Option<(&'p Flow, u128)> {
+    /// A flow that is against the policy, and a port of it that is; the likeliest when the sender is known.
+    fn flow<'p>(&self, pair: &'p Pair, sender: Option<(&Model, EndpointKind)>) -> Option<(&'p Flow, u128)> {
         let flows = if self.state == State::Unknown { &pair.unknown } else { &pair.open };
         // TCP is what people try first.
         let order = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp, Protocol::Icmpv6];
         order.into_iter().find_map(|protocol| {
             let ports = self.ports.get(&protocol)?;
-            flows.iter().filter(|flow| flow.protocol == protocol).find_map(|flow| {
+            let mut against = flows.iter().filter(|flow| flow.protocol == protocol).filter_map(|flow| {
                 let both = flow.ports.intersect(ports);
                 // A port that people know, if it is one of them.
                 let port = [80, 22, 443].into_iter().find(|port| both.contains(*port)).or_else(|| both.first())?;
                 Some((flow, port))
-            })
+            });
+            match sender {
+                Some((model, kind)) => Flow::likeliest(model, kind, against, |(flow, _)| *flow),
+                None => against.next(),
+            }
         })
     }
 }

@@ -717,3 +717,38 @@ fn a_publication_is_for_its_protocol() {
     };
     assert_eq!([ports("tcp"), ports("udp"), ports("sctp")], [(true, false), (false, true), (false, false)]);
 }
+
+/// The packet that is shown is the one that somebody would send: to the port that was asked about, from an address that is answered.
+#[test]
+fn a_witness_is_what_somebody_would_send() {
+    let snapshot = snapshot("28.5.2");
+    for (from, to) in [("ab", "a1"), ("ab", "b1"), ("ab", "host"), ("a1", "metadata"), ("a1", "a1")] {
+        let got = ask(&snapshot, Attacker::Process, from, to, "tcp/7777");
+        assert_eq!(got.answer, Answer::Open, "{from} to {to}");
+        assert!(got.reply || to == "metadata", "{from} to {to}: {:?}", got.witness);
+        assert_eq!(got.witness.unwrap().transport.ports().unwrap().1, 7777, "{from} to {to}");
+    }
+    let model = Model::new(&snapshot);
+    let reachability = analyse(&model, Attacker::Process);
+    let isolation = policies::isolation::Isolation::preset(policies::isolation::Preset::None);
+    let comparison = Comparison { snapshot: &snapshot, model: &model, reachability: &reachability, isolation: &isolation, today: "2026-11-25" };
+    let (document, _) = comparison.document();
+    for (from, to, source) in [("ab", "a1", "10.1.1."), ("ab", "b1", "10.1.2.")] {
+        let found = document.violations.iter().find(|violation| violation.from == from && violation.to == to).unwrap();
+        assert!(found.witness.as_ref().unwrap().starts_with(&format!("tcp {source}")), "{:?}", found.witness);
+    }
+    // What is published is not said to be unpublished where the policy does not allow it.
+    let why = |to: &str| &document.violations.iter().find(|violation| violation.from == "outside" && violation.to == to).unwrap().why;
+    assert_eq!(why("a2"), "a2 publishes this, and the policy does not allow outside to reach it there");
+}
+
+/// Nothing is closed without a reason.
+#[test]
+fn whoever_sends_nothing_is_told_why() {
+    let snapshot = snapshot("28.5.2");
+    for (from, to, reason) in [("metadata", "a1", "only receives"), ("d1", "fe80::1", "has no address to send this from")] {
+        let got = ask(&snapshot, Attacker::Process, from, to, "tcp/80");
+        expect(from, &got, Answer::Closed);
+        assert!(got.closed_by[0].as_hop().text.contains(reason), "{:?}", got.closed_by);
+    }
+}

@@ -97,7 +97,7 @@ pub fn explain(model: &Model, question: &Question) -> Result<Explanation, Questi
     let origin = match from {
         EndpointKind::Inside(namespace) => Some(namespace),
         EndpointKind::Outside => None,
-        EndpointKind::Metadata => return Ok(question.answered(Answer::Closed)),
+        EndpointKind::Metadata => return Ok(question.closed(vec![Reason::text("the metadata service only receives")])),
         EndpointKind::Lost => {
             return Ok(question.unknown(vec!["the sender's namespace was not found".to_owned()]));
         }
@@ -116,7 +116,7 @@ pub fn explain(model: &Model, question: &Question) -> Result<Explanation, Questi
     };
     // An address is asked about as it is sent to: whatever port the packet arrives at counts.
     let at_port = |flow: &&Flow| flow.protocol == question.protocol && (address.is_some() || flow.ports.contains(port));
-    if let Some(flow) = pair.open.iter().find(at_port) {
+    if let Some(flow) = Flow::likeliest(model, from, pair.open.iter().filter(at_port), |flow| flow) {
         return Ok(question.open(model, from, &flow.at(model, port, address.is_some())));
     }
     let doubts: BTreeSet<String> = pair.unknown.iter().filter(at_port).flat_map(|flow| flow.doubts.iter().cloned()).collect();
@@ -134,7 +134,10 @@ pub fn explain(model: &Model, question: &Question) -> Result<Explanation, Questi
     };
     let no_uplink = model.uplinks.is_empty() && [Some(from), to].contains(&Some(EndpointKind::Outside));
     let nothing_outside = Reason::at(&model.namespace(model.host).label, "link", "there is no uplink: nothing is outside of this host");
-    let closers = closers(model, &found, &targets, port);
+    let mut closers = closers(model, &found, &targets, port);
+    if closers.is_empty() && !no_uplink {
+        closers.push(Reason::text(format!("{} has no address to send this from, or no link to send it by", question.from)));
+    }
     Ok(question.closed(no_uplink.then_some(nothing_outside).into_iter().chain(closers).collect()))
 }
 
@@ -209,14 +212,17 @@ impl Flow {
     pub(crate) fn at(&self, model: &Model, port: u128, sent_to: bool) -> Self {
         let mut flow = self.clone();
         let port = u16::try_from(port).unwrap_or(0);
-        if !self.protocol.has_ports() || self.proxy.is_some() || sent_to || self.start.is_none() {
+        if !self.protocol.has_ports() || self.proxy.is_some() || sent_to {
             return flow;
         }
         let changed = Packet { transport: flow.witness.transport.to_port(port), ..flow.witness };
+        if self.start.is_none() {
+            return Self { witness: changed, ..flow };
+        }
         let other = Self { witness: changed, ..flow.clone() };
         let arrives = |flow: &Self| {
             flow.branch(&mut crate::walk::Walker::new(model))
-                .is_some_and(|branch| !matches!(branch.end, End::Dropped(_)) && branch.arrival_port() == port)
+                .is_some_and(|branch| (!matches!(branch.end, End::Dropped(_)) || !branch.exits.is_empty()) && branch.arrival_port() == port)
         };
         if !arrives(&flow) && arrives(&other) {
             flow = other;

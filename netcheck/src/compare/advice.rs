@@ -9,12 +9,15 @@ use crate::report::document::{Severity, Step};
 use crate::report::text::word;
 use crate::snapshot::{Family, Namespace};
 
-/// Kind, severity and reason of a flow that is against the policy.
-pub(super) fn judge(from: &Party, to: &Party) -> (&'static str, Severity, String) {
+/// Kind, severity and reason of a flow that is against the policy; all of it may be published.
+pub(super) fn judge(from: &Party, to: &Party, published: bool) -> (&'static str, Severity, String) {
     use PartyKind::{Container, Host, Metadata, Namespace, Outside};
     let (a, b) = (from.name.as_str(), to.name.as_str());
     match (from.kind, to.kind) {
-        (Container, Container) => between_containers(from, to),
+        (Container, Container) => between_containers(from, to, published),
+        (Outside, Container) if published => {
+            ("outside-in", Severity::Critical, format!("{b} publishes this, and the policy does not allow outside to reach it there"))
+        }
         (Outside, Container) => ("outside-in", Severity::Critical, format!("nothing allows outside to reach {b} there: it is not published")),
         (Namespace | Metadata, Container) => {
             ("foreign-namespace", Severity::Critical, format!("{a} is a namespace that the engine does not know, and nothing allows it to reach {b}"))
@@ -30,7 +33,7 @@ pub(super) fn judge(from: &Party, to: &Party) -> (&'static str, Severity, String
     }
 }
 
-fn between_containers(from: &Party, to: &Party) -> (&'static str, Severity, String) {
+fn between_containers(from: &Party, to: &Party, published: bool) -> (&'static str, Severity, String) {
     let (a, b) = (from.name.as_str(), to.name.as_str());
     let internal = |party: &Party| !party.networks.is_empty() && party.networks.values().all(|network| network.internal);
     let common: Vec<&str> = from.networks.keys().filter(|name| to.networks.contains_key(*name)).map(String::as_str).collect();
@@ -41,6 +44,7 @@ fn between_containers(from: &Party, to: &Party) -> (&'static str, Severity, Stri
         Some(name) => ("same-network", Severity::Medium, format!("{a} and {b} share network {name}, and the policy does not allow that")),
         None if internal(to) => ("internal-ingress", Severity::High, format!("{b} is only on internal networks, and {a} is on none of them")),
         None if internal(from) => ("internal-egress", Severity::High, format!("{a} is only on internal networks, and {b} is on none of them")),
+        None if published => ("cross-network", Severity::High, format!("{b} publishes this, and the policy does not allow {a} to reach it there")),
         None => ("cross-network", Severity::High, format!("{a} and {b} share no network, and {b} does not publish this")),
     }
 }
@@ -51,18 +55,24 @@ pub(super) fn fix(host: Option<&Namespace>, from: &Party, to: &Party, (packet, t
     let written = trace.first().is_some_and(|step| step.text.starts_with("written"));
     let forged = written && !from.addresses.contains(&packet.source);
     let change = match Way::of(trace) {
-        _ if to.kind == PartyKind::Host => format!("bind the service to an address that {} has no route to, or drop it in INPUT", from.name),
         Way::Proxied { input } => host.drop_at_proxy(&input, packet),
+        Way::Direct { how, .. } if to.kind == PartyKind::Host => {
+            let bind = format!("bind the service to an address that {} has no route to", from.name);
+            // What comes by the uplink may be whoever reads this.
+            let input = how.strip_prefix("received by ").filter(|_| from.kind == PartyKind::Container);
+            input.map_or_else(|| format!("{bind}, or drop it in INPUT"), |input| format!("{}; or {bind}", host.drop_arriving(input)))
+        }
         Way::Routed { at, input, output } if at == HOST => {
-            let published = to.published.iter().any(|port| !port.loopback) && !trace.iter().any(|step| step.kind == "nat");
+            let is_published = trace.iter().any(|step| step.kind == "nat" && step.text.starts_with("destination"));
             let only_to = (to.kind == PartyKind::Metadata).then_some(packet.destination);
-            let rule = host.drop_forwarded(&input, &output, only_to, published);
+            let rule = host.drop_forwarded(&input, &output, only_to, !is_published);
             if forged { format!("{rule}; or refuse forged sources: {}", host.refuse_forged(&input)) } else { rule }
         }
         Way::Routed { at, input, output } => {
             let switch = if packet.is_ipv4() { "net.ipv4.ip_forward" } else { "net.ipv6.conf.all.forwarding" };
             format!("{at} is the router, from {input} to {output}: sysctl -w {switch}=0 there, or take it off one of its networks")
         }
+        Way::Sent { output } => host.drop_sent(&output, packet.destination),
         Way::Bridged { input, output } => {
             format!("bridge link set dev {} isolated on; bridge link set dev {} isolated on", word(&input), word(&output))
         }
@@ -91,6 +101,8 @@ enum Way {
     Proxied { input: String },
     /// Through a namespace, from link to link.
     Routed { at: String, input: String, output: String },
+    /// By the host itself, through a link.
+    Sent { output: String },
 }
 
 impl Way {
@@ -108,12 +120,17 @@ impl Way {
                 }
                 "proxy" => return received.map_or(Self::Hidden, |(_, input)| Self::Proxied { input }),
                 "bridge" if step.at == HOST => {
-                    bridged = bridged.or(after(step, " from ").zip(after(step, " to ")).map(|(input, output)| Self::Bridged { input, output }));
+                    let ports = after(step, " from ").filter(|port| port != "itself").zip(after(step, " to "));
+                    bridged = bridged.or(ports.map(|(input, output)| Self::Bridged { input, output }));
                 }
                 "route" if !step.text.starts_with("local ") => {
-                    let here = received.clone().filter(|(at, _)| *at == step.at);
-                    if let (Some((at, input)), Some(output)) = (here, after(step, " dev ")) {
-                        routers.push(Self::Routed { at, input, output });
+                    let output = after(step, " dev ");
+                    match (&received, output) {
+                        (Some((at, input)), Some(output)) if *at == step.at => {
+                            routers.push(Self::Routed { at: at.clone(), input: input.clone(), output });
+                        }
+                        (None, Some(output)) if step.at == HOST => return Self::Sent { output },
+                        _ => {}
                     }
                 }
                 _ => {}
@@ -141,7 +158,15 @@ impl Host<'_> {
         tables.any(|own| own.chains.iter().any(|own| own.name == chain))
     }
 
-    /// New connections only: answers go the same way. What is published stays so when it is something else that passes.
+    fn drop_arriving(&self, input: &str) -> String {
+        format!("{} -I INPUT -i {} -m conntrack --ctstate NEW -j DROP", self.iptables(), word(input))
+    }
+
+    fn drop_sent(&self, output: &str, to: IpAddr) -> String {
+        format!("{} -I OUTPUT -o {} -d {to} -m conntrack --ctstate NEW -j DROP", self.iptables(), word(output))
+    }
+
+    /// New connections only: answers go the same way, and so do published ports of others on the network, unless such a one is what passes.
     fn drop_forwarded(&self, input: &str, output: &str, only_to: Option<IpAddr>, spare_published: bool) -> String {
         if self.has_chain("docker-bridges", "filter-FORWARD") {
             let family = if self.ipv4 { "ip" } else { "ip6" };
@@ -203,7 +228,10 @@ mod tests {
     #[test]
     fn advice_is_about_whoever_is_the_router() {
         let through_host = ["a sent sent", "host link received by br-a", "host route 10.1.2.0/24 dev br-b", "b link received by eth0"];
-        assert_eq!(advice("10.1.1.2", "10.1.2.2", &through_host), "iptables -I FORWARD -i br-a -o br-b -m conntrack --ctstate NEW -j DROP");
+        assert_eq!(
+            advice("10.1.1.2", "10.1.2.2", &through_host),
+            "iptables -I FORWARD -i br-a -o br-b -m conntrack --ctstate NEW -m conntrack ! --ctstate DNAT -j DROP"
+        );
         let through_ab = [
             "a sent sent",
             "host bridge bridge br-a from veth1 to veth2",
@@ -225,6 +253,11 @@ mod tests {
         let proxied =
             ["a sent sent", "host link received by br-a", "host route local 10.1.1.1/32", "host proxy docker-proxy connects to 10.1.2.2 port 80"];
         assert!(advice("10.1.1.2", "10.1.1.1", &proxied).starts_with("iptables -I INPUT -i br-a -p tcp --dport 80 -j DROP"));
+        let published =
+            ["a sent sent", "host link received by br-a", "host nat destination becomes 10.1.2.2 port 80", "host route 10.1.2.0/24 dev br-b"];
+        assert!(!advice("10.1.1.2", "10.1.1.1", &published).contains("DNAT"));
+        let sent = ["host sent sent", "host route 10.1.2.0/24 dev br-b", "host bridge bridge br-b from itself to veth3", "b link received by eth0"];
+        assert_eq!(advice("10.1.2.1", "10.1.2.2", &sent), "iptables -I OUTPUT -o br-b -d 10.1.2.2 -m conntrack --ctstate NEW -j DROP");
         let beside = ["a sent sent", "b link received by mv0"];
         assert!(advice("10.1.1.2", "10.1.2.2", &beside).contains("arrives in b (received by mv0)"));
     }
@@ -240,13 +273,18 @@ mod tests {
         };
         let drop_raw = "; or start a without what writing frames needs: --cap-drop NET_RAW";
         let cases = [
-            ("10.1.1.2", "10.1.2.2", "br-a", format!("iptables -I FORWARD -i br-a -o br-b -m conntrack --ctstate NEW -j DROP{drop_raw}")),
+            (
+                "10.1.1.2",
+                "10.1.2.2",
+                "br-a",
+                format!("iptables -I FORWARD -i br-a -o br-b -m conntrack --ctstate NEW -m conntrack ! --ctstate DNAT -j DROP{drop_raw}"),
+            ),
             (
                 "10.1.9.9",
                 "10.1.2.2",
                 "br.7",
                 format!(
-                    "iptables -I FORWARD -i br.7 -o br-b -m conntrack --ctstate NEW -j DROP; or refuse forged sources: sysctl -w net.ipv4.conf.br/7.rp_filter=1{drop_raw}"
+                    "iptables -I FORWARD -i br.7 -o br-b -m conntrack --ctstate NEW -m conntrack ! --ctstate DNAT -j DROP; or refuse forged sources: sysctl -w net.ipv4.conf.br/7.rp_filter=1{drop_raw}"
                 ),
             ),
             (
@@ -254,7 +292,7 @@ mod tests {
                 "fd00::2",
                 "$(id)",
                 format!(
-                    "ip6tables -I FORWARD -i '$(id)' -o br-b -m conntrack --ctstate NEW -j DROP; or refuse forged sources: ip6tables -t raw -I PREROUTING -i '$(id)' -m rpfilter --invert -j DROP{drop_raw}"
+                    "ip6tables -I FORWARD -i '$(id)' -o br-b -m conntrack --ctstate NEW -m conntrack ! --ctstate DNAT -j DROP; or refuse forged sources: ip6tables -t raw -I PREROUTING -i '$(id)' -m rpfilter --invert -j DROP{drop_raw}"
                 ),
             ),
         ];
