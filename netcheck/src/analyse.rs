@@ -408,6 +408,8 @@ pub(crate) struct Explorer<'m> {
     proxied: BTreeMap<(usize, Proxy, Protocol), Behind>,
     /// Packets of each class, when they are wanted.
     samples: Option<Samples>,
+    /// A SYN offers ECN.
+    offers_ecn: bool,
     /// How many classes were walked.
     classes: usize,
     /// How many rules and flows may be looked at for one sender.
@@ -425,7 +427,17 @@ const MOST_LOOKS: u64 = 50_000_000;
 
 impl<'m> Explorer<'m> {
     pub(crate) fn new(model: &'m Model) -> Self {
-        Self { model, walker: Walker::new(model), proxied: BTreeMap::new(), samples: None, classes: 0, most_looks: MOST_LOOKS, looked: 0, before: 0 }
+        Self {
+            model,
+            walker: Walker::new(model),
+            proxied: BTreeMap::new(),
+            samples: None,
+            offers_ecn: false,
+            classes: 0,
+            most_looks: MOST_LOOKS,
+            looked: 0,
+            before: 0,
+        }
     }
 
     /// Forgets what holds only for packets that come by the same links.
@@ -444,6 +456,11 @@ impl<'m> Explorer<'m> {
         (self.looked, self.before) = (0, self.walker.looked());
         let sent = probes(self.model, origin, attacker);
         let mut found = self.explore_probes(&sent, only);
+        if self.model.ecn_matters() {
+            self.offers_ecn = true;
+            found.add_doubtful(self.explore_probes(&sent, only), "whether the sender's connections offer ECN (tcp_ecn)");
+            self.offers_ecn = false;
+        }
         let tunnels = self.model.tunnels();
         if !tunnels.is_empty() {
             let samples = self.samples.take();
@@ -479,6 +496,9 @@ impl<'m> Explorer<'m> {
         let mut found = Found::default();
         for probe in probes {
             for protocol in Protocol::ALL {
+                if self.offers_ecn && protocol != Protocol::Tcp {
+                    continue;
+                }
                 if !protocol.runs_over(probe.ipv4) || only.is_some_and(|only| only.protocol.is_some_and(|wanted| wanted != protocol)) {
                     continue;
                 }
@@ -504,7 +524,8 @@ impl<'m> Explorer<'m> {
             if space.is_empty() {
                 continue;
             }
-            let packet = probe.representative(protocol, &space);
+            let usual = probe.representative(protocol, &space);
+            let packet = if self.offers_ecn { usual.offering_ecn() } else { usual };
             if self.walker.looked() - self.before + self.looked + found.looked > self.most_looks {
                 found.add_anywhere(probe.doubt(protocol, packet, "too many rules and flows to look at"));
                 return;
@@ -660,8 +681,9 @@ impl Explorer<'_> {
             let hop = Packet::new(source, proxy.address, protocol.first(40_000, proxy.port));
             let space = Space::point(crate::walk::Header::values(&hop));
             let branches = walker.branches(hop, Start::Process { namespace, link: None }, &space);
+            let offers = model.ecn_matters().then(|| walker.branches(hop.offering_ecn(), Start::Process { namespace, link: None }, &space));
             let mut behind: BTreeMap<usize, bool> = BTreeMap::new();
-            for branch in &branches {
+            for branch in branches.iter().chain(offers.iter().flatten()) {
                 let places = match branch.end {
                     End::Delivered { namespace } => vec![namespace],
                     End::Unknown(_) if branch.knows_destination() => model.owners(&branch.destinations(&space), branch.packet.is_ipv4()).0,

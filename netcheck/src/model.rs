@@ -32,6 +32,7 @@ pub struct Model {
     redirecting: Vec<usize>,
     bridges_look: bool,
     frames_matter: bool,
+    ecn_matters: bool,
     tags: BTreeSet<Tags>,
     /// The namespace that netcheck was started in.
     pub host: usize,
@@ -131,6 +132,7 @@ impl Model {
         model.redirecting = model.namespaces().filter(|(_, namespace)| namespace.redirects()).map(|(index, _)| index).collect();
         model.bridges_look = model.namespaces.iter().any(Namespace::bridges_look);
         model.frames_matter = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_frames());
+        model.ecn_matters = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_ecn());
         model.wire();
         model.name_endpoints(snapshot);
         model.find_uplinks();
@@ -218,6 +220,12 @@ impl Model {
     #[must_use]
     pub const fn frames_matter(&self) -> bool {
         self.frames_matter
+    }
+
+    /// Whether a rule may tell a SYN that offers ECN from another one.
+    #[must_use]
+    pub const fn ecn_matters(&self) -> bool {
+        self.ecn_matters
     }
 
     /// Tags of vlans that links and bridge ports tell apart, one of all that they treat alike.

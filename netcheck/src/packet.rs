@@ -49,7 +49,7 @@ pub enum Transport {
         source_port: u16,
         /// Destination port.
         destination_port: u16,
-        /// 1 FIN, 2 SYN, 4 RST, 8 PSH, 16 ACK, 32 URG.
+        /// 1 FIN, 2 SYN, 4 RST, 8 PSH, 16 ACK, 32 URG, 64 ECE, 128 CWR.
         flags: u8,
     },
     /// A UDP datagram.
@@ -79,6 +79,10 @@ pub enum Protocol {
 pub const SYN: u8 = 2;
 /// ACK.
 pub const ACK: u8 = 16;
+/// ECE and CWR, with which a SYN offers explicit congestion notification. RFC 3168 §6.1.1.
+pub const ECN: u8 = 64 | 128;
+/// Flags that a SYN may have besides: PSH, URG, ECE, CWR. `tcp_valid_flags`.
+pub(crate) const BESIDES_SYN: u8 = 8 | 32 | ECN;
 
 impl Protocol {
     /// All of them.
@@ -180,6 +184,15 @@ impl Packet {
         self.source.is_ipv4()
     }
 
+    /// The same, of a sender with `tcp_ecn`: a SYN offers ECN.
+    #[must_use]
+    pub const fn offering_ecn(mut self) -> Self {
+        if let Transport::Tcp { flags, .. } = &mut self.transport {
+            *flags |= ECN;
+        }
+        self
+    }
+
     /// The packet that answers it: SYN+ACK, a datagram back, an echo reply.
     #[must_use]
     pub const fn answer(&self) -> Transport {
@@ -209,6 +222,7 @@ impl fmt::Display for Packet {
                 let flags = match flags {
                     SYN => " SYN".to_owned(),
                     both if both == SYN | ACK => " SYN+ACK".to_owned(),
+                    offer if offer == SYN | ECN => " SYN+ECE+CWR".to_owned(),
                     other => format!(" flags {other:#x}"),
                 };
                 write!(f, "{name} {} > {}{flags}", side(self.source, source_port), side(self.destination, destination_port))

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use netcheck::analyse::{Attacker, Sample, samples, samples_from};
 use netcheck::model::{EndpointKind, Model, Place, Tags};
-use netcheck::packet::{Packet, Protocol};
+use netcheck::packet::{ECN, Packet, Protocol, SYN, Transport};
 use netcheck::snapshot::{
     Address, BaseChain, Bytes, Chain, ChainKind, CmpOperation, Data, Expression, Family, Hook, Ipv6Conf, Link, LinkKind, Mac, Match, MetaKey,
     Namespace, NfRule, PayloadBase, Policy, Register, SetMatch, Snapshot, Table, Target, Verdict,
@@ -117,6 +117,37 @@ fn a_priority_tag_passes_rules_of_the_ip_stack() {
         twin.send(&Sample { start, packet }, tags != Tags::NONE).len()
     };
     assert_eq!([Tags::NONE, Tags::one(0)].map(|tags| arrives(&mut twin, tags)), [0, 1]);
+}
+
+/// A SYN that offers ECN has two flags more, and the kernel's rules see them.
+#[test]
+fn an_offer_of_ecn_passes_a_rule_for_a_plain_syn() {
+    const R: Register = Register(0);
+    let mut snapshot = snapshot("28.5.2");
+    let rule = vec![
+        Expression::Meta { key: MetaKey::L4Proto, into: R },
+        Expression::Cmp { source: R, operation: CmpOperation::Eq, value: Bytes(vec![6]) },
+        Expression::Payload { into: R, base: PayloadBase::Transport, offset: 13, len: 1 },
+        Expression::Cmp { source: R, operation: CmpOperation::Eq, value: Bytes(vec![SYN]) },
+        Expression::Immediate { into: None, data: Data::Verdict(Verdict::Drop) },
+    ];
+    let chains = host(&mut snapshot).tables.iter_mut().flat_map(|table| &mut table.chains);
+    for chain in chains.filter(|chain| chain.name == "DOCKER-USER") {
+        chain.rules.insert(0, NfRule { handle: 9999, expressions: rule.clone(), comment: None });
+    }
+    let model = Model::new(&snapshot);
+    let mut twin = Twin::build(&snapshot).unwrap();
+    let some: Vec<_> = samples_from(&model, Attacker::Process, "a1").into_iter().step_by(every()).collect();
+    let verification = verify(&mut twin, &model, &some).unwrap();
+    assert!(verification.disagreements.is_empty(), "{}", told(&verification));
+    let arrives = |twin: &mut Twin, sample: &Sample| !twin.send(sample, false).is_empty();
+    let offers = some.iter().filter(|sample| matches!(sample.packet.transport, Transport::Tcp { flags, .. } if flags == SYN | ECN));
+    let plain = |sample: &Sample| {
+        let (source, port) = sample.packet.transport.ports().unwrap();
+        Sample { packet: Packet { transport: Protocol::Tcp.first(source, port), ..sample.packet }, ..*sample }
+    };
+    let passed = offers.filter(|offer| arrives(&mut twin, offer) && !arrives(&mut twin, &plain(offer))).count();
+    assert!(passed > 0, "no offer passed");
 }
 
 /// What the kernel does with frames that only NET_RAW can write, where rules look at hardware addresses.

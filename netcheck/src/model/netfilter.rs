@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::shortcut::Shortcuts;
+use crate::packet::{BESIDES_SYN, ECN};
 use crate::snapshot::{
-    BaseChain, Chain, ChainKind, CtKey, Element, Expression, ExthdrKind, Family, Hook, Match, MetaKey, PayloadBase, Set, Table, Target,
+    BaseChain, BitOperation, Chain, ChainKind, CtKey, Element, Expression, ExthdrKind, Family, Hook, Match, MetaKey, PayloadBase, Set, Table, Target,
 };
 use crate::space::Ranges;
 
@@ -175,6 +176,7 @@ impl Ruleset {
     #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is asks for something else")]
     pub fn asks_about_frames(&self) -> bool {
         let asks = |(table, expression): (&NfTable, &Expression)| match expression {
+            Expression::Match(Match::Tcp { flags: Some(flags), .. }) => flags.mask & BESIDES_SYN != 0,
             Expression::Match(Match::Mac { .. } | Match::Pkttype { .. })
             | Expression::Payload { base: PayloadBase::Link, .. }
             | Expression::Meta { key: MetaKey::PktType, .. }
@@ -189,6 +191,13 @@ impl Ruleset {
         let rules =
             |table: &'_ NfTable| table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions).any(|one| asks((table, one)));
         self.tables.iter().any(rules)
+    }
+
+    /// Whether a rule may tell a SYN that offers ECN from another one.
+    #[must_use]
+    pub fn asks_about_ecn(&self) -> bool {
+        let rules = self.tables.iter().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
+        rules.into_iter().any(|rule| rule.expressions.iter().enumerate().any(|(place, one)| asks_about_ecn(one, rule.expressions.get(place + 1))))
     }
 
     /// Whether ARP has rules.
@@ -207,6 +216,26 @@ impl Ruleset {
     #[must_use]
     pub fn table(&self, index: usize) -> Option<&NfTable> {
         self.tables.get(index)
+    }
+}
+
+/// Whether an instruction asks for ECE or CWR, or for bytes that they are in and of which the next one does not mask them.
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is asks for something else")]
+fn asks_about_ecn(expression: &Expression, next: Option<&Expression>) -> bool {
+    let masked = |len: u32| match next {
+        Some(Expression::Bitwise { operation: BitOperation::Mask { mask, .. }, .. }) if len == 1 => {
+            mask.as_slice().iter().all(|bits| bits & ECN == 0)
+        }
+        _ => false,
+    };
+    match expression {
+        Expression::Match(Match::Tcp { flags: Some(flags), .. }) => flags.mask & ECN != 0,
+        Expression::Payload { base: PayloadBase::Transport, offset, len, .. } => (*offset..offset + len).contains(&TCP_FLAGS) && !masked(*len),
+        // Right behind the header of IPv4 or IPv6.
+        Expression::Payload { base: PayloadBase::Network, offset, len, .. } => {
+            [20, 40].into_iter().any(|header| (*offset..offset + len).contains(&(header + TCP_FLAGS))) && !masked(*len)
+        }
+        _ => false,
     }
 }
 

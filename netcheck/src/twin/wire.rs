@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::encode::octets;
 use crate::model::Tags;
-use crate::packet::{Packet, SYN, Transport};
+use crate::packet::{ECN, Packet, SYN, Transport};
 use crate::snapshot::Mac;
 
 /// The packet with its IP header, as long as it says it is if that is long enough. `id` is in the payload, or the sequence number of a segment.
@@ -78,7 +78,7 @@ pub fn identify(protocol: u8, bytes: &[u8]) -> Option<(u32, Option<(u16, u16)>)>
     let word = |at: usize| bytes.get(at..)?.first_chunk().copied().map(u32::from_be_bytes);
     let port = |at: usize| bytes.get(at..)?.first_chunk().copied().map(u16::from_be_bytes);
     match protocol {
-        6 => Some((word(4)?, Some((port(0)?, port(2)?)))).filter(|_| bytes.get(13) == Some(&SYN)),
+        6 => Some((word(4)?, Some((port(0)?, port(2)?)))).filter(|_| bytes.get(13).is_some_and(|flags| flags & !ECN == SYN)),
         17 => Some((word(8)?, Some((port(0)?, port(2)?)))),
         1 => Some((word(8)?, None)).filter(|_| bytes.first() == Some(&8)),
         58 => Some((word(8)?, None)).filter(|_| bytes.first() == Some(&128)),

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use crate::model::fib::{Found, Key, number};
-use crate::packet::Transport;
+use crate::packet::{BESIDES_SYN, Transport};
 use crate::snapshot::{
     AddressType, CtMatch, Hook, IcmpMatch, IpRange, IpSetElement, Match, Multiport, MultiportKind, NatRange, PortMatch, PortRange, RouteKind,
-    SetMatch, Target,
+    SetMatch, Target, TcpFlags,
 };
 use crate::space::Ranges;
 
@@ -84,7 +84,7 @@ impl<'m> Walker<'m> {
             Match::Set(condition) => self.ipset_match(at, skb, condition),
             Match::Tcp { ports, flags, option, .. } => match skb.header.transport {
                 Transport::Tcp { flags: own, .. } => {
-                    let flagged = flags.is_none_or(|flags| (own & flags.mask == flags.set) != flags.invert);
+                    let flagged = flags.is_none_or(|flags| self.flagged(skb, own, flags) != flags.invert);
                     flagged && self.ports(skb, ports) && (*option == 0 || self.perhaps("options that the sender chooses"))
                 }
                 _ => false,
@@ -265,6 +265,13 @@ impl<'m> Walker<'m> {
     }
 
     /// `rpfilter_mt`.
+    /// Whether flags are as a rule wants them. `tcp_mt`.
+    fn flagged(&mut self, skb: &Skb, own: u8, wanted: TcpFlags) -> bool {
+        let chosen = if skb.forged { wanted.mask & BESIDES_SYN } else { 0 };
+        let fits = (own & wanted.mask) | chosen == wanted.set | chosen;
+        fits && (chosen == 0 || self.perhaps("flags that the sender chooses"))
+    }
+
     fn rpfilter(&mut self, at: &At<'m>, skb: &mut Skb, flags: u8) -> Result<bool, End> {
         const LOOSE: u8 = 1;
         const VALID_MARK: u8 = 2;

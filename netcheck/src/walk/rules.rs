@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::model::Namespace;
 use crate::model::fib::{Found, Key};
 use crate::model::netfilter::{ChainAt, Layer, NfTable, SearchSet};
-use crate::packet::Transport;
+use crate::packet::{BESIDES_SYN, Transport};
 use crate::snapshot::{
     BitOperation, CmpOperation, CtKey, Data, Direction, Element, Expression, ExthdrKind, FibResult, Hook, Link, Mac, MetaKey, NatKind, PayloadBase,
     RangeOperation, Register, Verdict,
@@ -1072,8 +1072,7 @@ fn transport_header(skb: &Skb) -> Vec<Cell> {
         Transport::Tcp { flags, .. } => {
             let mut bytes: Vec<Cell> = ports().collect();
             bytes.extend([Cell::unknown(); 9]);
-            // `tcp_valid_flags`: PSH, URG, ECE and CWR are nothing to a SYN.
-            bytes.push(if skb.forged { Cell { value: flags, origin: Origin::Unknown { mask: 0xe8 } } } else { Cell::fixed(flags) });
+            bytes.push(if skb.forged { Cell { value: flags, origin: Origin::Unknown { mask: BESIDES_SYN } } } else { Cell::fixed(flags) });
             bytes
         }
         Transport::Udp { .. } => ports().collect(),
