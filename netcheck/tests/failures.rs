@@ -765,3 +765,25 @@ fn whoever_sends_nothing_is_told_why() {
         assert!(got.closed_by[0].as_hop().text.contains(reason), "{:?}", got.closed_by);
     }
 }
+
+/// Who watches hears of violations that are new, also of those that only the day brings.
+#[test]
+fn news_are_flows_and_violations() {
+    let policy = "version: 1\npreset: none\nallow: [{ from: any, to: any, udp: [1-65535], icmp: true }]\n\
+        exceptions: [{ from: any, to: any, tcp: [1-65535], until: 2026-12-01, reason: for a test }]\n";
+    let isolation = policies::isolation::Isolation::parse("p.yaml", policy).unwrap();
+    let document = |snapshot: &Snapshot, today: &str| {
+        let model = Model::new(snapshot);
+        let reachability = analyse(&model, Attacker::Process);
+        Comparison { snapshot, model: &model, reachability: &reachability, isolation: &isolation, today }.document().0
+    };
+    let stock = snapshot("28.5.2");
+    let before = document(&stock, "2026-11-25");
+    assert_eq!(netcheck::report::text::news(&before, &document(&stock, "2026-11-26")), None);
+    let later = netcheck::report::text::news(&before, &document(&stock, "2026-12-01")).unwrap();
+    assert!(later.contains("VIOLATION") && !later.contains("opened") && !later.contains("nothing changed"), "{later}");
+    let mut opened = stock;
+    accept_first(&mut opened, "DOCKER-USER");
+    let opened = netcheck::report::text::news(&before, &document(&opened, "2026-11-25")).unwrap();
+    assert!(opened.contains("opened: a1 → i1") && !opened.contains("VIOLATION"), "{opened}");
+}

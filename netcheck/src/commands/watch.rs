@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use miette::miette;
 use netcheck::analyse::Attacker;
-use netcheck::drift::Baseline;
 use netcheck::report::{Document, prometheus, text};
 
 use super::output::{Output, complain, say};
@@ -26,15 +25,14 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<Outcome, Failure> {
     privilege::keep_only_what_is_needed().map_err(Failure::Collect)?;
     let attacker = arguments.attacker.map(Attacker::from);
     let events = Events::subscribe().map_err(|error| Failure::Collect(miette!("cannot watch the kernel: {error}")))?;
-    let mut before: Option<Baseline> = None;
+    let mut before: Option<Document> = None;
     loop {
         match collect::collect(engine.as_ref()) {
             Ok(snapshot) => {
                 let (document, _) = check::compare(&snapshot, &isolation, attacker);
                 *metrics.lock().unwrap_or_else(PoisonError::into_inner) = prometheus::metrics(&document);
-                let now = Baseline::of(&document);
-                tell(arguments, &document, before.as_ref(), &now)?;
-                before = Some(now);
+                tell(arguments, before.as_ref(), &document)?;
+                before = Some(document);
             }
             // The engine may be restarting: what was known stays until it is back.
             Err(report) => complain(&report),
@@ -43,19 +41,15 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<Outcome, Failure> {
     }
 }
 
-/// Prints the first result, and later only what changed.
-fn tell(arguments: &WatchArguments, document: &Document, before: Option<&Baseline>, now: &Baseline) -> Result<(), Failure> {
+/// Prints the first result, and later only what is new.
+fn tell(arguments: &WatchArguments, before: Option<&Document>, now: &Document) -> Result<(), Failure> {
     let Some(before) = before else {
-        return Output::Standard.write(text::document(document).as_bytes());
+        return Output::Standard.write(text::document(now).as_bytes());
     };
-    let drift = before.drift(now);
-    if drift.is_empty() {
-        return Ok(());
-    }
-    let told = format!("{}\n{}{}\n", document.taken, text::drift(&drift), text::summary(document));
-    Output::Standard.write(told.as_bytes())?;
+    let Some(news) = text::news(before, now) else { return Ok(()) };
+    Output::Standard.write(news.as_bytes())?;
     if let Some(command) = &arguments.on_change {
-        notify(command, document);
+        notify(command, now);
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::analyse::{Answer, Explanation};
-use crate::drift::Drift;
+use crate::drift::{Baseline, Drift};
 
 use super::document::{Document, FlowView, State, Step, Violation};
 
@@ -233,6 +233,31 @@ pub fn drift(drift: &Drift) -> String {
         line(&mut out, "nothing changed");
     }
     out
+}
+
+/// What is new since an earlier result: flows, endpoints, and violations, which come with the day too. None when nothing is.
+#[must_use]
+pub fn news(before: &Document, now: &Document) -> Option<String> {
+    let changed = Baseline::of(before).drift(&Baseline::of(now));
+    let key = |one: &Violation| (one.from.clone(), one.to.clone(), one.kind.clone(), one.state, one.flows.clone());
+    let known: BTreeSet<_> = before.violations.iter().map(key).collect();
+    let fresh: Vec<&Violation> = now.violations.iter().filter(|violation| !known.contains(&key(violation))).collect();
+    if changed.is_empty() && fresh.is_empty() {
+        return None;
+    }
+    let mut out = String::new();
+    line(&mut out, &now.taken);
+    if !changed.is_empty() {
+        out += &drift(&changed);
+    }
+    for violation in fresh.iter().take(PRINTED) {
+        one(&mut out, violation);
+    }
+    if fresh.len() > PRINTED {
+        line(&mut out, &format!("… and {} more that are new", fresh.len() - PRINTED));
+    }
+    line(&mut out, &summary(now));
+    Some(out)
 }
 
 /// Everything about one violation.
