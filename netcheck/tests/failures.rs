@@ -512,23 +512,26 @@ fn frames_of_ones_own_pass_rules_for_hardware_addresses() {
 /// What a tunnel unwraps arrives behind it, whoever has wrapped it: who sends to the host is on the bridge that its VXLAN is a port of.
 #[test]
 fn a_tunnel_is_an_entry() {
-    for (kind, up, want) in [
-        (LinkKind::Vxlan { vni: 7 }, true, Answer::Unknown),
-        (LinkKind::Vxlan { vni: 7 }, false, Answer::Closed),
-        (LinkKind::Other("geneve".to_owned()), true, Answer::Unknown),
-        (LinkKind::Other("gretap".to_owned()), true, Answer::Unknown),
-        (LinkKind::Other("nlmon".to_owned()), true, Answer::Closed),
+    for (kind, up, (bridge, to), want) in [
+        (LinkKind::Vxlan { vni: 7 }, true, ("br-ni", "i1"), Answer::Unknown),
+        (LinkKind::Vxlan { vni: 7 }, false, ("br-ni", "i1"), Answer::Closed),
+        (LinkKind::Other("geneve".to_owned()), true, ("br-ni", "i1"), Answer::Unknown),
+        (LinkKind::Other("gretap".to_owned()), true, ("br-ni", "i1"), Answer::Unknown),
+        (LinkKind::Other("nlmon".to_owned()), true, ("br-ni", "i1"), Answer::Closed),
+        // `icc=false` holds against frames without a priority tag.
+        (LinkKind::Vxlan { vni: 7 }, true, ("br-nn", "n1"), Answer::Unknown),
+        (LinkKind::Vxlan { vni: 7 }, false, ("br-nn", "n1"), Answer::Closed),
     ] {
         let mut snapshot = snapshot("28.5.2");
         let links = &mut host(&mut snapshot).links;
         let port =
-            links.iter().find(|link| link.port.is_some() && link.master == links.iter().find(|link| link.name == "br-ni").map(|link| link.index));
+            links.iter().find(|link| link.port.is_some() && link.master == links.iter().find(|link| link.name == bridge).map(|link| link.index));
         let mut tunnel = port.unwrap().clone();
         (tunnel.index, tunnel.name, tunnel.kind, tunnel.up, tunnel.peer) = (999, "tunnel".to_owned(), kind.clone(), up, None);
         tunnel.mac = Some(netcheck::snapshot::Mac([2, 0, 0, 0, 0, 77]));
         links.push(tunnel);
-        let got = ask(&snapshot, Attacker::Process, "a1", "i1", "udp/7000");
-        expect(&format!("{kind:?} {up}"), &got, want);
+        let got = ask(&snapshot, Attacker::Process, "a1", to, "udp/7000");
+        expect(&format!("{kind:?} {up} {to}"), &got, want);
         assert_eq!(got.unknown_because.iter().any(|why| why.contains("unwraps")), want == Answer::Unknown);
     }
 }

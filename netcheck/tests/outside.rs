@@ -8,7 +8,10 @@ mod host;
 use netcheck::analyse::{Answer, Attacker, Explanation, Question, explain};
 use netcheck::model::{Model, Place, Tags};
 use netcheck::packet::{Packet, Protocol};
-use netcheck::snapshot::{Bridge, BridgePort, Family, Link, LinkKind, Lower, MetaKey, Namespace, PortVlan, Route, RouteKind, Snapshot, Verdict};
+use netcheck::snapshot::{
+    Bridge, BridgePort, ChainKind, CmpOperation, Expression, Family, Hook, Link, LinkKind, Lower, MetaKey, Namespace, PayloadBase, PortVlan,
+    Register, Route, RouteKind, Snapshot, Table, Verdict,
+};
 use netcheck::walk::{End, Start, walk};
 
 fn ask(snapshot: &Snapshot, attacker: Attacker, from: &str, to: &str) -> Explanation {
@@ -196,5 +199,52 @@ fn a_vlans_tag_comes_before_a_priority_tag() {
         let start = Start::Wire { from: Place { namespace: 1, link: 90 }, to, tags, forged: false };
         let ends: Vec<End> = walk(&model, packet, start).into_iter().map(|branch| branch.end).collect();
         assert_eq!(ends == [End::Delivered { namespace: 2 }], arrives, "{tags:?}: {ends:?}");
+    }
+}
+
+/// `__br_forward`: what a port does to a frame's tag is done before rules see it.
+#[test]
+fn rules_see_a_frame_as_it_leaves_a_bridge() {
+    const R: Register = Register(0);
+    let ip = |content: &mut Namespace| {
+        let filter = content.tables.iter_mut().find(|table| table.name == "filter").unwrap();
+        filter.chains[0].rules.insert(0, host::rule([host::say(Verdict::Drop)]));
+    };
+    let bridge = |content: &mut Namespace| {
+        let tag = Expression::Payload { into: R, base: PayloadBase::Link, offset: 12, len: 2 };
+        let rule = host::rule([vec![tag, host::cmp(CmpOperation::Eq, &[0x81, 0])], host::say(Verdict::Drop)]);
+        let chain = host::chain("FORWARD", Some((ChainKind::Filter, Hook::Forward, 0)), vec![rule]);
+        content.tables.push(Table { family: Family::Bridge, ..host::table("tags", vec![chain]) });
+    };
+    // From c0, whose port puts frames into vlan 7, to c2, whose port takes the tag off or leaves it.
+    type Rules = fn(&mut Namespace);
+    let cases: [(&str, Rules, bool, Answer); 4] = [
+        ("FORWARD of ip, without the tag", ip, true, Answer::Closed),
+        ("FORWARD of ip, with it", ip, false, Answer::Open),
+        ("FORWARD of bridge, without the tag", bridge, true, Answer::Open),
+        ("FORWARD of bridge, with it", bridge, false, Answer::Closed),
+    ];
+    for (name, rules, untagged, want) in cases {
+        let mut snapshot = host::host(4, 2);
+        let content = &mut snapshot.namespaces[0];
+        rules(content);
+        content
+            .links
+            .iter_mut()
+            .filter(|link| link.index == 10)
+            .for_each(|link| link.kind = LinkKind::Bridge(Bridge { vlan_filtering: true, ..Bridge::default() }));
+        content.vlans = vec![
+            PortVlan { link: 10_000, first: 7, last: 7, pvid: true, untagged: true },
+            PortVlan { link: 10_002, first: 7, last: 7, pvid: untagged, untagged },
+        ];
+        let target = &mut snapshot.namespaces[3];
+        if !untagged {
+            let vlan = LinkKind::Vlan { lower: lower(), id: 7, protocol: 0x8100 };
+            target.links.push(Link { mac: target.links[1].mac, ..link(90, "eth0.7", vlan) });
+            target.addresses.iter_mut().for_each(|own| own.link = 90);
+            target.routes.iter_mut().flat_map(|route| &mut route.next_hops).for_each(|hop| hop.oif = Some(90));
+        }
+        let got = ask(&snapshot, Attacker::Process, "c0", "c2");
+        assert_eq!(got.answer, want, "{name}: {:?} {:?}", got.trace, got.closed_by);
     }
 }

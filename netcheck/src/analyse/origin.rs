@@ -151,13 +151,11 @@ fn neighbours(model: &Model, at: Place, attacker: Attacker) -> Vec<Probe> {
 
 /// What may be in a packet that a tunnel unwraps: anything.
 pub(crate) fn unwrapped(model: &Model, at: Place) -> Vec<Probe> {
-    let macs: BTreeSet<Mac> = model
-        .arrivals(at, Tags::NONE)
-        .receivers
-        .into_iter()
-        .map(|receiver| model.link(receiver).and_then(|link| link.mac).unwrap_or(NEIGHBOUR))
-        .collect();
-    let starts = macs.into_iter().map(|to| Start::Arrival { at, to, tags: Tags::NONE, forged: true });
+    let ways = ways(model, model.bridges_look(), |tags| model.arrivals(at, tags));
+    let receivers = ways.into_iter().flat_map(|(tags, reach)| reach.receivers.into_iter().map(move |receiver| (tags, receiver)));
+    let frames: BTreeSet<(Tags, Mac)> =
+        receivers.map(|(tags, receiver)| (tags, model.link(receiver).and_then(|link| link.mac).unwrap_or(NEIGHBOUR))).collect();
+    let starts = frames.into_iter().map(|(tags, to)| Start::Arrival { at, to, tags, forged: true });
     let probes = |start: Start| {
         let ipv4 = Probe { start, ipv4: true, sources: any4(), destinations: unicast4(), preferred: None };
         let ipv6 = Probe { start, ipv4: false, sources: Ranges::between(0, u128::MAX), destinations: unicast6(), preferred: None };

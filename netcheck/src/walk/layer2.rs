@@ -238,6 +238,8 @@ impl<'m> Walker<'m> {
             let Ok(tags) = vlan_out(content, switches.vlan_filtering, bridge_index, tags) else {
                 return Err(self.drop_at(place.namespace, "bridge", format!("{} itself is not in this vlan", bridge.name)));
             };
+            // `br_pass_frame_up`: the tag is off before rules see the frame.
+            skb.frame = Some(Frame { destination, tags, ..frame });
             self.bridge_hook(place.namespace, Hook::Input, links, i32::MIN..=i32::MAX, skb)?;
             // The bridge hands it up as its own, whatever port's address it was sent to.
             let kept = destination.filter(|mac| mac.is_group() || self.model.is_macvlan_on(bridge_place, *mac));
@@ -293,21 +295,21 @@ impl<'m> Walker<'m> {
         let Ok(tags) = vlan_in(content, switches.vlan_filtering, place.link, frame.tags) else {
             return Err(self.drop_at(place.namespace, "bridge", "the bridge itself does not take this vlan"));
         };
-        skb.frame = Some(Frame { tags, ..frame });
         skb.bridged = false;
         let to = self.port_for(place, None, frame.destination, tags)?;
         let Some(port) = content.links.get(&to) else {
             return Err(self.lost(Place { link: to, ..place }));
         };
-        self.deliverable(place, None, port, tags)?;
+        let tags = self.deliverable(place, None, port, tags)?;
+        skb.frame = Some(Frame { tags, ..frame });
         self.note(place.namespace, What::Bridged { bridge: place.link, from: None, to });
         let links = Links { oif: Some(port), ..Links::default() };
         self.bridge_hook(place.namespace, Hook::Output, links, i32::MIN..=i32::MAX, skb)?;
         self.bridge_hook(place.namespace, Hook::Postrouting, links, i32::MIN..=i32::MAX, skb)?;
-        self.leave_bridge(place, switches, to, tags, skb)
+        Ok(Next::Transmit(Place { link: to, ..place }))
     }
 
-    /// `br_forward`, with br_netfilter.
+    /// `__br_forward`, with br_netfilter. Rules see the frame as it leaves; with a tag, those of the IP stack do not.
     fn bridge_forward(&mut self, from: Place, bridge_place: Place, to: u32, skb: &mut Skb) -> Result<Next, End> {
         let content = self.model.namespace(from.namespace);
         let (Some(bridge), Some(input), Some(output)) =
@@ -315,11 +317,9 @@ impl<'m> Walker<'m> {
         else {
             return Err(self.lost(bridge_place));
         };
-        let LinkKind::Bridge(switches) = &bridge.kind else {
-            return Err(self.lost(bridge_place));
-        };
-        let tags = skb.frame.map_or(Tags::NONE, |frame| frame.tags);
-        self.deliverable(bridge_place, Some(input), output, tags)?;
+        let tags = self.deliverable(bridge_place, Some(input), output, skb.frame.map_or(Tags::NONE, |frame| frame.tags))?;
+        skb.frame = skb.frame.map(|frame| Frame { tags, ..frame });
+        skb.prerouted &= tags.outer.is_none();
         self.note(from.namespace, What::Bridged { bridge: bridge_place.link, from: Some(from.link), to });
         let links = Links { iif: Some(input), oif: Some(output), ..Links::default() };
         let ip = Links { iif: Some(bridge), oif: Some(bridge), physical_out: Some(output) };
@@ -333,23 +333,11 @@ impl<'m> Walker<'m> {
             self.ip_hook(from.namespace, Hook::Postrouting, Links { iif: None, ..ip }, skb)?;
         }
         skb.prerouted = false;
-        self.leave_bridge(bridge_place, switches, to, tags, skb)
+        Ok(Next::Transmit(Place { link: to, ..bridge_place }))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
-    fn leave_bridge(&mut self, bridge: Place, switches: &Bridge, to: u32, tags: Tags, skb: &mut Skb) -> Result<Next, End> {
-        let content = self.model.namespace(bridge.namespace);
-        let Ok(tags) = vlan_out(content, switches.vlan_filtering, to, tags) else {
-            return Err(self.drop_at(bridge.namespace, "bridge", "the port is not in this vlan"));
-        };
-        if let Some(frame) = &mut skb.frame {
-            frame.tags = tags;
-        }
-        Ok(Next::Transmit(Place { link: to, ..bridge }))
-    }
-
-    /// `should_deliver`.
-    fn deliverable(&mut self, bridge: Place, from: Option<&Link>, to: &Link, tags: Tags) -> Result<(), End> {
+    /// `should_deliver`, and the tags that a frame then leaves with.
+    fn deliverable(&mut self, bridge: Place, from: Option<&Link>, to: &Link, tags: Tags) -> Result<Tags, End> {
         let content = self.model.namespace(bridge.namespace);
         let Some((_, switches)) = bridge_of(content, bridge.link) else {
             return Err(self.lost(bridge));
@@ -358,18 +346,18 @@ impl<'m> Walker<'m> {
             return Err(self.lost(Place { link: to.index, ..bridge }));
         };
         let isolated = |port: &BridgePort| port.isolated;
+        let out = vlan_out(content, switches.vlan_filtering, to.index, tags);
         let why = if !port.forwarding || !to.up {
             Some(format!("port {} does not forward", to.name))
         } else if from.is_some_and(|from| from.index == to.index) && !port.hairpin {
             Some(format!("port {} does not send frames back (no hairpin mode)", to.name))
         } else if port.isolated && from.and_then(|from| from.port.as_ref()).is_some_and(isolated) {
             Some("both ports are isolated".to_owned())
-        } else if vlan_out(content, switches.vlan_filtering, to.index, tags).is_err() {
-            Some(format!("port {} is not in this vlan", to.name))
         } else {
             None
         };
-        why.map_or(Ok(()), |why| Err(self.drop_at(bridge.namespace, "bridge", why)))
+        let why = why.map_or_else(|| out.map_err(|()| format!("port {} is not in this vlan", to.name)), Err);
+        why.map_err(|why| self.drop_at(bridge.namespace, "bridge", why))
     }
 
     /// The port behind which a hardware address is. `br_fdb_find_rcu`, with learning done.
