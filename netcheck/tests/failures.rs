@@ -624,6 +624,20 @@ fn the_metadata_service_is_an_endpoint() {
     expect("a rule", &ask(&closed, Attacker::Process, "a1", "metadata", "tcp/80"), Answer::Closed);
 }
 
+/// A container that runs, and whose namespace nobody found, may send to everybody.
+#[test]
+fn a_container_without_a_namespace_is_unknown_to_all() {
+    let mut snapshot = snapshot("28.5.2");
+    let engine = snapshot.engine.as_mut().unwrap();
+    engine.containers.iter_mut().find(|container| container.name == "a1").unwrap().namespace = None;
+    let reachability = analyse(&Model::new(&snapshot), Attacker::Process);
+    for other in ["a2", "host", "outside", "metadata"] {
+        let pair = reachability.pair("a1", other).unwrap();
+        assert!(pair.open.is_empty() && !pair.unknown.is_empty(), "{other}");
+    }
+    assert!(!reachability.pair("a2", "a1").unwrap().unknown.is_empty());
+}
+
 /// Nobody hides the host, outside or the metadata service by taking its name, and a policy can name who tried.
 #[test]
 fn a_container_does_not_take_the_place_of_what_it_is_called_like() {

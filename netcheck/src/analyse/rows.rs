@@ -209,6 +209,9 @@ impl Reachability {
         if from.kind == EndpointKind::Metadata {
             return None;
         }
+        if from.kind == EndpointKind::Lost {
+            return Some(Pair::doubtful("its namespace was not found"));
+        }
         if to.kind == EndpointKind::Metadata {
             return from.sends.as_ref().and_then(|sends| sends.metadata.as_deref()).cloned().map(by_sender);
         }

@@ -88,7 +88,7 @@ pub(crate) fn render(document: &Document, format: Format) -> Result<String, Fail
         Format::Html => Ok(html::page(document)),
         Format::Sarif => json(sarif::log(document)),
         Format::Junit => Ok(junit::suite(document)),
-        Format::Prometheus => Ok(prometheus::metrics(document)),
+        Format::Prometheus => Ok(prometheus::metrics(Some(document), true)),
         Format::Svg => Ok(svg::picture(document)),
     }
 }

@@ -5,10 +5,18 @@ use std::fmt::Write;
 
 use super::document::{Document, State};
 
-/// Counts of what was found.
+/// Counts of what was found, and whether they are still what holds: when the host could not be read again, they are of the time before.
 #[must_use]
-pub fn metrics(document: &Document) -> String {
-    let mut out = String::new();
+pub fn metrics(document: Option<&Document>, up: bool) -> String {
+    let mut out =
+        format!("# HELP netcheck_up Whether the host could be read the last time.\n# TYPE netcheck_up gauge\nnetcheck_up {}\n", u8::from(up));
+    if let Some(document) = document {
+        counts(document, &mut out);
+    }
+    out
+}
+
+fn counts(document: &Document, out: &mut String) {
     let mut metric = |name: &str, help: &str, samples: &[(String, String)]| {
         // Writing to a string does not fail.
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
@@ -36,7 +44,6 @@ pub fn metrics(document: &Document) -> String {
     if let Ok(taken) = document.taken.parse::<jiff::Timestamp>() {
         metric("netcheck_last_run_timestamp_seconds", "When the host was read.", &[(String::new(), taken.as_second().to_string())]);
     }
-    out
 }
 
 /// `{a="b"}`; values are escaped as the format wants it.
