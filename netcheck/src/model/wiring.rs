@@ -1,6 +1,6 @@
 //! Who is wired to whom: what a frame that leaves a link reaches without any router.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::snapshot::{Link, LinkKind, Mac, Peer};
 
@@ -24,6 +24,10 @@ pub struct Reach {
     pub exits: Vec<Place>,
     /// Links whose other end is not known.
     pub unknown: Vec<Place>,
+    /// Receivers behind ports of bridges that pass on no broadcast, as questions of ARP are.
+    pub no_broadcast: BTreeSet<Place>,
+    /// The same for multicast, as questions of neighbour discovery are.
+    pub no_multicast: BTreeSet<Place>,
 }
 
 /// The tags of a frame: of vlans, or with id 0 of a priority alone.
@@ -114,7 +118,7 @@ impl Model {
     /// What a broadcast that leaves `from` reaches.
     #[must_use]
     pub fn reach(&self, from: Place, tags: Tags) -> Reach {
-        let mut spread = Spread { model: self, reach: Reach::default(), depth: 0 };
+        let mut spread = Spread { model: self, reach: Reach::default(), depth: 0, floods: Floods::ALL };
         spread.transmit(from, tags);
         spread.reach.receivers.sort_unstable();
         spread.reach.receivers.dedup();
@@ -124,7 +128,7 @@ impl Model {
     /// What a broadcast that arrives on this link reaches.
     #[must_use]
     pub fn arrivals(&self, at: Place, tags: Tags) -> Reach {
-        let mut spread = Spread { model: self, reach: Reach::default(), depth: 0 };
+        let mut spread = Spread { model: self, reach: Reach::default(), depth: 0, floods: Floods::ALL };
         spread.receive(at, tags);
         spread.reach.receivers.sort_unstable();
         spread.reach.receivers.dedup();
@@ -162,6 +166,18 @@ struct Spread<'m> {
     model: &'m Model,
     reach: Reach,
     depth: u32,
+    floods: Floods,
+}
+
+/// Whether all ports on a way pass on what is for several.
+#[derive(Clone, Copy)]
+struct Floods {
+    broadcast: bool,
+    multicast: bool,
+}
+
+impl Floods {
+    const ALL: Self = Self { broadcast: true, multicast: true };
 }
 
 const DEEPEST: u32 = 32;
@@ -227,6 +243,12 @@ impl Spread<'_> {
         // A tag with id 0 gives a priority only.
         if tags.iter().all(|id| id == 0) {
             self.reach.receivers.push(place);
+            if !self.floods.broadcast {
+                self.reach.no_broadcast.insert(place);
+            }
+            if !self.floods.multicast {
+                self.reach.no_multicast.insert(place);
+            }
         }
     }
 
@@ -275,7 +297,14 @@ impl Spread<'_> {
                 continue;
             }
             if let Ok(tags) = vlan_out(namespace, switches.vlan_filtering, *port, tags) {
+                let before = self.floods;
+                // `br_flood`: what the bridge itself sends goes by every port.
+                if from.is_some() {
+                    self.floods.broadcast &= to.broadcast_flood;
+                    self.floods.multicast &= to.multicast_flood;
+                }
                 self.transmit(Place { link: *port, ..bridge }, tags);
+                self.floods = before;
             }
         }
     }

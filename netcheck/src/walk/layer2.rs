@@ -183,10 +183,10 @@ impl<'m> Walker<'m> {
         if frame.tags.outer.is_some_and(|id| id != 0) {
             return Err(self.drop_at(place.namespace, "link", format!("{} has no such vlan", link.name)));
         }
-        if frame.destination != link.mac && frame.destination.is_some_and(|mac| !mac.is_group()) && !link.noarp {
+        if frame.destination != link.mac && frame.destination.is_some_and(|mac| !mac.is_group()) && link.mac.is_some() {
             return Err(self.drop_at(place.namespace, "link", format!("the frame is not for {}", link.name)));
         }
-        if frame.destination.is_none() && !link.noarp {
+        if frame.destination.is_none() && link.mac.is_some() {
             return Err(self.drop_at(place.namespace, "link", format!("the frame is for another neighbour than {}", link.name)));
         }
         skb.frame = Some(Frame { tags: Tags::NONE, ..frame });
@@ -442,6 +442,10 @@ impl<'m> Walker<'m> {
         if !fixed.is_empty() {
             self.exclude_number(target, &fixed);
         }
+        // `arp_constructor`, `ndisc_constructor`: without resolution frames are for the link itself, where it has hardware addresses.
+        if link.noarp {
+            return Ok(link.mac);
+        }
         let reach = self.reach(place, Tags::NONE);
         let neighbours = self.neighbours(place, ipv4);
         let holders = neighbours.by_address.get(&target.value);
@@ -458,7 +462,8 @@ impl<'m> Walker<'m> {
         let mut answers: Vec<Place> = Vec::new();
         for receiver in holders.into_iter().flatten().filter(|holder| !asked.contains(holder)).chain(asked) {
             let answers_here = if ipv4 { self.answers_arp(place, *receiver, target, skb)? } else { self.answers_ndp(place, *receiver, target, skb)? };
-            if answers_here {
+            let not_asked = if ipv4 { &reach.no_broadcast } else { &reach.no_multicast };
+            if answers_here && (!not_asked.contains(receiver) || self.perhaps("whether a neighbour that is not asked is known from earlier")) {
                 answers.push(*receiver);
             }
         }
@@ -523,7 +528,7 @@ impl<'m> Walker<'m> {
         let Some(link) = content.links.get(&receiver.link) else {
             return Ok(false);
         };
-        if content.rules.filters_arp() && !self.perhaps("rules for ARP") {
+        if link.noarp || content.rules.filters_arp() && !self.perhaps("rules for ARP") {
             return Ok(false);
         }
         // Quick: most neighbours have only their own addresses.
@@ -584,7 +589,7 @@ impl<'m> Walker<'m> {
     /// `ndisc_recv_ns`, and whether the question and its answer pass the rules on their way.
     fn answers_ndp(&mut self, asker: Place, receiver: Place, target: Number, skb: &mut Skb) -> Result<bool, End> {
         let content = self.model.namespace(receiver.namespace);
-        let Some(link) = content.links.get(&receiver.link).filter(|link| link.ipv6.is_some_and(|conf| !conf.disable_ipv6)) else {
+        let Some(link) = content.links.get(&receiver.link).filter(|link| !link.noarp && link.ipv6.is_some_and(|conf| !conf.disable_ipv6)) else {
             return Ok(false);
         };
         let holds = self.test(target, &content.answers6(receiver.link));

@@ -454,7 +454,7 @@ impl<'m> Walker<'m> {
         }
         let target = gateway.map_or(skb.header.destination, |gateway| Number::fixed(number(gateway)));
         let ipv4 = gateway.map_or(skb.header.ipv4, |gateway| gateway.is_ipv4());
-        let destination = if link.noarp { None } else { self.resolve(place, link, target, ipv4, skb)? };
+        let destination = self.resolve(place, link, target, ipv4, skb)?;
         skb.frame = Some(Frame { source: link.mac, destination, tags: Tags::NONE });
         skb.hidden = None;
         skb.bridged = false;

@@ -153,3 +153,55 @@ fn a_macvlan_on_a_bridge_is_behind_it() {
         assert_eq!((arrived.is_some(), got.answer == Answer::Open), (open, open), "{from} to {target}: {:?} {:#?}", got.answer, got.closed_by);
     }
 }
+
+/// Links that resolve no addresses, and ports that pass on no questions for them. `arp_constructor`, `arp_rcv`, `br_flood`.
+#[test]
+fn who_is_not_asked_is_not_found() {
+    let mut lab = Lab::new("q");
+    for name in ["h", "a", "q", "n", "k"] {
+        lab.add(name);
+        lab.sysctl(name, "net.ipv6.conf.default.accept_dad=0\nnet.ipv6.conf.default.dad_transmits=0\n");
+    }
+    lab.ip("h", "link add br0 type bridge forward_delay 0\naddr add 10.32.0.1/24 dev br0\naddr add fd32::1/64 dev br0 nodad\nlink set br0 up\n");
+    // q is behind a port without floods; n and k have links without ARP, and k knows a.
+    for (last, name) in (2..).zip(["a", "q", "n", "k"]) {
+        let (full, arp) = (lab.full(name), if last > 3 { "off" } else { "on" });
+        lab.ip(
+            "h",
+            &format!("link add v{name} type veth peer name eth0 address 02:32:00:00:00:0{last} netns {full}\nlink set v{name} master br0 up\n"),
+        );
+        lab.ip(
+            name,
+            &format!("link set eth0 arp {arp}\naddr add 10.32.0.{last}/24 dev eth0\naddr add fd32::{last}/64 dev eth0 nodad\nlink set eth0 up\n"),
+        );
+    }
+    lab.ip("h", "link set vq type bridge_slave bcast_flood off mcast_flood off\n");
+    for to in ["10.32.0.2", "fd32::2"] {
+        lab.ip("k", &format!("neigh replace {to} lladdr 02:32:00:00:00:02 dev eth0 nud permanent\n"));
+    }
+    let sockets: Vec<(&str, Sockets)> = ["h", "a", "q", "n", "k"].map(|name| (name, lab.sockets(name))).into();
+    let model = Model::new(&Snapshot::from_json(&lab.snapshot("h")).unwrap());
+    // What a learnt of q is not in the snapshot, so netcheck does not say that it is closed.
+    let cases = [
+        ("a", 2, 3, Answer::Unknown),
+        ("h", 1, 3, Answer::Open),
+        ("a", 2, 4, Answer::Closed),
+        ("h", 1, 4, Answer::Closed),
+        ("n", 4, 2, Answer::Closed),
+        ("n", 4, 5, Answer::Closed),
+        ("k", 5, 2, Answer::Open),
+    ];
+    for (id, (from, source, target, want)) in (1..).zip(cases) {
+        for net in ["10.32.0.", "fd32::"] {
+            let address = |last: u8| format!("{net}{last}").parse::<IpAddr>().unwrap();
+            let mut packet = Packet::new(address(source), address(target), Protocol::Udp.first(30_000, 53));
+            packet.length = wire::length(&packet);
+            let arrived = fire(&sockets, from, &packet, id);
+            let name = if from == "h" { "host".to_owned() } else { lab.full(from) };
+            let question =
+                Question { from: name, to: address(target).to_string(), protocol: Protocol::Udp, port: Some(53), attacker: Attacker::Process };
+            let got = explain(&model, &question).unwrap();
+            assert_eq!((arrived.is_some(), got.answer), (want == Answer::Open, want), "{packet}: {:?} {:#?}", got.trace, got.closed_by);
+        }
+    }
+}
