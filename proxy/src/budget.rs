@@ -24,30 +24,34 @@ const MOST: usize = 16 << 20;
 const SMALL: usize = 8 << 10;
 
 impl Budget {
-    /// Takes room for a body. `None`: the tenant has no more.
-    pub fn take(&self, tenant: &Rc<str>, bytes: usize) -> Option<Share<'_>> {
+    /// Begins a body, of which nothing is there yet.
+    pub fn begin(&self, tenant: &Rc<str>) -> Share<'_> {
+        Share { budget: self, tenant: Rc::clone(tenant), bytes: 0 }
+    }
+}
+
+impl Share<'_> {
+    /// Takes as much room as the body has now. False: the tenant has no more.
+    pub fn resize(&mut self, bytes: usize) -> bool {
         let bytes = if bytes <= SMALL { 0 } else { bytes };
-        let mut taken = self.taken.borrow_mut();
-        let before = taken.get(tenant).copied().unwrap_or_default();
-        if bytes > 0 && before > 0 && before + bytes > MOST {
-            return None;
+        let mut taken = self.budget.taken.borrow_mut();
+        let others = taken.get(&self.tenant).copied().unwrap_or_default().saturating_sub(self.bytes);
+        if bytes > self.bytes && others > 0 && others + bytes > MOST {
+            return false;
         }
-        if bytes > 0 {
-            taken.insert(Rc::clone(tenant), before + bytes);
+        self.bytes = bytes;
+        if others + bytes > 0 {
+            taken.insert(Rc::clone(&self.tenant), others + bytes);
+        } else {
+            taken.remove(&self.tenant);
         }
-        Some(Share { budget: self, tenant: Rc::clone(tenant), bytes })
+        true
     }
 }
 
 impl Drop for Share<'_> {
     fn drop(&mut self) {
-        let mut taken = self.budget.taken.borrow_mut();
-        let left = taken.get(&self.tenant).copied().unwrap_or_default().saturating_sub(self.bytes);
-        if left > 0 {
-            taken.insert(Rc::clone(&self.tenant), left);
-        } else {
-            taken.remove(&self.tenant);
-        }
+        self.resize(0);
     }
 }
 
@@ -59,13 +63,19 @@ mod tests {
     fn a_tenant_has_its_own_part() {
         let (alice, bob) = (Rc::from("alice"), Rc::from("bob"));
         let budget = Budget::default();
-        let held: Vec<Share<'_>> = (0..4).map(|_| budget.take(&alice, 4 << 20).unwrap()).collect();
-        assert!(budget.take(&alice, SMALL + 1).is_none());
-        assert!(budget.take(&alice, SMALL).is_some(), "small ones always pass");
-        assert!(budget.take(&bob, 4 << 20).is_some());
+        let take = |tenant, bytes| {
+            let mut share = budget.begin(tenant);
+            share.resize(bytes).then_some(share)
+        };
+        let mut held: Vec<Share<'_>> = (0..4).map(|_| take(&alice, 4 << 20).unwrap()).collect();
+        assert!(take(&alice, SMALL + 1).is_none());
+        assert!(take(&alice, SMALL).is_some(), "small ones always pass");
+        assert!(take(&bob, 4 << 20).is_some());
+        assert!(!held[0].resize((4 << 20) + 1), "it does not grow");
+        assert!(held[0].resize(3 << 20) && held[0].resize(4 << 20), "and what it gave back it may have again");
         drop(held);
         // One alone may be as large as the configuration lets it be.
-        assert!(budget.take(&alice, 2 * MOST).is_some());
+        assert!(take(&alice, 2 * MOST).is_some());
         assert!(budget.taken.borrow().is_empty());
     }
 }

@@ -42,6 +42,9 @@ impl Default for Bounds {
 /// What is wrong with the bytes of a request. Always the client's mistake; the connection ends with it.
 #[derive(Debug, Error)]
 pub enum ReceiveError {
+    /// The tenant has too much under way.
+    #[error("the bodies of your requests under way take all the memory that there is for them")]
+    Busy,
     /// The framing of a chunked body.
     #[error("chunked body: {0}")]
     Chunked(&'static str),
@@ -156,33 +159,39 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
         Ok(Some(head))
     }
 
-    /// A whole body that is going to be decoded.
+    /// A whole body that is going to be decoded. `room` says whether there is room for so many bytes of it, before they are kept.
     ///
     /// # Errors
-    /// It is too large, malformed, or takes too long.
-    pub async fn body(&mut self, framing: Framing) -> Result<Bytes, ReceiveError> {
+    /// It is too large, malformed, or takes too long, or there is no room.
+    pub async fn body(&mut self, framing: Framing, mut room: impl FnMut(usize) -> bool) -> Result<Bytes, ReceiveError> {
         let limit = self.bounds.body;
         match framing {
             Framing::None | Framing::Length(0) => Ok(Bytes::new()),
             Framing::Length(length) if usize::try_from(length).map_or(true, |length| length > limit) => {
                 Err(ReceiveError::TooLarge { what: "body", limit })
             }
+            Framing::Length(length) if !usize::try_from(length).is_ok_and(&mut room) => Err(ReceiveError::Busy),
             Framing::Length(_) | Framing::Chunked => {
-                timeout(self.bounds.patience.max(Duration::from_secs(30)), self.collect(framing, limit)).await.unwrap_or(Err(ReceiveError::Slow))
+                let patience = self.bounds.patience.max(Duration::from_secs(30));
+                timeout(patience, self.collect(framing, limit, room)).await.unwrap_or(Err(ReceiveError::Slow))
             }
         }
     }
 
-    async fn collect(&mut self, framing: Framing, limit: usize) -> Result<Bytes, ReceiveError> {
+    async fn collect(&mut self, framing: Framing, limit: usize, mut room: impl FnMut(usize) -> bool) -> Result<Bytes, ReceiveError> {
         let mut remaining = Remaining::from(framing);
         let mut whole = BytesMut::new();
         while let Some(part) = self.part(&mut remaining).await? {
             if whole.len() + part.len() > limit {
                 return Err(ReceiveError::TooLarge { what: "body", limit });
             }
-            if whole.is_empty() && remaining == Remaining::Done {
+            if framing == Framing::Chunked && !room(whole.len() + part.len()) {
+                return Err(ReceiveError::Busy);
+            }
+            if whole.is_empty() && remaining == Remaining::Done && framing != Framing::Chunked {
                 return Ok(part);
             }
+            // Out of the large buffer that chunks are read into: the request may last.
             whole.extend_from_slice(&part);
         }
         Ok(whole.freeze())

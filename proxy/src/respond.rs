@@ -12,9 +12,6 @@ use crate::receive::ReceiveError;
 /// Why a request has no answer of the engine's own.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// The tenant has too much under way.
-    #[error("the bodies of your requests under way take all the memory that there is for them")]
-    Busy,
     /// The client's certificate is no longer good.
     #[error("{0}")]
     Certificate(String),
@@ -63,8 +60,6 @@ impl Refusal {
     #[must_use]
     pub fn reply(&self) -> Reply {
         let (status, close) = match self {
-            // Its body is not read.
-            Self::Busy => (StatusCode::TOO_MANY_REQUESTS, true),
             Self::Certificate(_) => (StatusCode::FORBIDDEN, true),
             Self::NoClient(_) => (StatusCode::FORBIDDEN, false),
             Self::Decode(DecodeError::NoSuchOperation) | Self::Missing(_) => (StatusCode::NOT_FOUND, false),
@@ -79,6 +74,7 @@ impl Refusal {
             Self::Engine(EngineError::Answer(_) | EngineError::Connect { .. } | EngineError::Exchange(_)) => (StatusCode::BAD_GATEWAY, false),
             Self::NotRecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, false),
             Self::Conflict(_) | Self::Raced(_) => (StatusCode::CONFLICT, false),
+            Self::Receive(ReceiveError::Busy) => (StatusCode::TOO_MANY_REQUESTS, true),
             Self::Receive(ReceiveError::Slow) => (StatusCode::REQUEST_TIMEOUT, true),
             Self::Receive(ReceiveError::TooLarge { what: "head", .. }) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, true),
             Self::Receive(ReceiveError::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, true),

@@ -233,13 +233,9 @@ async fn judge<'b, 's, S: End>(
             if head.expects_continue && head.framing != Framing::None {
                 receiver.invite().await?;
             }
-            let length = match head.framing {
-                Framing::Chunked => shared.bounds.body,
-                Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX).min(shared.bounds.body),
-                Framing::None => 0,
-            };
-            share = Some(shared.budget.take(&known.tenant, length).ok_or(Refusal::Busy)?);
-            *body = receiver.body(head.framing).await?;
+            let mut taken = shared.budget.begin(&known.tenant);
+            *body = receiver.body(head.framing, |bytes| taken.resize(bytes)).await?;
+            share = Some(taken);
         }
     }
     let body: &'b Bytes = body;

@@ -95,6 +95,32 @@ fn slow_reader_slows_the_engine() {
     assert_eq!(body.len(), written.div_ceil(65536 + 9) * 65536, "and nothing of it is lost");
 }
 
+/// Clients that do not say how long a body is (docker-java) have as many requests open as others.
+#[test]
+fn bodies_are_counted_by_what_they_are() {
+    const OPEN: usize = 12;
+    let front = Front::new(play("/wait", |mut stream: &UnixStream, _| {
+        stream.write_all(CHUNKED).unwrap();
+        drop(stream.read(&mut [0]));
+    }));
+    let wait = "POST /v1.41/containers/ci-own1/wait HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    let open: Vec<Reader<UnixStream>> = (0..OPEN).map(|_| Reader::new(sent(&front, wait))).collect();
+    for mut reader in open {
+        assert_eq!(reader.head().unwrap().status(), 200);
+    }
+    // A length that is said is counted before the bytes are there.
+    let create =
+        "POST /v1.41/containers/create HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: ";
+    let begin = || {
+        let mut reader = Reader::new(sent(&front, &format!("{create}{}\r\n\r\n", 4 << 20)));
+        assert_eq!(reader.head().unwrap().status(), 100);
+        reader
+    };
+    let begun: Vec<Reader<UnixStream>> = (0..4).map(|_| begin()).collect();
+    assert_eq!(begin().head().unwrap().status(), 429);
+    drop(begun);
+}
+
 #[test]
 fn slow_engine_slows_the_upload() {
     const TOTAL: usize = 64 << 20;

@@ -60,7 +60,7 @@ fn read(framing: Framing, bytes: &'static [u8]) -> Result<Bytes, ReceiveError> {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            body = receiver.body(framing) => body,
+            body = receiver.body(framing, |_| true) => body,
             () = send => Err(ReceiveError::Slow),
         }
     })
