@@ -192,6 +192,8 @@ struct Skb {
     forged: bool,
     /// Came by a bridge port, and goes on to another one.
     bridged: bool,
+    /// A frame for the bridge itself, which rules have sent on to another port.
+    redirected: bool,
     /// Came by `lo` with its route: no second routing decision.
     looped: bool,
     /// Whether it is behind a second priority tag, so that rules which see frames do not find the packet; none before the first of them.
@@ -477,6 +479,7 @@ impl Skb {
             physical_in: None,
             forged: false,
             bridged: false,
+            redirected: false,
             looped: false,
             hidden: None,
             hops: 0,

@@ -140,6 +140,7 @@ impl<'m> Walker<'m> {
         };
         self.usable(place, link)?;
         self.undecided = true;
+        skb.redirected = false;
         self.device_hook(place, Hook::Ingress, skb)?;
         let Some(frame) = skb.frame else {
             return Ok(Next::Input(place));
@@ -274,6 +275,8 @@ impl<'m> Walker<'m> {
         self.close_way(elsewhere && !matches!(routed, Err(End::Unknown(_))));
         match routed {
             Ok(Routed::Forward(way)) if !elsewhere => {
+                let own = |mac: Mac| bridge.mac == Some(mac) || self.model.link(place).is_some_and(|port| port.mac == Some(mac));
+                skb.redirected = destination.is_some_and(own);
                 let target = way.gateway.map_or(skb.header.destination, |gateway| Number::fixed(number(gateway)));
                 self.resolve(bridge_place, bridge, target, skb.header.ipv4, skb)
             }
@@ -295,7 +298,7 @@ impl<'m> Walker<'m> {
         let Ok(tags) = vlan_in(content, switches.vlan_filtering, place.link, frame.tags) else {
             return Err(self.drop_at(place.namespace, "bridge", "the bridge itself does not take this vlan"));
         };
-        skb.bridged = false;
+        (skb.bridged, skb.redirected) = (false, false);
         let to = self.port_for(place, None, frame.destination, tags)?;
         let Some(port) = content.links.get(&to) else {
             return Err(self.lost(Place { link: to, ..place }));

@@ -973,6 +973,8 @@ pub(super) fn packet_type(at: &At<'_>, skb: &Skb) -> u8 {
         Some(mac) if mac.is_group() => MULTICAST,
         // br_netfilter shows rules of the IP stack all frames as its own.
         _ if !bridged => HOST,
+        // It stays what it was, `br_nf_pre_routing_finish`.
+        _ if skb.redirected => HOST,
         _ if at.iif.is_none() => {
             if skb.bridged {
                 OTHERHOST

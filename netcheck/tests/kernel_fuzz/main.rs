@@ -296,7 +296,7 @@ fn answer(
     (tally, describe): (&mut Tally, &dyn Fn(&Probe) -> String),
 ) {
     const ANSWERS: u32 = 0x4000_0000;
-    let mut sent: Vec<(Probe, Vec<Branch>)> = Vec::new();
+    let mut sent: Vec<(Probe, Vec<Branch>, &Branch)> = Vec::new();
     for (probe, branch) in sound {
         if !matches!(probe.packet.transport, Transport::Udp { .. }) {
             continue;
@@ -314,13 +314,13 @@ fn answer(
             packet.length = wire::length(&packet);
             let answers = walker.answers(branch);
             world.members[member].sockets.send(&wire::bytes(&packet, probe.id | ANSWERS), packet.destination, 0);
-            sent.push((Probe { id: probe.id | ANSWERS, from: member, packet }, answers));
+            sent.push((Probe { id: probe.id | ANSWERS, from: member, packet }, answers, branch));
         }
     }
     let surely = |branches: &Vec<Branch>| branches.iter().all(|branch| matches!(branch.end, End::Delivered { .. }));
-    let awaited: BTreeSet<u32> = sent.iter().filter(|(_, branches)| surely(branches)).map(|(probe, _)| probe.id).collect();
+    let awaited: BTreeSet<u32> = sent.iter().filter(|(_, branches, _)| surely(branches)).map(|(probe, ..)| probe.id).collect();
     let observed = collect(world, &awaited);
-    for (probe, branches) in &sent {
+    for (probe, branches, asked) in &sent {
         if branches.iter().any(|branch| matches!(branch.end, End::Unknown(_))) {
             tally.unknown += 1;
             continue;
@@ -329,7 +329,8 @@ fn answer(
         let seen = observed.get(&probe.id);
         if !fits(places, branches, seen) {
             let ways: Vec<String> = branches.iter().map(|branch| way(walker.model(), branch)).collect();
-            tally.mismatches.push(format!("{} (an answer)\nobserved {seen:?}\nexpected {}", describe(probe), ways.join("\n or ")));
+            let asked = way(walker.model(), asked);
+            tally.mismatches.push(format!("{} (an answer)\nobserved {seen:?}\nexpected {}\n to {asked}", describe(probe), ways.join("\n or ")));
         }
     }
 }
