@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::demand::{Demand, Demands, Name};
+use crate::demand::{Demand, Demands, Flag, Name};
 use crate::demands::container::brought_volume;
 use crate::facts::{Brings, Facts, ObjectKind, Reference};
-use crate::types::strings::clean_path;
+use crate::types::strings::is_system_path;
 
 /// What a Dockerfile asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -263,11 +263,13 @@ impl<'a> Reader<'a> {
                 }
             }
             "WORKDIR" => {
-                let path = unquoted(rest);
-                let path = if path.starts_with('/') { path } else { format!("{}/{path}", self.working_dir) };
-                self.working_dir =
-                    clean_path(&path).filter(|path| path.len() <= MOST_VALUE).ok_or_else(|| error("a path that is too long".to_owned()))?;
-                crate::demands::working_dir(format!("Dockerfile:{line}"), &self.working_dir, &mut self.found.places);
+                self.work_in(&unquoted(rest));
+                if self.working_dir.len() > MOST_VALUE {
+                    return Err(error("a path that is too long".to_owned()));
+                }
+                if !self.working_dir.is_empty() && is_system_path(&self.working_dir) {
+                    self.found.places.push(format!("Dockerfile:{line}"), Demand::Flag(Flag::SystemWorkingDir));
+                }
             }
             "VOLUME" => {
                 let paths: Vec<String> = serde_json::from_str(rest).unwrap_or_else(|_| words(rest, self.escape));
@@ -280,6 +282,20 @@ impl<'a> Reader<'a> {
             _ => {}
         }
         Ok(Written::Not)
+    }
+
+    /// Changes the working directory. It stays clean, and empty where it is `/`.
+    fn work_in(&mut self, path: &str) {
+        if path.starts_with('/') {
+            self.working_dir.clear();
+        }
+        for part in path.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => self.working_dir.truncate(self.working_dir.rfind('/').unwrap_or_default()),
+                other => self.working_dir.extend(["/", other]),
+            }
+        }
     }
 
     fn copy(&mut self, line: usize, word: &str, rest: &str, trigger: bool) -> Result<Written, DockerfileError> {

@@ -19,7 +19,7 @@ use crate::types::registry::{AuthConfig, RegistryConfig, decode_header, unwrap_h
 use crate::types::strings::is_object_name;
 use crate::types::volume::VolumeCreate;
 use crate::version::Version;
-use crate::wire::{Dropped, Map, decode_json};
+use crate::wire::{Dropped, MOST_VALUES, Map, decode_json, has_too_many_values};
 
 /// What a request line says: enough to know what the body must be.
 #[derive(Debug, Clone, PartialEq)]
@@ -245,6 +245,9 @@ impl<'a> Body<'a> {
     fn decode(operation: &Operation, headers: &Headers<'_>, body: &'a [u8]) -> Result<Self, DecodeError> {
         match operation.body {
             BodyKind::Tar => return Ok(Self::Tar),
+            _ if has_too_many_values(body) => {
+                return Err(DecodeError::Body { at: String::new(), why: format!("more than {MOST_VALUES} values") });
+            }
             // Some clients send `{}` or `null` where there is no body, and dockerode the query once more; engines read none of it.
             BodyKind::None | BodyKind::Untyped if matches!(body.trim_ascii(), b"" | b"{}" | b"null") || repeats_query(operation, headers, body) => {
                 return Ok(Self::None);

@@ -3,7 +3,7 @@
 //! It may have been made before the policy changed, or with a name that means another object now (measured: `NetworkMode` naming a network
 //! or container that did not exist, and an own network that was removed and made again by somebody else).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -110,7 +110,7 @@ impl Stored {
 
     /// The host paths that it mounts, clean.
     #[must_use]
-    pub fn host_paths(&self) -> Vec<String> {
+    pub fn host_paths(&self) -> BTreeSet<String> {
         self.create.host_paths()
     }
 

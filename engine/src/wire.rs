@@ -277,7 +277,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Declared<A> {
                 return seed.deserialize(key.0.into_deserializer()).map(Some);
             }
             let folded = fold(&key);
-            let respelled = self.fields.iter().any(|field| fold(field) == folded);
+            let respelled = self.fields.iter().any(|field| field.eq_ignore_ascii_case(&folded));
             if respelled || self.inner.next_value::<Option<IgnoredAny>>()?.is_some() {
                 return Err(de::Error::unknown_field(&key, self.fields));
             }
@@ -422,6 +422,27 @@ fn plain(message: &str) -> String {
         Some((distance, name)) if distance <= 2 => format!("unknown field `{given}`, did you mean `{name}`?"),
         _ => format!("unknown field `{given}`"),
     }
+}
+
+/// Most values of a body. Real ones have a few hundred; each is decoded, judged and maybe looked up, while nobody else is served.
+pub(crate) const MOST_VALUES: usize = 16 << 10;
+
+/// Whether a document has more values than that, without decoding it.
+pub(crate) fn has_too_many_values(json: &[u8]) -> bool {
+    if json.len() <= MOST_VALUES {
+        return false;
+    }
+    let (mut values, mut quoted, mut escaped) = (0, false, false);
+    for b in json {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b',' | b'[' | b'{' if !quoted => values += 1,
+            _ => {}
+        }
+    }
+    values > MOST_VALUES
 }
 
 /// A key as Go's `encoding/json` compares it: ASCII case, U+017F as `s`, U+212A as `k`.

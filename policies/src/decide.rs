@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::rc::Rc;
 
-use engine::demand::{Amount, Demand, Demanded, Demands, Flag, Operate, Quantity, Role, UsedObject};
+use engine::demand::{Amount, Demand, Demanded, Demands, Flag, ImageUse, Operate, Quantity, Role, UsedObject};
 use engine::facts::{Object, ObjectKind, Owner, PREDEFINED_NETWORKS};
 use engine::operation::{Effect, Family, OPERATIONS, Operation, OperationId};
 use engine::query::{Filters, Value};
@@ -288,6 +288,7 @@ impl Policy {
                 let key = NAME_KEYS.iter().find(|(kind, _)| kind == name).map_or("", |(_, key)| key);
                 format!("{key}: [{}]", quoted(value.trim_start_matches('+')))
             }
+            Demand::Image(image) if of_a_helper(image).is_some() => return None,
             // An id is not told whose name it is.
             Demand::Image(image) => format!("images: [{}]", ImageReference::parse(&image.written).ok()?.repository()),
             Demand::NotUnderstood(_) | Demand::Taken(..) => return None,
@@ -342,13 +343,24 @@ fn instead(demand: &Demand) -> Option<&'static str> {
              TESTCONTAINERS_RYUK_DISABLED=true",
         ),
         Demand::Flag(Flag::BuildKit) => Some(NO_BUILDKIT),
+        Demand::Image(image) => of_a_helper(image),
         Demand::Flag(Flag::RootUser) => Some("name a user by its number, as in `--user 65534`"),
         Demand::Quantity(Quantity::Cpus, Amount(None)) => Some("name `--cpus`, or a period together with a quota"),
         Demand::Use(Role::AttachNetwork, UsedObject::Known(object)) if object.is_predefined_network() => {
             Some("name another network: `none`, or one that `docker network create` makes")
         }
-        Demand::Bind(_) | Demand::Flag(_) | Demand::Named(..) | Demand::Image(_) | Demand::NotUnderstood(_) | Demand::Operate(_) => None,
+        Demand::Bind(_) | Demand::Flag(_) | Demand::Named(..) | Demand::NotUnderstood(_) | Demand::Operate(_) => None,
         Demand::Port(_) | Demand::Quantity(..) | Demand::Tag(_) | Demand::Taken(..) | Demand::Use(..) => None,
+    }
+}
+
+/// Images that clients start to have them drive the engine: to grant them is no use, for what they do next is refused.
+fn of_a_helper(image: &ImageUse) -> Option<&'static str> {
+    let repository = ImageReference::parse(&image.written).ok()?.repository();
+    match () {
+        () if repository.ends_with("/moby/buildkit") => Some(NO_BUILDKIT),
+        () if repository.ends_with("/testcontainers/ryuk") => Some("testcontainers does without with TESTCONTAINERS_RYUK_DISABLED=true"),
+        () => None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use engine::demand::Flag;
 use engine::operation::OperationId;
-use engine::query::Value;
+use engine::query::{Query, Value};
 use engine::request::Body;
 use engine::types::container::{ContainerCreate, HostConfig};
 use engine::types::strings::{IpcMode, SecurityOption};
@@ -21,10 +21,16 @@ impl Policy {
             Body::ContainerCreate(body) => self.fill_container(body, request.version),
             Body::NetworkCreate(body) => self.fill_labels(&mut body.labels),
             Body::VolumeCreate(body) => self.fill_labels(&mut body.labels),
-            // The engine's build cache is everybody's, and does not look at how a step was run: another tenant's `--add-host` would decide what
-            // this one's `RUN curl` had fetched.
-            Body::Tar if request.operation.id == OperationId::ImageBuild && !self.allow.contains(&Flag::SharedBuildCache) => {
-                request.query.set("nocache", Value::Flag(true));
+            Body::Tar if request.operation.id == OperationId::ImageBuild => {
+                // The engine's build cache is everybody's, and does not look at how a step was run: another tenant's `--add-host` would decide
+                // what this one's `RUN curl` had fetched.
+                if !self.allow.contains(&Flag::SharedBuildCache) {
+                    request.query.set("nocache", Value::Flag(true));
+                }
+                // The containers of its steps are nobody's: nobody but the engine could remove those that a step leaves when it fails.
+                request.query.set("rm", Value::Flag(true));
+                request.query.set("forcerm", Value::Flag(true));
+                self.fill_build(&mut request.query);
             }
             Body::ContainerUpdate(_)
             | Body::ExecCreate(_)
@@ -39,6 +45,26 @@ impl Policy {
     fn fill_labels(&self, labels: &mut Option<Map<'_, Text<'_>>>) {
         for (key, value) in self.fill.labels.iter().filter(|(key, _)| *key != OWNER_LABEL) {
             labels.get_or_insert_with(Map::default).entry(Text::from(key.clone())).or_insert_with(|| Text::from(value.clone()));
+        }
+    }
+
+    /// The limits of a build's steps.
+    fn fill_build(&self, query: &mut Query<'_>) {
+        const PERIOD: i64 = 100_000;
+        let given = |query: &Query<'_>, key: &str| matches!(query.get(key), Some(Value::Int(value)) if *value != 0);
+        let amount = |amount: Option<u64>| amount.and_then(|amount| i64::try_from(amount).ok());
+        if let Some(bytes) = amount(self.fill.memory).filter(|_| !given(query, "memory") && !given(query, "memswap")) {
+            query.set("memory", Value::Int(bytes));
+        }
+        if let (Some(Value::Int(memory)), Some(most)) = (query.get("memory"), amount(self.fill.swap)) {
+            let swap = most.max(*memory);
+            if *memory > 0 && memory.saturating_mul(2) > most && !given(query, "memswap") {
+                query.set("memswap", Value::Int(swap));
+            }
+        }
+        if let Some(billionths) = amount(self.fill.cpus).filter(|_| !given(query, "cpuquota") && !given(query, "cpuperiod")) {
+            query.set("cpuperiod", Value::Int(PERIOD));
+            query.set("cpuquota", Value::Int((billionths / (1_000_000_000 / PERIOD)).max(1000)));
         }
     }
 

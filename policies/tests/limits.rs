@@ -96,6 +96,35 @@ fn a_create_asks_for_no_more_than_its_limits() {
     assert!(odd.iter().any(|demanded| matches!(demanded.demand, Demand::NotUnderstood(_))), "{odd:?}");
 }
 
+/// The steps of a build are containers too, as the builder makes them.
+#[test]
+fn a_build_demands_what_its_steps_are() {
+    let policy = |text: &str| Policy::compile("test", text, &|name: &str| Err(format!("no file {name}"))).unwrap();
+    let told = |policy: &Policy, query: &str| {
+        let target = format!("/v1.41/build{query}");
+        let headers = Headers { content_type: Some("application/x-tar"), ..Headers::default() };
+        let mut request = Route::parse("POST", &target).unwrap().decode(&headers, b"").unwrap();
+        policy.fill(&mut request);
+        let demands = request.demands(&Facts::default());
+        let uncovered = demands.iter().filter(|demanded| !policy.covers(&demanded.demand)).map(|demanded| demanded.demand.to_string());
+        (uncovered.collect::<Vec<_>>().join(", "), request.encode(engine::Version::new(41).unwrap()).target)
+    };
+    let (uncovered, _) = told(&policy("version: 1\ninclude: [hardened]\noperations: { image: { ImageBuild: all } }"), "");
+    for needed in ["root-user", "new-privileges", "writable-rootfs", "capability `NET_RAW`", "unlimited pids"] {
+        assert!(uncovered.contains(needed), "{needed}: {uncovered}");
+    }
+    assert!(!uncovered.contains("memory") && !uncovered.contains("cpus") && !uncovered.contains("swap"), "filled in: {uncovered}");
+    let limited = "operations: { image: { ImageBuild: all } }\nnetworks: [bridge]\ncapabilities: [default]\nallow: [root-user, new-privileges, writable-rootfs]\n\
+                   limits: { memory: 1g, swap: 2g, cpus: 2, pids: unlimited, shm: 64m }";
+    let limited = policy(&format!("version: 1\n{limited}"));
+    assert_eq!(told(&limited, "").0, "unlimited memory, unlimited cpus");
+    let (uncovered, sent) = told(&limited, "?memory=1073741824&cpuquota=200000&rm=0");
+    assert_eq!(uncovered, "");
+    assert!(sent.contains("?rm=1&") && sent.contains("forcerm=1") && !sent.contains("rm=0"), "{sent}");
+    assert_eq!(told(&limited, "?memory=1073741824&memswap=-1&cpuquota=200000&shmsize=1073741824").0, "unlimited swap, 1073741824 of shm");
+    assert_eq!(told(&limited, "?memory=1073741824&cpuquota=200000&cpuperiod=1000").0, "200000000000 of cpus");
+}
+
 /// What `hardened` fills in makes a request keep to its limits, so that what it creates can be started.
 #[test]
 fn hardened_fills_in_what_the_engine_would_make_too_large() {

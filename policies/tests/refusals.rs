@@ -54,6 +54,8 @@ fn a_refusal_says_what_to_do_instead() {
         ("hardened", create(r#"{"NetworkMode":"none","CpuQuota":-1}"#), "a period together with a quota", "hers"),
         ("ci", ("/v1.41/session", String::new()), "DOCKER_BUILDKIT=0", "would be granted"),
         ("ci", ("/v1.41/build?version=2", String::new()), "DOCKER_BUILDKIT=0", "hers"),
+        ("ci", ("/v1.41/images/create?fromImage=moby/buildkit&tag=buildx-stable-1", String::new()), "DOCKER_BUILDKIT=0", "would be granted"),
+        ("ci", ("/v1.41/images/create?fromImage=testcontainers/ryuk&tag=0.5.1", String::new()), "TESTCONTAINERS_RYUK_DISABLED", "would be granted"),
         ("read-only", ("/v1.41/containers/mine/stop", String::new()), "operations: { container: { ContainerStop: own } }", "hers"),
     ] {
         let text = decide(policy, "POST", target, &body).unwrap().to_string();

@@ -1,7 +1,9 @@
 //! A classic build: what its query asks for. What its Dockerfile asks for is found while the context streams by.
 
+use super::container::DEFAULT_CAPABILITIES;
+use super::resources::{cpus, limit, swap};
 use super::{labels, used_container, used_network};
-use crate::demand::{Amount, Demand, Demands, Flag, Name, Quantity, Role, TagUse};
+use crate::demand::{Demand, Demands, Flag, Name, Quantity, Role, TagUse};
 use crate::facts::{Facts, ObjectKind};
 use crate::query::{Query, Value};
 use crate::reference::ImageReference;
@@ -28,16 +30,13 @@ pub(super) fn build(query: &Query<'_>, facts: &Facts, demands: &mut Demands) {
             ("buildargs", Value::Pairs(args)) => {
                 demands.flag("buildargs", Flag::BuildKit, args.keys().any(|name| name.to_ascii_uppercase().starts_with("BUILDKIT_")));
             }
-            ("memory", Value::Int(bytes)) if *bytes != 0 => amount("memory", Quantity::Memory, *bytes, demands),
-            ("memswap", Value::Int(bytes)) if *bytes != 0 => amount("memswap", Quantity::Swap, *bytes, demands),
-            ("shmsize", Value::Int(bytes)) if *bytes != 0 => amount("shmsize", Quantity::Shm, *bytes, demands),
             ("isolation", Value::Text(text)) if !text.is_empty() => {
                 demands.push("isolation", Demand::NotUnderstood("an isolation of Windows engines".to_owned()));
             }
             ("dockerfile", Value::Text(path)) if path.starts_with('/') || path.split('/').any(|part| part == "..") => {
                 demands.push("dockerfile", Demand::NotUnderstood("a Dockerfile outside of the context".to_owned()));
             }
-            // How much CPU a build gets, how much of it is told, and what is cleaned up after it.
+            // Limits, which come below, how much of a build is told, and what is cleaned up after it.
             (_, _) => {}
         }
     }
@@ -45,10 +44,25 @@ pub(super) fn build(query: &Query<'_>, facts: &Facts, demands: &mut Demands) {
     if query.get("networkmode").is_none() {
         network("", facts, demands);
     }
+    steps(query, demands);
 }
 
-fn amount(at: &'static str, quantity: Quantity, bytes: i64, demands: &mut Demands) {
-    demands.push(at, Demand::Quantity(quantity, Amount(u64::try_from(bytes).ok())));
+/// What the containers of its steps are: root's, with the default capabilities, on a writable filesystem, and with the limits of the query. There is none
+/// for processes (moby daemon/builder/dockerfile, `hostConfigFromOptions`).
+fn steps(query: &Query<'_>, demands: &mut Demands) {
+    const AT: &str = "a build's steps";
+    let int = |key: &str| if let Some(Value::Int(value)) = query.get(key) { Some(*value) } else { None };
+    for flag in [Flag::RootUser, Flag::NewPrivileges, Flag::WritableRootfs] {
+        demands.flag(AT, flag, true);
+    }
+    DEFAULT_CAPABILITIES.iter().for_each(|name| demands.named(AT, Name::Capability, name));
+    limit("memory", Quantity::Memory, int("memory"), demands);
+    swap("memswap", int("memswap"), int("memory"), demands);
+    cpus("cpuquota", None, int("cpuperiod"), int("cpuquota"), demands);
+    limit(AT, Quantity::Pids, None, demands);
+    if let Some(bytes) = int("shmsize").filter(|bytes| *bytes != 0) {
+        limit("shmsize", Quantity::Shm, Some(bytes), demands);
+    }
 }
 
 /// A name that an image gets.

@@ -1,6 +1,7 @@
 //! A container: what it asks of the host, of other objects, and what hardening it goes without.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::network::endpoint;
 use super::resources::{cpus, device_requests, device_rules, devices, limit, realtime, restart, swap, throttles, weights};
@@ -505,12 +506,12 @@ fn capability_demands(add: Option<&[Text<'_>]>, drop: Option<&[Text<'_>]>, exact
         let upper = text.to_ascii_uppercase();
         upper.strip_prefix("CAP_").unwrap_or(&upper).to_owned()
     };
-    let dropped: Vec<String> = drop.unwrap_or_default().iter().map(canonical).collect();
+    let dropped: BTreeSet<String> = drop.unwrap_or_default().iter().map(canonical).collect();
     if let Some(exact) = exact.filter(|exact| !exact.is_empty()) {
         exact.iter().for_each(|name| demands.push("HostConfig.Capabilities", Demand::Named(Name::Capability, format!("+{}", canonical(name)))));
     }
-    let all_dropped = dropped.iter().any(|name| name == "ALL");
-    for name in DEFAULT_CAPABILITIES.iter().filter(|name| !all_dropped && !dropped.iter().any(|dropped| dropped == *name)) {
+    let all_dropped = dropped.contains("ALL");
+    for name in DEFAULT_CAPABILITIES.iter().filter(|name| !all_dropped && !dropped.contains(**name)) {
         demands.named("HostConfig.CapDrop", Name::Capability, name);
     }
     // `--cap-drop ALL --cap-add CHOWN` keeps one of the default ones. Any other is an addition, and `+` says so: also one that is there anyway,
@@ -601,9 +602,54 @@ fn log(at: &'static str, config: Option<&LogConfig<'_>>, view: View<'_>, demands
         return;
     }
     demands.named(at, Name::LogDriver, driver);
-    for key in config.iter().flat_map(|map| map.keys()) {
+    for (key, value) in config.iter().flat_map(|map| map.iter()) {
         demands.named(at, Name::LogOption, key);
+        if let Err(why) = log_option(key, value) {
+            demands.push(at, Demand::NotUnderstood(format!("log option `{key}={}`: {why}", value.escape_debug())));
+        }
     }
+}
+
+/// Whether the engine can bear a value. It keeps the buffer, moves the files and evaluates the tag itself, in its own memory and time, whatever
+/// limits the container has (moby daemon/logger/ring.go, loggerutils/logfile.go, templates/templates.go).
+fn log_option(key: &str, value: &str) -> Result<(), String> {
+    const MOST_FILES: u64 = 1000;
+    const LEAST_FILE: u64 = 4 << 10;
+    const MOST_BUFFER: u64 = 64 << 20;
+    let size = |allowed: fn(&u64) -> bool| log_size(value).filter(allowed).map(drop);
+    match key {
+        "max-file" if !value.parse().is_ok_and(|files: u64| (1..=MOST_FILES).contains(&files)) => Err(format!("a number from 1 to {MOST_FILES}")),
+        "max-size" if value != "-1" && size(|size| *size >= LEAST_FILE).is_none() => Err("`-1`, or a size of at least 4k".to_owned()),
+        "max-buffer-size" if size(|size| *size <= MOST_BUFFER).is_none() => Err("a size of at most 64m".to_owned()),
+        "tag" if !is_plain_tag(value) => Err(format!("a text with {} alone", TAG_FIELDS.map(|field| format!("{{{{{field}}}}}")).join(", "))),
+        _ => Ok(()),
+    }
+}
+
+/// A size as it is usually written: a number, and `k`, `m` or `g`, maybe with `b`.
+fn log_size(text: &str) -> Option<u64> {
+    let lower = text.to_ascii_lowercase();
+    let text = lower.strip_suffix('b').unwrap_or(&lower);
+    let digits = text.trim_end_matches(['k', 'm', 'g']);
+    let shift = match text.get(digits.len()..)? {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()))?.checked_mul(1 << shift)
+}
+
+/// What a tag of a log may have of its container (moby daemon/logger/loginfo.go).
+const TAG_FIELDS: [&str; 8] = [".ID", ".FullID", ".Name", ".ImageID", ".ImageFullID", ".ImageName", ".DaemonName", ".Command"];
+
+/// Whether a template does nothing but name fields: its functions run in the engine (`{{pad "" 1000000000000 0}}`).
+fn is_plain_tag(template: &str) -> bool {
+    let mut parts = template.split("{{");
+    let before = parts.next().unwrap_or_default();
+    !before.contains("}}")
+        && parts.all(|part| part.split_once("}}").is_some_and(|(field, text)| TAG_FIELDS.contains(&field.trim_matches(' ')) && !text.contains("}}")))
 }
 
 type PortBindings<'a> = Map<'a, Option<Vec<Option<PortBinding<'a>>>>>;

@@ -2,7 +2,7 @@
 //!
 //! A name can mean another object a moment later; an id cannot. So the id is what is sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Body, Request, object_kind};
 use crate::facts::{Facts, Object, ObjectKind, PREDEFINED_NETWORKS, Reference};
@@ -47,8 +47,8 @@ impl Request<'_> {
 
     /// The host paths that the request mounts, clean.
     #[must_use]
-    pub fn host_paths(&self) -> Vec<String> {
-        if let Body::ContainerCreate(body) = &self.body { body.host_paths() } else { Vec::new() }
+    pub fn host_paths(&self) -> BTreeSet<String> {
+        if let Body::ContainerCreate(body) = &self.body { body.host_paths() } else { BTreeSet::new() }
     }
 
     /// The named volumes that the request mounts, those with a driver of their own left out.
@@ -243,8 +243,8 @@ impl Request<'_> {
 
 impl<'a> ContainerCreate<'a> {
     /// The host paths that it mounts, clean.
-    pub(crate) fn host_paths(&self) -> Vec<String> {
-        let Some(host) = &self.host_config else { return Vec::new() };
+    pub(crate) fn host_paths(&self) -> BTreeSet<String> {
+        let Some(host) = &self.host_config else { return BTreeSet::new() };
         let binds = host.binds.iter().flatten().filter_map(|bind| match &bind.source {
             BindSource::Host(path) => Some(path.clone()),
             BindSource::Anonymous | BindSource::Volume(_) => None,

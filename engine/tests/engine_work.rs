@@ -1,0 +1,64 @@
+//! What the engine would do for a request in its own memory and time, where no limit of a container holds; and how much of a request is looked at.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
+
+use engine::demand::Demand;
+use engine::facts::Facts;
+use engine::{DecodeError, Headers, Route};
+
+const JSON: Headers<'_> = Headers { content_type: Some("application/json"), registry_auth: None, registry_config: None };
+
+fn refused(options: &str) -> Option<String> {
+    let body = format!("{{\"Image\":\"a\",\"HostConfig\":{{\"LogConfig\":{{\"Type\":\"json-file\",\"Config\":{options}}}}}}}");
+    let route = Route::parse("POST", "/v1.41/containers/create").unwrap();
+    let demands = route.decode(&JSON, body.as_bytes()).unwrap().demands(&Facts::default());
+    demands.iter().find_map(|demanded| if let Demand::NotUnderstood(what) = &demanded.demand { Some(what.clone()) } else { None })
+}
+
+#[test]
+fn options_of_a_log_are_what_the_engine_can_bear() {
+    for usual in [
+        r#"{"max-size":"10m","max-file":"3","compress":"true","labels":"a,b"}"#,
+        r#"{"max-size":"-1","mode":"non-blocking","max-buffer-size":"4m"}"#,
+        r#"{"max-size":"512KB"}"#,
+        r#"{"tag":"{{.Name}}/{{ .ID }}"}"#,
+        r#"{"tag":"plain { text }"}"#,
+        r#"{"tag":""}"#,
+    ] {
+        assert_eq!(refused(usual), None, "{usual}");
+    }
+    for (odd, key) in [
+        (r#"{"tag":"{{pad \"x\" 70368744177664 0}}"}"#, "tag"),
+        (r#"{"tag":"{{if eq .Name \"boom\"}}x{{end}}"}"#, "tag"),
+        (r#"{"tag":"{{.ID}}{{/* x */}}"}"#, "tag"),
+        (r#"{"tag":"{{.ID | json}}"}"#, "tag"),
+        (r#"{"tag":"{{- .ID -}}"}"#, "tag"),
+        (r#"{"tag":"{{.ID"}"#, "tag"),
+        (r#"{"tag":"}}{{.ID}}"}"#, "tag"),
+        (r#"{"tag":"{{.Label \"x\"}}"}"#, "tag"),
+        (r#"{"max-file":"9000000000000000000"}"#, "max-file"),
+        (r#"{"max-file":"0"}"#, "max-file"),
+        (r#"{"max-file":"-1"}"#, "max-file"),
+        (r#"{"max-size":"1"}"#, "max-size"),
+        (r#"{"max-size":"0"}"#, "max-size"),
+        (r#"{"max-size":"-2"}"#, "max-size"),
+        (r#"{"max-size":"+10m"}"#, "max-size"),
+        (r#"{"max-buffer-size":"3g"}"#, "max-buffer-size"),
+        (r#"{"max-buffer-size":"99999999999999999999g"}"#, "max-buffer-size"),
+    ] {
+        assert!(refused(odd).is_some_and(|what| what.starts_with(&format!("log option `{key}="))), "{odd}");
+    }
+}
+
+#[test]
+fn a_body_has_so_many_values() {
+    let route = |target| Route::parse("POST", target).unwrap();
+    let many = |count: usize| vec!["\"A,{[\\\"\""; count].join(",");
+    let body = |count: usize| format!("{{\"Image\":\"a\",\"HostConfig\":{{\"CapDrop\":[{}]}}}}", many(count));
+    assert!(route("/v1.41/containers/create").decode(&JSON, body(16_000).as_bytes()).is_ok(), "what is in strings is not counted");
+    let error = route("/v1.41/containers/create").decode(&JSON, body(17_000).as_bytes()).unwrap_err();
+    assert!(matches!(&error, DecodeError::Body { why, .. } if why == "more than 16384 values"), "{error}");
+    let nulls = format!("{{{}}}", (0..17_000).map(|n| format!("\"k{n}\":null")).collect::<Vec<_>>().join(","));
+    assert!(route("/v1.41/containers/c/wait").decode(&JSON, nulls.as_bytes()).is_err());
+    assert!(route("/v1.41/containers/c/exec").decode(&JSON, nulls.as_bytes()).is_err());
+}
