@@ -143,6 +143,7 @@ pub struct Reference {
 pub struct Facts {
     found: BTreeMap<Reference, Option<Rc<Object>>>,
     plain_paths: BTreeSet<String>,
+    writable_below: BTreeSet<String>,
 }
 
 impl Facts {
@@ -166,6 +167,17 @@ impl Facts {
     #[must_use]
     pub fn is_plain(&self, path: &str) -> bool {
         self.plain_paths.contains(path)
+    }
+
+    /// Records that something is mounted below a host path, which a read-only mount of it leaves writable.
+    pub fn insert_writable_below(&mut self, path: String) {
+        self.writable_below.insert(path);
+    }
+
+    /// Whether a read-only mount of a host path lets something below it be written.
+    #[must_use]
+    pub fn is_writable_below(&self, path: &str) -> bool {
+        self.writable_below.contains(path)
     }
 
     /// Whether the engine was asked about it.

@@ -90,6 +90,23 @@ fn what_is_mounted_at_dev_shm_is_shared_memory() {
 }
 
 #[test]
+fn what_stays_writable_below_a_read_only_mount_is_demanded_writable() {
+    let writable = |host: &str, below: bool| {
+        let mut facts = facts(&[], "");
+        if below {
+            facts.insert_writable_below("/srv".to_owned());
+        }
+        let headers = Headers { content_type: Some("application/json"), ..Headers::default() };
+        let body = format!("{{\"Image\":\"base\",\"HostConfig\":{host}}}");
+        let demands = Route::parse("POST", "/v1.43/containers/create").unwrap().decode(&headers, body.as_bytes()).unwrap().demands(&facts);
+        demands.iter().find_map(|demanded| if let Demand::Bind(bind) = &demanded.demand { Some(bind.writable) } else { None }).unwrap()
+    };
+    for host in [r#"{"Binds":["/srv:/m:ro"]}"#, r#"{"Mounts":[{"Type":"bind","Source":"/srv","Target":"/m","ReadOnly":true}]}"#] {
+        assert_eq!([writable(host, false), writable(host, true)], [false, true], "{host}");
+    }
+}
+
+#[test]
 fn a_build_works_and_mounts_in_no_system_path() {
     for (text, expected) in [
         ("WORKDIR /app\nWORKDIR proc\nVOLUME /data\nVOLUME [\"/sysfs\"]", None),

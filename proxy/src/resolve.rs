@@ -100,7 +100,12 @@ impl Resolver {
         if !references.is_empty() {
             self.add(&mut facts, references, tenant).await?;
         }
-        for path in request.host_paths() {
+        let paths = request.host_paths();
+        if !paths.is_empty() && request.version.map_or(self.about().await?.version.minor(), Version::minor) < RECURSIVE_READ_ONLY {
+            let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            paths.iter().filter(|path| has_mounts_below(&mounts, path)).for_each(|path| facts.insert_writable_below(path.clone()));
+        }
+        for path in paths {
             if is_plain(&path) {
                 facts.insert_plain_path(path);
             }
@@ -317,6 +322,17 @@ fn encode(name: &str) -> String {
     out
 }
 
+/// The API version from which on a read-only bind mount is read-only with all that is mounted below it (moby `postContainersCreate`).
+const RECURSIVE_READ_ONLY: u8 = 44;
+
+/// Whether something is mounted below a path, by `/proc/self/mountinfo` (proc_pid_mountinfo(5): the fifth field, blanks as `\\040`).
+fn has_mounts_below(mounts: &str, path: &str) -> bool {
+    let unescape = |text: &str| text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
+    let root = path.trim_end_matches('/');
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
+    points.into_iter().any(|point| point.strip_prefix(root).is_some_and(|rest| rest.starts_with('/') && rest.len() > 1))
+}
+
 /// Whether no part of a host path is a symbolic link, as this process sees the host's files. A path that is not there yet is plain when what
 /// there is of it is. What cannot be looked at is not.
 fn is_plain(path: &str) -> bool {
@@ -330,4 +346,19 @@ fn is_plain(path: &str) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_below_a_path_are_found() {
+        let mounts = "21 1 0:20 / / rw - ext4 /dev/vda rw\n22 21 0:21 / /srv/share/sub\\040dir rw,relatime - tmpfs tmpfs rw\n23 21 0:22 / /srv/sharex rw - tmpfs t rw\n";
+        for (path, below) in
+            [("/", true), ("/srv", true), ("/srv/share", true), ("/srv/share/sub dir", false), ("/srv/shar", false), ("/home", false)]
+        {
+            assert_eq!(has_mounts_below(mounts, path), below, "{path}");
+        }
+    }
 }

@@ -334,7 +334,7 @@ fn bind_line(bind: &crate::types::strings::Bind<'_>, facts: &Facts, demands: &mu
             AT,
             Demand::Bind(Bind {
                 source: source.clone(),
-                writable: !bind.options.read_only,
+                writable: !bind.options.read_only || facts.is_writable_below(source),
                 propagation: Bind::propagation(bind.options.propagation.unwrap_or_default()),
                 relabel: bind.options.relabel.is_some(),
                 create: true,
@@ -402,6 +402,7 @@ fn bind_mount(source: &str, read_only: bool, options: Option<&BindOptions<'_>>, 
     let propagation = Bind::propagation(propagation);
     // Below a read-only mount other mounts may stay writable; then it is judged as a writable one.
     let plain = facts.is_plain(&source);
+    let part_writable = part_writable || facts.is_writable_below(&source);
     demands.push(at, Demand::Bind(Bind { source, writable: !read_only || part_writable, propagation, relabel: false, create, plain }));
 }
 
