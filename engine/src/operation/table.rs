@@ -102,7 +102,7 @@ operations! {
     ImageGet: GET "/images/{name...}/get" 24..=55 Image Transfer Untyped Stream {}
     ImageTag: POST "/images/{name...}/tag" 24..=55 Image Create None Plain { "repo": Text, "tag": Text,}
     ImagePush: POST "/images/{name...}/push" 24..=55 Image Transfer Untyped Stream {}
-    ImageDelete: DELETE "/images/{name...}" 24..=55 Image Delete None Plain { "force": Flag, "noprune": Flag,}
+    ImageDelete: DELETE "/images/{name...}" 24..=55 Image Delete None Plain { "force": Flag, "noprune": Flag, "platforms": Texts,}
     ImageCommit: POST "/commit" 24..=55 Image Transfer Untyped Plain {}
     ImageBuild: POST "/build" 24..=55 Image Create Tar Stream { "t": Texts, "dockerfile": Text, "remote": Text, "q": Flag, "nocache": Flag, "rm": Flag, "forcerm": Flag, "pull": Text, "cachefrom": List, "extrahosts": Texts, "networkmode": Text, "labels": Pairs, "buildargs": Pairs, "target": Text, "platform": Text, "squash": Flag, "shmsize": Int, "memory": Int, "memswap": Int, "cpushares": Int, "cpuperiod": Int, "cpuquota": Int, "cpusetcpus": Text, "cpusetmems": Text, "cgroupparent": Text, "ulimits": Ulimits, "securityopt": List, "isolation": Text, "version": Text, "session": Text, "buildid": Text, "outputs": Text,}
     BuildPrune: POST "/build/prune" 31..=55 Image Administer Untyped Plain {}
