@@ -149,6 +149,27 @@ impl Resolver {
         Ok(Some((stored, facts)))
     }
 
+    /// Whether the engine is to remove a container when it has ended (`docker run --rm`).
+    ///
+    /// # Errors
+    /// The engine cannot be asked, or there is no such container.
+    pub async fn removes_itself(&self, id: &str) -> Result<bool, EngineError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Inspect {
+            host_config: HostConfig,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct HostConfig {
+            #[serde(default)]
+            auto_remove: bool,
+        }
+        let version = self.about().await?.version;
+        let inspect: Inspect = parse(&self.must(&format!("/v{version}/containers/{id}/json")).await?)?;
+        Ok(inspect.host_config.auto_remove)
+    }
+
     async fn add(&self, facts: &mut Facts, references: Vec<Reference>, tenant: &str) -> Result<(), EngineError> {
         let version = self.about().await?.version;
         for reference in references {

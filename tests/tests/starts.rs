@@ -1,12 +1,16 @@
 //! Containers are judged a second time when they are started, as the engine has them by then.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where something does not hold")]
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::cli::Docker;
 use tests::engine::Engine;
+use tests::front::Front;
 use tests::image;
 use tests::packages::Suite;
 use tests::proxy::Seawall;
+use tests::record::Request;
+use tests::stub::Reply;
+use tests::world::LABEL;
 
 const POLICY: &str =
     "version: 1\ninclude: [ci]\nimages: [docker.io/library/cifixture]\nallow: [privileged, host-pid, host-ipc, unmasked-paths, writable-kernel]\n";
@@ -39,4 +43,29 @@ fn containers_without_labels_of_their_own_start(suite: Suite, options: &[&str]) 
     // Nobody is granted what they ask for themselves.
     let refused = docker.fails(&["run", "--rm", "--privileged", "--security-opt", "label=disable", IMAGE, "true"]);
     assert!(refused.contains("selinux: [disable]"), "{refused}");
+}
+
+/// A container of the client's own that was made before its policy was what it is.
+fn stored(id: &str, auto_remove: bool) -> Value {
+    json!({ "Id": id, "Name": "/ci-own2", "Image": "sha256:0", "Config": { "Labels": { LABEL: "job", "seawall.kind": "container" } },
+        "HostConfig": { "AutoRemove": auto_remove, "Privileged": true, "NetworkMode": "none" }, "Mounts": [], "NetworkSettings": { "Networks": {} } })
+}
+
+/// `docker run --rm` waits until its container is gone, for ever.
+#[test]
+fn container_that_removes_itself_is_removed_when_its_start_is_refused() {
+    for auto_remove in [true, false] {
+        let front = Front::new(move |request: &Request| {
+            let look = request.method == "GET" && request.route().starts_with("/containers/") && request.route().ends_with("/json");
+            let name = request.route().split('/').nth(2).unwrap_or_default().to_owned();
+            look.then(|| Reply::Json(200, stored(if name == "ci-own2" { "c0ffee" } else { &name }, auto_remove)))
+        });
+        let answer = front.proxy.call("POST", "/v1.41/containers/ci-own2/start", None);
+        assert_eq!(answer.status, 403, "{}", answer.text());
+        let asked = front.stub().requests();
+        assert!(asked.iter().all(|request| !request.route().ends_with("/start")), "the start reached the engine");
+        let removals: Vec<&str> = asked.iter().filter(|request| request.method == "DELETE").map(|request| request.target.as_str()).collect();
+        let expected: &[&str] = if auto_remove { &["/v1.47/containers/c0ffee?v=1"] } else { &[] };
+        assert_eq!(removals, expected, "not by force: one that runs stays");
+    }
 }
