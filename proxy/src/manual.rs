@@ -8,6 +8,7 @@
 //! | form bodies that win over the query, a key given twice, `filters=` before ours | a query is read once, and each key is written once | `policies/tests/laws.rs` |
 //! | host files by another name: mounts, `DriverConfig`, volume options, devices, links in a granted directory | each is a demand of its own | the attack corpus |
 //! | the host's namespaces, another's network by `NetworkID`, `container:` of a name that comes later | names become ids; a start is judged again | `tests/tests/ownership.rs` |
+//! | a privileged exec that was made before the policy changed | its start is judged by what the engine has of it | `tests/tests/starts.rs` |
 //! | `MaskedPaths: []`, `systempaths`, `seccomp={}`, a capability twice | what is weakened is a demand | the attack corpus |
 //! | somebody else's volume behind "201 Created", or made between look and use | volumes are made first, and looked at again after the create | `forward.rs` |
 //! | an owner label inherited from an image | the label counts beside the kind of object that it was set on | [`engine::KIND_LABEL`] |

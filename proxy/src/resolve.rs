@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use engine::demand::Bind;
-use engine::facts::{Brings, Facts, Object, ObjectKind, Reference};
+use engine::facts::{Brings, Facts, Object, ObjectKind, Process, Reference};
 use engine::stored::{Defaults, Stored};
 use engine::{Request, Version};
 use http::StatusCode;
@@ -223,12 +223,20 @@ impl Resolver {
             id: String,
             #[serde(rename = "ContainerID")]
             container: String,
+            #[serde(rename = "ProcessConfig")]
+            process: ProcessConfig,
         }
-        let exec: Exec = parse(body)?;
-        match self.engine.ask("GET", &format!("/v{version}/containers/{}/json", encode(&exec.container)), None).await? {
+        #[derive(Deserialize)]
+        struct ProcessConfig {
+            privileged: bool,
+            #[serde(default)]
+            user: String,
+        }
+        let Exec { id, container, process: ProcessConfig { privileged, user } } = parse(body)?;
+        match self.engine.ask("GET", &format!("/v{version}/containers/{}/json", encode(&container)), None).await? {
             (StatusCode::OK, body) => {
                 let container = read(ObjectKind::Container, &body, tenant)?;
-                Ok(Some(Object { kind: ObjectKind::Exec, id: exec.id.clone(), name: exec.id, ..container }))
+                Ok(Some(Object { kind: ObjectKind::Exec, id: id.clone(), name: id, process: Process { privileged, user }, ..container }))
             }
             (StatusCode::NOT_FOUND, _) => Ok(None),
             (status, _) => Err(EngineError::Answer(format!("{status} to a look at the container of an exec"))),
@@ -310,7 +318,8 @@ fn read(kind: ObjectKind, body: &[u8], tenant: &str) -> Result<Object, EngineErr
     // Of the other kinds `Mounts` is something else, or nothing.
     let mounts = mounts.into_iter().flatten().filter(|mount| kind == ObjectKind::Container && mount.kind == "bind");
     let binds = mounts.map(bind).collect();
-    Ok(Object { kind, id, asked: name.clone(), name, owner, labels, references, brings, binds })
+    let process = Process::default();
+    Ok(Object { kind, id, asked: name.clone(), name, owner, labels, references, brings, binds, process })
 }
 
 /// Most bytes of an object's labels that are kept.

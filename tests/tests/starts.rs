@@ -1,4 +1,4 @@
-//! Containers are judged a second time when they are started, as the engine has them by then.
+//! Containers and execs are judged a second time when they are started, as the engine has them by then.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where something does not hold")]
 
 use serde_json::{Value, json};
@@ -67,5 +67,26 @@ fn container_that_removes_itself_is_removed_when_its_start_is_refused() {
         let removals: Vec<&str> = asked.iter().filter(|request| request.method == "DELETE").map(|request| request.target.as_str()).collect();
         let expected: &[&str] = if auto_remove { &["/v1.47/containers/c0ffee?v=1"] } else { &[] };
         assert_eq!(removals, expected, "not by force: one that runs stays");
+    }
+}
+
+/// It may have been made before the policy was what it is.
+#[test]
+fn exec_is_judged_again_when_it_is_started() {
+    let cases = [(true, "", 403), (false, "", 200), (false, "root", 200), (false, "a b", 400)];
+    for (privileged, user, status) in cases {
+        let process = json!({ "entrypoint": "id", "arguments": [], "tty": false, "privileged": privileged, "user": user });
+        let exec = move |request: &Request| {
+            let (route, target) = (request.route(), request.target.clone());
+            let id = route.split('/').nth(2).unwrap_or_default();
+            let made = json!({ "ID": id, "ContainerID": "ci-own1", "Running": false, "ProcessConfig": process });
+            (request.method == "GET" && target.contains("/exec/")).then(|| Reply::Json(200, made))
+        };
+        let front = Front::new(exec);
+        let answer = front.proxy.call("POST", "/v1.41/exec/c0ffee/start", Some(&json!({ "Detach": true })));
+        assert_eq!(answer.status, status, "{privileged} {user:?}: {}", answer.text());
+        assert_eq!(privileged, answer.text().contains("allow: [privileged]"), "{}", answer.text());
+        let started = front.stub().requests().iter().any(|request| request.method == "POST" && request.route() == "/exec/c0ffee/start");
+        assert_eq!(started, status == 200, "{privileged} {user:?}");
     }
 }
