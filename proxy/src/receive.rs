@@ -111,7 +111,7 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
         Self { stream, buffer: BytesMut::new(), bounds }
     }
 
-    /// The next head; `None` when the client has ended the connection between two requests, or been idle for too long.
+    /// The next head; `None` when the client has gone between two requests, with or without an end (`close_notify`), or been idle for too long.
     ///
     /// # Errors
     /// The head is not in the one form that is read.
@@ -122,7 +122,9 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
             match timeout(self.bounds.idle, self.more(HEAD_ROOM)).await {
                 Err(_) | Ok(Ok(0)) => return Ok(None),
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(ReceiveError::Gone(error)),
+                // Of a TLS stream this is said of bytes that are none.
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => return Err(ReceiveError::Gone(error)),
+                Ok(Err(_)) => return Ok(None),
             }
         }
         if let Some(head) = self.parse()? {

@@ -322,6 +322,11 @@ fn describe(open: &mut Open, known: &Known) {
 /// Answers with a refusal. Says whether the connection is still good.
 pub(crate) async fn refuse<S: End>(receiver: &mut Receiver<S>, open: &mut Open, refusal: &Refusal, head_only: bool) -> bool {
     let reply = refusal.reply();
+    if matches!(refusal, Refusal::Receive(ReceiveError::Gone(_))) {
+        // Nothing was decided, and nobody is there to be answered.
+        (open.record.status, open.record.decision, open.record.uncovered) = (0, "failed", vec![reply.message]);
+        return false;
+    }
     open.record.status = reply.status.as_u16();
     open.record.decision = if matches!(refusal, Refusal::Engine(_) | Refusal::Raced(_)) { "failed" } else { "denied" };
     open.record.uncovered = vec![reply.message.clone()];
