@@ -374,7 +374,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// The container was made with the image that was judged, or it is judged once more, and removed when it does not pass.
+    /// The container was made with the image that was judged, or it is judged once more. It is removed when it does not pass, and when it cannot be
+    /// looked at.
     async fn check_container(&self, body: &[u8]) -> Result<(), Refusal> {
         #[derive(serde::Deserialize)]
         struct Created {
@@ -382,26 +383,27 @@ impl Exchange<'_> {
             id: String,
         }
         let created: Created = parse(body)?;
-        let engine = self.shared.resolver.engine();
-        let target = format!("/v{}/containers/{}", self.about.version, created.id);
-        let (status, described) = engine.ask("GET", &format!("{target}/json"), None).await?;
+        let judged = self.judge_container(&created.id).await;
+        if judged.is_err() {
+            let target = format!("/v{}/containers/{}?force=1&v=1", self.about.version, created.id);
+            let _ = self.shared.resolver.engine().ask("DELETE", &target, None).await;
+        }
+        judged
+    }
+
+    async fn judge_container(&self, id: &str) -> Result<(), Refusal> {
         #[derive(serde::Deserialize)]
         struct Described {
             #[serde(rename = "Image")]
             image: String,
         }
-        let mut judged = Ok(());
+        let target = format!("/v{}/containers/{id}/json", self.about.version);
+        let (status, described) = self.shared.resolver.engine().ask("GET", &target, None).await?;
         for name in self.permitted.request().named_volumes() {
-            judged = judged.and(self.check_volume(&name).await);
+            self.check_volume(&name).await?;
         }
         let same_image = status == StatusCode::OK && Some(parse::<Described>(&described)?.image) == self.image;
-        if judged.is_ok() && !same_image {
-            judged = recheck(self.shared, self.known, &created.id, self.permitted.request().operation).await;
-        }
-        if judged.is_err() {
-            let _ = engine.ask("DELETE", &format!("{target}?force=1&v=1"), None).await;
-        }
-        judged
+        if same_image { Ok(()) } else { recheck(self.shared, self.known, id, self.permitted.request().operation).await }
     }
 
     /// Passes an answer on as it comes.

@@ -1,4 +1,5 @@
-//! Containers and execs are judged a second time when they are started, as the engine has them by then.
+//! Containers and execs are judged a second time when they are started, as the engine has them by then, and containers that were just made are
+//! looked at.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where something does not hold")]
 
 use serde_json::{Value, json};
@@ -88,5 +89,28 @@ fn exec_is_judged_again_when_it_is_started() {
         assert_eq!(privileged, answer.text().contains("allow: [privileged]"), "{}", answer.text());
         let started = front.stub().requests().iter().any(|request| request.method == "POST" && request.route() == "/exec/c0ffee/start");
         assert_eq!(started, status == 200, "{privileged} {user:?}");
+    }
+}
+
+/// It was made, and nobody knows with what.
+#[test]
+fn container_that_cannot_be_looked_at_is_removed() {
+    let broken: [fn() -> Reply; 4] = [
+        || Reply::BytesThenClose(Vec::new()),
+        || Reply::error(500, "no"),
+        || Reply::Json(200, json!({ "Id": "made" })),
+        || Reply::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}}".to_vec()),
+    ];
+    for (n, broken) in broken.into_iter().enumerate() {
+        let front = Front::new(move |request: &Request| match (request.method.as_str(), request.route().as_str()) {
+            ("POST", "/containers/create") => Some(Reply::Json(201, json!({ "Id": "made", "Warnings": [] }))),
+            ("GET", "/containers/made/json") => Some(broken()),
+            _ => None,
+        });
+        let body = json!({ "Image": "docker.io/library/cifixture:1" });
+        let answer = front.proxy.call("POST", "/v1.41/containers/create", Some(&body));
+        assert_eq!(answer.status, 502, "{n}: {}", answer.text());
+        let removals = front.stub().requests().into_iter().filter(|request| request.method == "DELETE" && request.route() == "/containers/made");
+        assert_eq!(removals.count(), 1, "{n}");
     }
 }
