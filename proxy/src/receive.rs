@@ -174,10 +174,15 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
             }
             Framing::Length(length) if !usize::try_from(length).is_ok_and(&mut room) => Err(ReceiveError::Busy),
             Framing::Length(_) | Framing::Chunked => {
-                let patience = self.bounds.patience.max(Duration::from_secs(30));
-                timeout(patience, self.collect(framing, limit, room)).await.unwrap_or(Err(ReceiveError::Slow))
+                timeout(self.body_patience(), self.collect(framing, limit, room)).await.unwrap_or(Err(ReceiveError::Slow))
             }
         }
+    }
+
+    /// How long a client may take for what is kept in memory until it is complete.
+    #[must_use]
+    pub fn body_patience(&self) -> Duration {
+        self.bounds.patience.max(Duration::from_secs(30))
     }
 
     async fn collect(&mut self, framing: Framing, limit: usize, mut room: impl FnMut(usize) -> bool) -> Result<Bytes, ReceiveError> {
