@@ -125,6 +125,14 @@ impl Context {
         self.entries > 0 || self.ended
     }
 
+    /// About how many bytes of memory it takes: of an archive that is compressed it takes few to fill much.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        let found = self.found.as_ref().map_or(0, |found| found.content.capacity());
+        let extended = [&self.extended.name, &self.extended.link].into_iter().flatten().map(String::capacity).sum::<usize>();
+        self.block.capacity() + found + extended + self.links.kept()
+    }
+
     /// Whether the next bytes, as many as are said, lie within a file's content and are sent as they are: then they are taken.
     pub fn pass(&mut self, length: usize) -> bool {
         let length = u64::try_from(length).unwrap_or(u64::MAX);
@@ -320,6 +328,8 @@ struct Links {
     root: Node,
     names: usize,
     bytes: usize,
+    /// Names that have others below them.
+    parents: usize,
 }
 
 #[derive(Debug, Default)]
@@ -354,6 +364,11 @@ impl Links {
         if node.is_link { Leads::There } else { Leads::Nowhere }
     }
 
+    /// The first name below another takes a tree's first node, with eleven places.
+    fn kept(&self) -> usize {
+        self.bytes + self.names * (2 * size_of::<(Box<str>, Node)>()) + self.parents * (11 * size_of::<(Box<str>, Node)>())
+    }
+
     /// Remembers a link; `false`: there are too many.
     fn insert(&mut self, path: &str) -> bool {
         let mut node = &mut self.root;
@@ -361,6 +376,7 @@ impl Links {
             if !node.below.contains_key(name) {
                 self.names += 1;
                 self.bytes += name.len();
+                self.parents += usize::from(node.below.is_empty());
                 if self.names > MOST_LINKS || self.bytes > MOST_LINK_BYTES {
                     return false;
                 }
@@ -594,6 +610,23 @@ mod tests {
         let length = pax.len() + 4;
         let entries = [entry("x", b'x', &format!("{length} {pax}")), entry("other", b'0', "FROM long")];
         assert_eq!(read(&long, &entries), Ok(Some("FROM long".to_owned())));
+    }
+
+    #[test]
+    fn what_is_kept_is_counted() {
+        let kept = |bytes: &[u8]| {
+            let mut context = Context::new("");
+            context.push(bytes, &mut Vec::new()).unwrap();
+            context.kept()
+        };
+        let long = "x".repeat(100_000);
+        assert!(kept(&entry("a", b'0', &long)) < BLOCK, "what passes is not kept");
+        for (name, kind) in [("Dockerfile", b'0'), ("././@LongLink", b'L'), ("x", b'x')] {
+            let whole = entry(name, kind, &long);
+            assert!(kept(whole.get(..90_000).unwrap()) > 80_000, "{name}");
+        }
+        let links: Vec<u8> = (0..500).flat_map(|n| linked(&format!("{n}/a/b/c"), b'2', "x")).collect();
+        assert!(kept(&links) > 500 * 3 * 500, "each name has a tree of its own");
     }
 
     #[test]

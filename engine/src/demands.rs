@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use crate::OWNER_LABEL;
 use crate::demand::{Demand, Demands, Flag, ImageUse, Name, Operate, Role, UsedObject};
-use crate::facts::{Facts, Object, ObjectKind, Owner, PREDEFINED_NETWORKS};
+use crate::facts::{Facts, Object, ObjectKind, Owner, PREDEFINED_NETWORKS, Process};
 use crate::operation::OperationId;
 use crate::query::Value;
 use crate::reference::{ImageReference, is_hex};
@@ -34,7 +34,10 @@ pub(crate) fn of(request: &Request<'_>, facts: &Facts) -> Demands {
         }
         Body::ContainerUpdate(body) => resources::update(body, &mut demands),
         Body::ExecCreate(body) => exec_create(body, &mut demands),
-        Body::ExecStart(ExecStart { detach: _, tty: _, console_size: _, hijack: _, stdin: _, stdout: _, stderr: _, stream: _ }) | Body::None => {}
+        Body::ExecStart(ExecStart { detach: _, tty: _, console_size: _, hijack: _, stdin: _, stdout: _, stderr: _, stream: _ }) => {
+            exec_start(request.object.as_deref().unwrap_or_default(), facts, &mut demands);
+        }
+        Body::None => {}
         Body::NetworkConnect(body) => network::connect(body, request.object.as_deref().unwrap_or_default(), facts, &mut demands),
         Body::NetworkCreate(body) => network::create(body, facts, &mut demands),
         Body::NetworkDisconnect(NetworkDisconnect { container, force: _ }) => used_container(
@@ -264,11 +267,22 @@ fn exec_create(body: &ExecCreate<'_>, demands: &mut Demands) {
         container: _,
         container_id: _,
     } = body;
-    demands.flag("Privileged", Flag::Privileged, *privileged == Some(true));
+    process(["Privileged", "User"], *privileged == Some(true), exec_user.as_deref().unwrap_or_default(), demands);
     working_dir("WorkingDir", directory.as_deref().unwrap_or_default(), demands);
+}
+
+/// An exec may have been made before the policy changed: it is judged again, as the engine has it.
+fn exec_start(id: &str, facts: &Facts, demands: &mut Demands) {
+    let Some(object) = facts.object(ObjectKind::Exec, id) else { return };
+    let Process { privileged, user } = &object.process;
+    process(["ProcessConfig.privileged", "ProcessConfig.user"], *privileged, user, demands);
+}
+
+fn process([at_privileged, at_user]: [&'static str; 2], privileged: bool, process_user: &str, demands: &mut Demands) {
+    demands.flag(at_privileged, Flag::Privileged, privileged);
     // Without a user it is the container's, which was judged when the container was made.
-    if let Some(exec_user) = exec_user.as_ref().filter(|user| !user.is_empty()) {
-        user("User", exec_user, demands);
+    if !process_user.is_empty() {
+        user(at_user, process_user, demands);
     }
 }
 

@@ -66,6 +66,17 @@ pub struct Object {
     pub brings: Brings,
     /// The host paths that a container mounts.
     pub binds: Vec<Bind>,
+    /// What an exec runs as.
+    pub process: Process,
+}
+
+/// What an exec was made to run as (`ProcessConfig` in `GET /exec/{id}/json`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Process {
+    /// With all capabilities.
+    pub privileged: bool,
+    /// Its user; empty: the container's.
+    pub user: String,
 }
 
 /// What an image brings to what begins with it, besides its files and what a request can say anew (`Config` in `GET /images/{name}/json`).
@@ -116,6 +127,7 @@ impl Object {
             references: Vec::new(),
             brings: Brings::default(),
             binds: Vec::new(),
+            process: Process::default(),
         }
     }
 

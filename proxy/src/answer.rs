@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use engine::Version;
 use engine::demand::{Demand, ImageUse};
 use engine::facts::{ObjectKind, Owner};
-use engine::operation::OperationId;
+use engine::operation::{OPERATIONS, OperationId};
 use engine::reference::ImageReference;
 use policies::{Policy, Rows};
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ pub fn is_read(operation: OperationId, rows: &Rows) -> bool {
 pub fn rewrite(operation: OperationId, rows: &Rows, policy: &Policy, tenant: &str, body: &[u8]) -> Result<Vec<u8>, EngineError> {
     match (operation, rows) {
         (OperationId::SystemVersion, _) => version(body),
-        (OperationId::SystemInfo, _) => info(body),
+        (OperationId::SystemInfo, _) => info(policy, body),
         (OperationId::ImageInspect, Rows::Images) => {
             // It was judged by the name that it was asked for; its other names are judged one by one.
             let value: Value = parse(body)?;
@@ -82,10 +82,22 @@ fn clamp_in(value: &mut Value, key: &str) {
     }
 }
 
-/// What a client learns of the engine: nothing of proxies and their credentials, of labels, or of a swarm's other nodes.
-fn info(body: &[u8]) -> Result<Vec<u8>, EngineError> {
+/// What a client learns of the engine: nothing of proxies and their credentials, of labels, or of a swarm's other nodes. What it may not list is not
+/// counted either.
+fn info(policy: &Policy, body: &[u8]) -> Result<Vec<u8>, EngineError> {
+    const COUNTS: [(&str, OperationId); 5] = [
+        ("Containers", OperationId::ContainerList),
+        ("ContainersPaused", OperationId::ContainerList),
+        ("ContainersRunning", OperationId::ContainerList),
+        ("ContainersStopped", OperationId::ContainerList),
+        ("Images", OperationId::ImageList),
+    ];
     let mut value: Value = parse(body)?;
     if let Some(map) = value.as_object_mut() {
+        let listed = |list| OPERATIONS.iter().any(|operation| operation.id == list && policy.widest(operation) == "all");
+        for (key, _) in COUNTS.into_iter().filter(|(_, list)| !listed(*list)) {
+            map.entry(key).and_modify(|count| *count = json!(0));
+        }
         for key in ["HttpProxy", "HttpsProxy", "NoProxy"] {
             map.entry(key).and_modify(|value| *value = json!(""));
         }
@@ -238,6 +250,18 @@ mod tests {
     fn versions_are_clamped_to_what_is_decoded() {
         for (given, clamped) in [("1.41", "1.41"), ("1.99", "1.55"), ("1.12", "1.24"), ("odd", "odd")] {
             assert_eq!(clamp(given), clamped);
+        }
+    }
+
+    #[test]
+    fn only_who_lists_everything_is_told_how_much_there_is() {
+        let body = json!({ "Containers": 7, "ContainersRunning": 4, "ContainersPaused": 1, "ContainersStopped": 2, "Images": 9, "NCPU": 2 });
+        for (name, counts) in [("ci", [0, 0, 0, 0, 0, 2]), ("netcheck", [7, 4, 1, 2, 0, 2]), ("read-only", [7, 4, 1, 2, 9, 2])] {
+            let policy = Policy::shipped(name).unwrap();
+            let shown = rewrite(OperationId::SystemInfo, &Rows::All, &policy, "me", body.to_string().as_bytes()).unwrap();
+            let shown: Value = serde_json::from_slice(&shown).unwrap();
+            let keys = ["Containers", "ContainersRunning", "ContainersPaused", "ContainersStopped", "Images", "NCPU"];
+            assert_eq!(keys.map(|key| shown[key].as_i64().unwrap()), counts, "{name}");
         }
     }
 

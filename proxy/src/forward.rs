@@ -3,6 +3,7 @@
 //! Only a [`Permitted`] can be forwarded. A tunnel begins when the engine has said 101, and not before.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use engine::demand::{Demand, Role, UsedObject};
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::answer;
 use crate::audit::Open;
+use crate::budget::Share;
 use crate::clients::Known;
 use crate::dial::{Aborted, Answered, EngineError, EngineStream, Upload, build, collect, head as request_head};
 use crate::lease::Lease;
@@ -207,31 +209,18 @@ impl Exchange<'_> {
         open.upload_unfinished = true;
         let mut vet = Vet::of(self.permitted.request());
         let mut remaining = Remaining::from(head.framing);
-        // Before the engine hears of it: as much as it takes to know, within bounds.
-        let mut first = Vec::new();
-        let mut length = 0;
-        // Of the last part, what was not looked at yet.
-        let mut rest = Bytes::new();
-        while !vet.is_settled() && length < BEFORE {
-            if rest.is_empty() {
-                let Some(part) = part_in_time(receiver, &mut remaining).await? else { break };
-                open.record.bytes[0] += u64::try_from(part.len()).unwrap_or_default();
-                rest = part;
-            }
-            let part = self.step(&mut vet, &mut rest).await?;
-            length += part.len().max(1);
-            first.push(part);
-        }
+        let Begun { mut first, mut rest, mut share } = self.begin(receiver, &mut vet, &mut remaining, open).await?;
         let mut ended = remaining == Remaining::Done && rest.is_empty();
         if ended {
-            first.push(vet.end()?);
+            first.extend_from_slice(&vet.end()?);
         }
         let (sender, parts) = mpsc::channel(PARTS);
         let request = build(&encoded, Upload::Parts(parts))?;
         let engine = self.shared.resolver.engine();
         let mut answer = std::pin::pin!(engine.exchange_alone(request));
-        let mut first = first.into_iter();
         let mut sender = Some(sender);
+        let mut counted = |bytes| if share.resize(bytes) { Ok(()) } else { Err(ReceiveError::Busy) };
+        counted(first.len() + vet.kept())?;
         loop {
             let Some(to_engine) = &sender else {
                 open.upload_unfinished = false;
@@ -246,11 +235,11 @@ impl Exchange<'_> {
                     // The engine does not want more: its answer is coming.
                     return std::future::pending().await;
                 };
-                let (part, length) = match first.next() {
-                    Some(part) => (part, 0),
-                    None if ended => return Ok::<_, Refusal>(None),
-                    None if !rest.is_empty() => (self.step(&mut vet, &mut rest).await?, 0),
-                    None => match part_in_time(receiver, &mut remaining).await? {
+                let (part, length) = match () {
+                    () if !first.is_empty() => (first.split_to(first.len().min(PIECE)).freeze(), 0),
+                    () if ended => return Ok::<_, Refusal>(None),
+                    () if !rest.is_empty() => (self.step(&mut vet, &mut rest).await?, 0),
+                    () => match part_in_time(receiver, &mut remaining, SILENCE).await? {
                         Some(part) => {
                             let length = part.len();
                             rest = part;
@@ -262,6 +251,7 @@ impl Exchange<'_> {
                         }
                     },
                 };
+                counted(first.len() + vet.kept())?;
                 if !part.is_empty() {
                     permit.send(Ok(part));
                 }
@@ -280,6 +270,35 @@ impl Exchange<'_> {
                 },
             }
         }
+    }
+
+    /// Reads as much of an archive as it takes to know, within bounds, before the engine hears of it. What is kept of it counts against the tenant's
+    /// memory, and is not kept for a client that is silent.
+    async fn begin<S: End>(
+        &self,
+        receiver: &mut Receiver<S>,
+        vet: &mut Vet,
+        remaining: &mut Remaining,
+        open: &mut Open,
+    ) -> Result<Begun<'_>, Refusal> {
+        let mut begun = Begun { first: BytesMut::new(), rest: Bytes::new(), share: self.shared.budget.begin(&self.known.tenant) };
+        let mut length = 0;
+        while !vet.is_settled() && length < BEFORE {
+            if begun.rest.is_empty() {
+                // A client that looks for what to send may take its time until it has sent something.
+                let patience = if length == 0 { SILENCE } else { receiver.body_patience() };
+                let Some(part) = part_in_time(receiver, remaining, patience).await? else { break };
+                open.record.bytes[0] += u64::try_from(part.len()).unwrap_or_default();
+                begun.rest = part;
+            }
+            let part = self.step(vet, &mut begun.rest).await?;
+            length += part.len().max(1);
+            begun.first.extend_from_slice(&part);
+            if !begun.share.resize(READING + begun.first.capacity() + vet.kept()) {
+                return Err(ReceiveError::Busy.into());
+            }
+        }
+        Ok(begun)
     }
 
     /// Looks at as much of a part of an archive as is looked at in one go, and judges a Dockerfile in it. Gives what is sent of it.
@@ -374,7 +393,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// The container was made with the image that was judged, or it is judged once more, and removed when it does not pass.
+    /// The container was made with the image that was judged, or it is judged once more. It is removed when it does not pass, and when it cannot be
+    /// looked at.
     async fn check_container(&self, body: &[u8]) -> Result<(), Refusal> {
         #[derive(serde::Deserialize)]
         struct Created {
@@ -382,26 +402,27 @@ impl Exchange<'_> {
             id: String,
         }
         let created: Created = parse(body)?;
-        let engine = self.shared.resolver.engine();
-        let target = format!("/v{}/containers/{}", self.about.version, created.id);
-        let (status, described) = engine.ask("GET", &format!("{target}/json"), None).await?;
+        let judged = self.judge_container(&created.id).await;
+        if judged.is_err() {
+            let target = format!("/v{}/containers/{}?force=1&v=1", self.about.version, created.id);
+            let _ = self.shared.resolver.engine().ask("DELETE", &target, None).await;
+        }
+        judged
+    }
+
+    async fn judge_container(&self, id: &str) -> Result<(), Refusal> {
         #[derive(serde::Deserialize)]
         struct Described {
             #[serde(rename = "Image")]
             image: String,
         }
-        let mut judged = Ok(());
+        let target = format!("/v{}/containers/{id}/json", self.about.version);
+        let (status, described) = self.shared.resolver.engine().ask("GET", &target, None).await?;
         for name in self.permitted.request().named_volumes() {
-            judged = judged.and(self.check_volume(&name).await);
+            self.check_volume(&name).await?;
         }
         let same_image = status == StatusCode::OK && Some(parse::<Described>(&described)?.image) == self.image;
-        if judged.is_ok() && !same_image {
-            judged = recheck(self.shared, self.known, &created.id, self.permitted.request().operation).await;
-        }
-        if judged.is_err() {
-            let _ = engine.ask("DELETE", &format!("{target}?force=1&v=1"), None).await;
-        }
-        judged
+        if same_image { Ok(()) } else { recheck(self.shared, self.known, id, self.permitted.request().operation).await }
     }
 
     /// Passes an answer on as it comes.
@@ -529,6 +550,22 @@ impl Exchange<'_> {
 /// Parts of an upload that may wait for the engine: written together, they cost one call.
 const PARTS: usize = 4;
 
+/// What an upload has before the engine hears of it.
+struct Begun<'s> {
+    /// What the engine gets first.
+    first: BytesMut,
+    /// Of the last part, what was not looked at yet.
+    rest: Bytes,
+    /// What of a tenant's memory that takes.
+    share: Share<'s>,
+}
+
+/// Bytes of it that are handed over together.
+const PIECE: usize = 64 << 10;
+
+/// Bytes that it takes to read an archive: the client's buffer, and a decompressor.
+const READING: usize = 128 << 10;
+
 /// Bytes of a list that are sent together.
 const STREAMED: usize = 16 << 10;
 
@@ -643,12 +680,12 @@ async fn futures_now<F: Future>(future: F) -> Option<F::Output> {
 }
 
 /// The next part of an upload, which may be slow, and not silent for ever.
-async fn part_in_time<S: End>(receiver: &mut Receiver<S>, remaining: &mut Remaining) -> Result<Option<Bytes>, ReceiveError> {
-    tokio::time::timeout(SILENCE, receiver.part(remaining)).await.unwrap_or(Err(ReceiveError::Slow))
+async fn part_in_time<S: End>(receiver: &mut Receiver<S>, remaining: &mut Remaining, patience: Duration) -> Result<Option<Bytes>, ReceiveError> {
+    tokio::time::timeout(patience, receiver.part(remaining)).await.unwrap_or(Err(ReceiveError::Slow))
 }
 
 /// How long an upload may be silent.
-pub(crate) const SILENCE: std::time::Duration = std::time::Duration::from_secs(600);
+pub(crate) const SILENCE: Duration = Duration::from_secs(600);
 
 /// The engine's connection behind a 101, and what came on it already.
 async fn take_over(response: Response<Incoming>) -> Result<(EngineStream, Bytes), ()> {

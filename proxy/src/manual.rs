@@ -8,6 +8,7 @@
 //! | form bodies that win over the query, a key given twice, `filters=` before ours | a query is read once, and each key is written once | `policies/tests/laws.rs` |
 //! | host files by another name: mounts, `DriverConfig`, volume options, devices, links in a granted directory | each is a demand of its own | the attack corpus |
 //! | the host's namespaces, another's network by `NetworkID`, `container:` of a name that comes later | names become ids; a start is judged again | `tests/tests/ownership.rs` |
+//! | a privileged exec that was made before the policy changed | its start is judged by what the engine has of it | `tests/tests/starts.rs` |
 //! | `MaskedPaths: []`, `systempaths`, `seccomp={}`, a capability twice | what is weakened is a demand | the attack corpus |
 //! | somebody else's volume behind "201 Created", or made between look and use | volumes are made first, and looked at again after the create | `forward.rs` |
 //! | an owner label inherited from an image | the label counts beside the kind of object that it was set on | [`engine::KIND_LABEL`] |
@@ -16,6 +17,7 @@
 //! | an archive that one reader reads otherwise: sizes, prefixes, pax, links, compressed twins | the engine gets an archive that was written here | `engine::context` tests |
 //! | another tenant's step out of the build cache | builds run without it unless `shared-build-cache` is allowed | `policies/src/fill.rs` |
 //! | programs of a container run by the engine to unpack an upload (CVE-2026-41567) | what is sent is never compressed | `vet.rs` |
+//! | a thousand bytes that unpack to a million, then silence; names of links without end | what is kept of an archive is counted for its tenant | `tests/tests/streams.rs` |
 //! | a tunnel before the engine's 101 | nothing of the client is sent before it | `tests/tests/streams.rs` |
 //! | names and ids in error texts, lists, events, an image's other names | what is not yours does not exist; lists are narrowed; 409 is told in our words | `tests/tests/ownership.rs` |
 //! | a resumed session around the revocation list | no sessions; trust is asked for at each request | `tls::tests` |

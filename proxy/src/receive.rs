@@ -111,7 +111,7 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
         Self { stream, buffer: BytesMut::new(), bounds }
     }
 
-    /// The next head; `None` when the client has ended the connection between two requests, or been idle for too long.
+    /// The next head; `None` when the client has gone between two requests, with or without an end (`close_notify`), or been idle for too long.
     ///
     /// # Errors
     /// The head is not in the one form that is read.
@@ -122,7 +122,9 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
             match timeout(self.bounds.idle, self.more(HEAD_ROOM)).await {
                 Err(_) | Ok(Ok(0)) => return Ok(None),
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(ReceiveError::Gone(error)),
+                // Of a TLS stream this is said of bytes that are none.
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => return Err(ReceiveError::Gone(error)),
+                Ok(Err(_)) => return Ok(None),
             }
         }
         if let Some(head) = self.parse()? {
@@ -172,10 +174,15 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
             }
             Framing::Length(length) if !usize::try_from(length).is_ok_and(&mut room) => Err(ReceiveError::Busy),
             Framing::Length(_) | Framing::Chunked => {
-                let patience = self.bounds.patience.max(Duration::from_secs(30));
-                timeout(patience, self.collect(framing, limit, room)).await.unwrap_or(Err(ReceiveError::Slow))
+                timeout(self.body_patience(), self.collect(framing, limit, room)).await.unwrap_or(Err(ReceiveError::Slow))
             }
         }
+    }
+
+    /// How long a client may take for what is kept in memory until it is complete.
+    #[must_use]
+    pub fn body_patience(&self) -> Duration {
+        self.bounds.patience.max(Duration::from_secs(30))
     }
 
     async fn collect(&mut self, framing: Framing, limit: usize, mut room: impl FnMut(usize) -> bool) -> Result<Bytes, ReceiveError> {

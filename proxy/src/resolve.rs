@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use engine::demand::Bind;
-use engine::facts::{Brings, Facts, Object, ObjectKind, Reference};
+use engine::facts::{Brings, Facts, Object, ObjectKind, Process, Reference};
 use engine::stored::{Defaults, Stored};
 use engine::{Request, Version};
 use http::StatusCode;
@@ -154,6 +154,27 @@ impl Resolver {
         Ok(Some((stored, facts)))
     }
 
+    /// Whether the engine is to remove a container when it has ended (`docker run --rm`).
+    ///
+    /// # Errors
+    /// The engine cannot be asked, or there is no such container.
+    pub async fn removes_itself(&self, id: &str) -> Result<bool, EngineError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Inspect {
+            host_config: HostConfig,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct HostConfig {
+            #[serde(default)]
+            auto_remove: bool,
+        }
+        let version = self.about().await?.version;
+        let inspect: Inspect = parse(&self.must(&format!("/v{version}/containers/{id}/json")).await?)?;
+        Ok(inspect.host_config.auto_remove)
+    }
+
     async fn add(&self, facts: &mut Facts, references: Vec<Reference>, tenant: &str) -> Result<(), EngineError> {
         let version = self.about().await?.version;
         for reference in references {
@@ -207,12 +228,20 @@ impl Resolver {
             id: String,
             #[serde(rename = "ContainerID")]
             container: String,
+            #[serde(rename = "ProcessConfig")]
+            process: ProcessConfig,
         }
-        let exec: Exec = parse(body)?;
-        match self.engine.ask("GET", &format!("/v{version}/containers/{}/json", encode(&exec.container)), None).await? {
+        #[derive(Deserialize)]
+        struct ProcessConfig {
+            privileged: bool,
+            #[serde(default)]
+            user: String,
+        }
+        let Exec { id, container, process: ProcessConfig { privileged, user } } = parse(body)?;
+        match self.engine.ask("GET", &format!("/v{version}/containers/{}/json", encode(&container)), None).await? {
             (StatusCode::OK, body) => {
                 let container = read(ObjectKind::Container, &body, tenant)?;
-                Ok(Some(Object { kind: ObjectKind::Exec, id: exec.id.clone(), name: exec.id, ..container }))
+                Ok(Some(Object { kind: ObjectKind::Exec, id: id.clone(), name: id, process: Process { privileged, user }, ..container }))
             }
             (StatusCode::NOT_FOUND, _) => Ok(None),
             (status, _) => Err(EngineError::Answer(format!("{status} to a look at the container of an exec"))),
@@ -294,7 +323,8 @@ fn read(kind: ObjectKind, body: &[u8], tenant: &str) -> Result<Object, EngineErr
     // Of the other kinds `Mounts` is something else, or nothing.
     let mounts = mounts.into_iter().flatten().filter(|mount| kind == ObjectKind::Container && mount.kind == "bind");
     let binds = mounts.map(bind).collect();
-    Ok(Object { kind, id, asked: name.clone(), name, owner, labels, references, brings, binds })
+    let process = Process::default();
+    Ok(Object { kind, id, asked: name.clone(), name, owner, labels, references, brings, binds, process })
 }
 
 /// Most bytes of an object's labels that are kept.

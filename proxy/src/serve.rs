@@ -265,7 +265,7 @@ async fn judge<'b, 's, S: End>(
         let container = permitted.request().object.as_deref().unwrap_or_default();
         if let Err(refusal) = recheck(shared, &known, container, operation).await {
             if operation.id == OperationId::ContainerStart {
-                shared.attached.end(container);
+                give_up(shared, container).await;
             }
             return Err(refusal);
         }
@@ -305,6 +305,14 @@ pub(crate) async fn recheck(shared: &Shared, known: &Known, id: &str, operation:
     Ok(known.policy.cover(operation, &stored.demands(&facts, &about.defaults))?)
 }
 
+/// A start was refused: nobody waits any longer for the container to speak, or to be gone (`docker run --rm` waits for ever).
+async fn give_up(shared: &Shared, id: &str) {
+    shared.attached.end(id);
+    let (Ok(true), Ok(about)) = (shared.resolver.removes_itself(id).await, shared.resolver.about().await) else { return };
+    // As the engine does when a start fails, but without force: one that runs stays.
+    let _ = shared.resolver.engine().ask("DELETE", &format!("/v{}/containers/{id}?v=1", about.version), None).await;
+}
+
 fn describe(open: &mut Open, known: &Known) {
     open.record.client = Rc::clone(&known.name);
     open.record.tenant = Rc::clone(&known.tenant);
@@ -314,6 +322,11 @@ fn describe(open: &mut Open, known: &Known) {
 /// Answers with a refusal. Says whether the connection is still good.
 pub(crate) async fn refuse<S: End>(receiver: &mut Receiver<S>, open: &mut Open, refusal: &Refusal, head_only: bool) -> bool {
     let reply = refusal.reply();
+    if matches!(refusal, Refusal::Receive(ReceiveError::Gone(_))) {
+        // Nothing was decided, and nobody is there to be answered.
+        (open.record.status, open.record.decision, open.record.uncovered) = (0, "failed", vec![reply.message]);
+        return false;
+    }
     open.record.status = reply.status.as_u16();
     open.record.decision = if matches!(refusal, Refusal::Engine(_) | Refusal::Raced(_)) { "failed" } else { "denied" };
     open.record.uncovered = vec![reply.message.clone()];

@@ -158,6 +158,13 @@ impl Vet {
         if self.build.is_some() { self.stage != Stage::Awaited } else { self.reader.sink().context.is_begun() }
     }
 
+    /// About how many bytes of memory it takes, besides what a reader of archives always takes.
+    #[must_use]
+    pub fn kept(&mut self) -> usize {
+        let written = if let Stage::Written(text) = &self.stage { text.capacity() } else { 0 };
+        self.reader.sink().context.kept() + written
+    }
+
     fn take(&mut self) -> Bytes {
         Bytes::from(std::mem::take(&mut self.reader.sink().out))
     }

@@ -188,6 +188,7 @@ fn start_is_decided_again_on_what_is_there_now() {
     let town = Town::new(Suite::Trixie);
     town.alice.ok(&["network", "create", "shared-name"]);
     town.alice.ok(&["create", "--name", "late", "--network", "shared-name", IMAGE, "sleep", "1000"]);
+    town.alice.ok(&["create", "--rm", "--name", "late-and-gone", "--network", "shared-name", IMAGE, "sleep", "1000"]);
     town.alice.ok(&["network", "rm", "shared-name"]);
     let foreign = town.engine.call("POST", "/networks/create", Some(&json!({ "Name": "shared-name", "Labels": { LABEL: "victim" } })));
     assert_eq!(foreign.status, 201, "{}", foreign.text());
@@ -195,6 +196,8 @@ fn start_is_decided_again_on_what_is_there_now() {
     town.alice.fails(&["restart", "late"]);
     let late = town.engine.json("/containers/late/json").unwrap();
     assert_eq!(late["State"]["Running"], false, "a container was started in a victim's network");
+    town.alice.fails(&["start", "late-and-gone"]);
+    assert!(town.engine.json("/containers/late-and-gone/json").is_none(), "as after a start that fails in the engine");
 }
 
 #[test]

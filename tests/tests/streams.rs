@@ -14,7 +14,7 @@ use tests::front::Front;
 use tests::http::{Framing, Reader};
 use tests::pki::{Pki, Tls, free_port};
 use tests::record::Request;
-use tests::scratch::Scratch;
+use tests::scratch::{Scratch, wait_until};
 use tests::stub::{Reply, Script};
 
 const UPGRADED: &[u8] = b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
@@ -388,4 +388,30 @@ fn a_compressed_context_is_never_in_memory_as_a_whole() {
     assert!(next(&lengths, "the engine gets the context") >= LENGTH);
     let more = peak(&front) - before;
     assert!(more < 24 << 20, "{more} bytes more than before");
+}
+
+/// Builds of which the Dockerfile has not come yet, and nothing else comes.
+#[test]
+fn half_open_builds_take_no_more_than_their_tenants_memory() {
+    const OPEN: usize = 400;
+    let front = Front::new(|_| None);
+    let folder = Scratch::new("context");
+    std::fs::File::create(folder.join("zeros")).unwrap().set_len(1 << 30).unwrap();
+    let archive = Command::new("sh").arg("-c").arg("tar -c zeros | head -c 1000000 | gzip").current_dir(folder.path()).output().unwrap().stdout;
+    assert!(archive.len() < 2048, "{} bytes", archive.len());
+    let head = "POST /v1.41/build?t=app HTTP/1.1\r\nHost: docker\r\nContent-Type: application/x-tar\r\nContent-Length: 1000000\r\n\r\n";
+    let before = front.proxy.resident();
+    let open: Vec<UnixStream> = (0..OPEN)
+        .map(|_| {
+            let mut stream = sent(&front, head);
+            stream.write_all(&archive).unwrap();
+            stream
+        })
+        .collect();
+    let busy = || front.proxy.audit().iter().filter(|record| record["status"] == 429).count();
+    wait_until("builds for which there is no room are refused", Duration::from_secs(20), || busy() > OPEN - 20);
+    let more = front.proxy.resident().saturating_sub(before);
+    assert!(more < 160 << 20, "{more} bytes more than before");
+    drop(open);
+    assert!(front.stub().requests().iter().all(|request| request.route() != "/build"));
 }

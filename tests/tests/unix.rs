@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
+use tests::front::Front;
 use tests::proxy::Seawall;
 use tests::scratch::Scratch;
 use tests::scratch::must;
@@ -86,5 +88,19 @@ fn a_client_that_has_ended_its_half_gets_its_answer() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 20"), "{request} {answer:?}");
+    }
+}
+
+#[test]
+fn a_client_that_goes_in_the_middle_of_a_request_is_not_denied_it() {
+    let front = Front::new(|_| None);
+    for (operation, request) in [
+        (None, "GET /v1.41/containers/js"),
+        (Some("VolumeCreate"), "POST /v1.41/volumes/create HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n{\"Na"),
+    ] {
+        UnixStream::connect(front.proxy.socket()).unwrap().write_all(request.as_bytes()).unwrap();
+        let gone = |record: &Value| record["uncovered"][0] == "seawall: the client went away" && record["operation"].as_str() == operation;
+        let record = front.proxy.wait_for_audit(request, gone);
+        assert_eq!((record["decision"].as_str(), record["status"].as_u64()), (Some("failed"), Some(0)), "{record}");
     }
 }

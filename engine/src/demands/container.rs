@@ -221,7 +221,9 @@ fn host_demands(host: &HostConfig<'_>, facts: &Facts, view: View<'_>, demands: &
     let privileged = *privileged == Some(true);
     demands.flag("HostConfig.Privileged", Flag::Privileged, privileged);
     capability_demands(cap_add.as_deref(), cap_drop.as_deref(), exact.as_deref(), demands);
-    security_options(security_opt.as_deref(), demands);
+    // The engine's own there (moby daemon/create.go, `generateSecurityOpt`), where no label is asked for.
+    let unlabelled = matches!(view, View::Stored(_)) && (privileged || pid_mode == &Some(PidMode::Host) || ipc_mode == &Some(IpcMode::Host));
+    security_options(security_opt.as_deref(), unlabelled, demands);
     paths("HostConfig.MaskedPaths", Flag::UnmaskedPaths, masked_paths.as_deref(), view, demands);
     paths("HostConfig.ReadonlyPaths", Flag::WritableKernel, readonly_paths.as_deref(), view, demands);
     demands.flag("HostConfig.ReadonlyRootfs", Flag::WritableRootfs, *readonly_rootfs != Some(true));
@@ -541,9 +543,11 @@ pub const DEFAULT_CAPABILITIES: [&str; 14] = [
     "SYS_CHROOT",
 ];
 
-fn security_options(options: Option<&[SecurityOption<'_>]>, demands: &mut Demands) {
+/// `unlabelled`: the engine has added `label=disable` itself.
+fn security_options(options: Option<&[SecurityOption<'_>]>, unlabelled: bool, demands: &mut Demands) {
     let options = options.unwrap_or_default();
-    options.iter().for_each(|option| security_option("HostConfig.SecurityOpt", option, demands));
+    let own = |option: &SecurityOption<'_>| unlabelled && matches!(option, SecurityOption::Label(value) if value == &"disable");
+    options.iter().filter(|option| !own(option)).for_each(|option| security_option("HostConfig.SecurityOpt", option, demands));
     // The last one wins in the engine; here one that turns it off is enough.
     let on = options.contains(&SecurityOption::NoNewPrivileges(true)) && !options.contains(&SecurityOption::NoNewPrivileges(false));
     demands.flag("HostConfig.SecurityOpt", Flag::NewPrivileges, !on);

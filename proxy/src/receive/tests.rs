@@ -115,3 +115,31 @@ proptest::proptest! {
         proptest::prop_assert_eq!(lines.first().copied(), Some(first.as_str()));
     }
 }
+
+/// A connection that breaks off.
+struct Broken(std::io::ErrorKind);
+
+impl AsyncRead for Broken {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        _: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Err(self.0.into()))
+    }
+}
+
+/// Clients of TLS often go without `close_notify`.
+#[test]
+fn a_client_that_goes_between_two_requests_has_asked_for_nothing() {
+    use std::io::ErrorKind;
+    let head = |first: &'static [u8], kind| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(Receiver::new(first.chain(Broken(kind)), Bounds::default()).head())
+    };
+    for kind in [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset, ErrorKind::TimedOut] {
+        assert!(matches!(head(b"", kind), Ok(None)), "{kind}");
+        assert!(matches!(head(b"GET /_ping HT", kind), Err(ReceiveError::Gone(_))), "{kind}");
+    }
+    assert!(matches!(head(b"", ErrorKind::InvalidData), Err(ReceiveError::Gone(_))), "what is no TLS is recorded");
+}
