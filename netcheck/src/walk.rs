@@ -301,7 +301,7 @@ impl<'m> Walker<'m> {
 
     /// Every way that `packet`, one of `space`, may take. More than one only when something on the way cannot be known.
     pub fn branches(&mut self, packet: Packet, start: Start, space: &Space) -> Vec<Branch> {
-        self.all(packet, start, space, &BTreeMap::new())
+        self.all(&Skb::new(&packet), start, space, &BTreeMap::new())
     }
 
     /// Every way that the answer to a delivered packet may take.
@@ -317,10 +317,12 @@ impl<'m> Walker<'m> {
         let space = Space::point(Header::values(&answer));
         let mut connections = delivered.connections.clone();
         connections.values_mut().flatten().for_each(Connection::settle);
-        self.all(answer, Start::Process { namespace, link }, &space, &connections)
+        let mut skb = Skb::new(&answer);
+        skb.header.keep_random(&delivered.header);
+        self.all(&skb, Start::Process { namespace, link }, &space, &connections)
     }
 
-    fn all(&mut self, packet: Packet, start: Start, space: &Space, connections: &BTreeMap<usize, Vec<Connection>>) -> Vec<Branch> {
+    fn all(&mut self, sent: &Skb, start: Start, space: &Space, connections: &BTreeMap<usize, Vec<Connection>>) -> Vec<Branch> {
         let mut branches = Vec::new();
         let mut script = Vec::new();
         loop {
@@ -339,7 +341,7 @@ impl<'m> Walker<'m> {
             self.nested = 0;
             self.undecided = true;
             self.found_by_port = false;
-            let mut skb = Skb::new(&packet);
+            let mut skb = sent.clone();
             let end = self.run(&mut skb, start);
             // Who arrives somewhere is filed under its address; of who is lost no more is asked.
             match end {
@@ -531,6 +533,13 @@ impl Branch {
     /// Of the ports of a class that rules of one shape translate to several addresses, one for each address.
     pub(crate) fn translated_ports(&self, class: &Space) -> Vec<u16> {
         self.translated.as_ref().map_or_else(Vec::new, |translated| translated.one_each(class.of(Field::DestinationPort)))
+    }
+
+    /// Source and destination port that it arrived with; none in the place of one that the kernel picks at random.
+    #[must_use]
+    pub fn ports(&self) -> Option<(Option<u16>, Option<u16>)> {
+        let port = |number: Number| number.known.then(|| number.port());
+        self.packet.transport.ports().map(|_| (port(self.header.source_port), port(self.header.destination_port)))
     }
 
     /// The destination port it arrived with.

@@ -86,6 +86,15 @@ impl Header {
         }
     }
 
+    /// An answer goes to ports that nobody knows before, if the kernel picked them at random for what it answers.
+    pub(crate) fn keep_random(&mut self, asked: &Self) {
+        for (port, asked) in [(&mut self.source_port, asked.destination_port), (&mut self.destination_port, asked.source_port)] {
+            if !asked.known {
+                *port = asked;
+            }
+        }
+    }
+
     /// The packet's fields in the order of [`Field::ALL`].
     pub(crate) fn values(packet: &Packet) -> [u128; 7] {
         let (source_port, destination_port) = match packet.transport {

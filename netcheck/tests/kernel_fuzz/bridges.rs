@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use netcheck::analyse::{Answer, Attacker, Question, explain};
-use netcheck::model::Model;
+use netcheck::model::{EndpointKind, Model};
 use netcheck::packet::{Packet, Protocol};
 use netcheck::snapshot::Snapshot;
 use netcheck::twin::{Sockets, wire};
+use netcheck::walk::{End, Start, Walker, point};
 
 use crate::lab::Lab;
 
@@ -204,4 +205,61 @@ fn who_is_not_asked_is_not_found() {
             assert_eq!((arrived.is_some(), got.answer), (want == Answer::Open, want), "{packet}: {:?} {:#?}", got.trace, got.closed_by);
         }
     }
+}
+
+/// `nf_nat_l4proto_unique_tuple`: whoever is asked from a port that the kernel picked answers to that port, whichever it is.
+#[test]
+fn an_answer_to_a_port_that_the_kernel_picked_may_be_to_any() {
+    for (rule, want) in [("udp sport 54 drop", &[true][..]), ("udp dport 1024-32767 drop", &[false, true])] {
+        let mut lab = Lab::new("p");
+        for name in ["h", "a", "l"] {
+            lab.add(name);
+        }
+        lab.sysctl("h", "net.ipv4.ip_forward=1\n");
+        for (last, name) in [(4, "a"), (5, "l")] {
+            let full = lab.full(name);
+            lab.ip(
+                "h",
+                &format!("link add v{name} type veth peer name eth0 netns {full}\naddr add 10.33.{last}.1/24 dev v{name}\nlink set v{name} up\n"),
+            );
+            lab.ip(name, &format!("addr add 10.33.{last}.2/24 dev eth0\nlink set eth0 up\nroute add default via 10.33.{last}.1\n"));
+        }
+        lab.nft("h", "table ip nat {\n  chain c {\n    type nat hook postrouting priority 100;\n    oifname \"vl\" masquerade random\n  }\n}\n")
+            .unwrap();
+        lab.nft("l", &format!("table ip t {{\n  chain c {{\n    type filter hook output priority 0;\n    {rule}\n  }}\n}}\n")).unwrap();
+        let sockets = ["a", "l"].map(|name| lab.sockets(name));
+        let model = Model::new(&Snapshot::from_json(&lab.snapshot("h")).unwrap());
+        let place = |name: &str| model.endpoint(&lab.full(name)).map(|endpoint| endpoint.kind);
+        let Some(EndpointKind::Inside(namespace)) = place("a") else { panic!("a is not found") };
+        let mut arrived = BTreeSet::new();
+        for id in 1..60 {
+            let source_port = 20_000 + u16::try_from(id).unwrap();
+            let asked = Packet::new("10.33.4.2".parse().unwrap(), "10.33.5.2".parse().unwrap(), Protocol::Udp.first(source_port, 53));
+            let mut walker = Walker::new(&model);
+            let branches = walker.branches(asked, Start::Process { namespace, link: None }, &point(&asked));
+            let [branch] = branches.as_slice() else { panic!("{branches:?}") };
+            assert_eq!(branch.ports(), Some((None, Some(53))));
+            let back: BTreeSet<bool> = walker.answers(branch).iter().map(|answer| answer.end == End::Delivered { namespace }).collect();
+            assert_eq!(back, want.iter().copied().collect(), "{rule}");
+            let Some((picked, _)) = exchange(&sockets, 0, &asked, id) else { panic!("{asked} does not arrive") };
+            let answer = Packet::new("10.33.5.2".parse().unwrap(), "10.33.5.1".parse().unwrap(), Protocol::Udp.first(53, picked));
+            let got = exchange(&sockets, 1, &answer, id);
+            assert!(got.is_none_or(|ports| ports == (53, source_port)), "{got:?}");
+            arrived.insert(got.is_some());
+        }
+        assert_eq!(arrived, want.iter().copied().collect(), "{rule}");
+    }
+}
+
+/// Sends from one of two, and tells the ports with which it arrives at the other one.
+fn exchange(sockets: &[Sockets; 2], from: usize, packet: &Packet, id: u32) -> Option<(u16, u16)> {
+    sockets[from].send(&wire::bytes(packet, id), packet.destination, 0);
+    for _ in 0..60 {
+        let seen = sockets[1 - from].drain();
+        if let Some((_, ports)) = seen.iter().filter_map(|seen| seen.identify()).find(|(got, _)| *got == id) {
+            return ports;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    None
 }

@@ -128,7 +128,7 @@ fn one_world(seed: u64, cases: usize, stop: usize, tally: &mut Tally) {
                 continue;
             }
             tally.delivered += usize::from(seen.is_some());
-            if !fits(&places, branches, seen) {
+            if !fits(&places, branches, seen, None) {
                 let ways: Vec<String> = branches.iter().map(|branch| way(&model, branch)).collect();
                 let seen =
                     seen.map(|seen| seen.iter().map(|(member, seen)| format!("{}: {seen:?}", world.members[*member].name)).collect::<Vec<_>>());
@@ -136,8 +136,8 @@ fn one_world(seed: u64, cases: usize, stop: usize, tally: &mut Tally) {
                 if let Some(file) = std::env::var_os("NETCHECK_FUZZ_KEEP") {
                     std::fs::write(file, &json).unwrap();
                 }
-            } else if let ([branch], Some(_)) = (branches.as_slice(), seen) {
-                sound.push((probe.clone(), branch.clone()));
+            } else if let ([branch], Some([(_, seen)])) = (branches.as_slice(), seen.map(Vec::as_slice)) {
+                sound.push((probe.clone(), branch.clone(), seen.clone()));
             }
         }
         answer(&world, &mut walker, &places, &sound, (tally, &describe));
@@ -262,8 +262,9 @@ fn collect(world: &World, awaited: &BTreeSet<u32>) -> Observed {
     }
 }
 
-/// Whether what was seen is one of the ways that the walker allows.
-fn fits(places: &[usize], branches: &[Branch], seen: Option<&Vec<(usize, Seen)>>) -> bool {
+/// Whether what was seen is one of the ways that the walker allows. `picked` is the destination port that the kernel picked
+/// at random, once it is known.
+fn fits(places: &[usize], branches: &[Branch], seen: Option<&Vec<(usize, Seen)>>, picked: Option<u16>) -> bool {
     let nothing = branches.iter().any(|branch| !matches!(branch.end, End::Delivered { .. }));
     let Some(seen) = seen else { return nothing };
     let [(member, seen)] = seen.as_slice() else {
@@ -273,12 +274,16 @@ fn fits(places: &[usize], branches: &[Branch], seen: Option<&Vec<(usize, Seen)>>
         let End::Delivered { namespace } = branch.end else {
             return false;
         };
-        let ports = seen.identify().and_then(|(_, ports)| ports);
-        let port = |packet: &Packet| packet.transport.ports().map(|(_, destination)| destination);
+        let same_ports = match (seen.identify().and_then(|(_, ports)| ports), branch.ports()) {
+            (Some(seen), Some((source, destination))) => {
+                source.is_none_or(|source| source == seen.0) && destination.or(picked).is_none_or(|destination| destination == seen.1)
+            }
+            (seen, expected) => seen.is_none() && expected.is_none(),
+        };
         namespace == places[*member]
             && seen.source == branch.packet.source
             && seen.destination.is_none_or(|destination| destination == branch.packet.destination)
-            && ports.map(|(_, destination)| destination) == port(&branch.packet)
+            && same_ports
     })
 }
 
@@ -292,12 +297,12 @@ fn answer(
     world: &World,
     walker: &mut Walker<'_>,
     places: &[usize],
-    sound: &[(Probe, Branch)],
+    sound: &[(Probe, Branch, Seen)],
     (tally, describe): (&mut Tally, &dyn Fn(&Probe) -> String),
 ) {
     const ANSWERS: u32 = 0x4000_0000;
-    let mut sent: Vec<(Probe, Vec<Branch>, &Branch)> = Vec::new();
-    for (probe, branch) in sound {
+    let mut sent: Vec<(Probe, Vec<Branch>, (&Branch, u16))> = Vec::new();
+    for (probe, branch, seen) in sound {
         if !matches!(probe.packet.transport, Transport::Udp { .. }) {
             continue;
         }
@@ -305,29 +310,31 @@ fn answer(
             continue;
         };
         let member = places.iter().position(|place| *place == namespace).unwrap();
-        // A random source port is only known to who has seen it. A raw socket gets a loopback source past a check that a real one
-        // does not pass.
+        // A raw socket gets a loopback source past a check that a real one does not pass.
         let loopback = branch.packet.destination.is_loopback() && !branch.packet.source.is_loopback();
         if branch.doubts.is_empty() && !loopback {
-            let mut packet = Packet::new(branch.packet.destination, branch.packet.source, branch.packet.answer());
+            // A random source port is only known to who has seen it.
+            let (source_port, destination_port) = seen.identify().and_then(|(_, ports)| ports).unwrap();
+            let answer = Transport::Udp { source_port: destination_port, destination_port: source_port };
+            let mut packet = Packet::new(branch.packet.destination, branch.packet.source, answer);
             packet.tos = branch.packet.tos;
             packet.length = wire::length(&packet);
             let answers = walker.answers(branch);
             world.members[member].sockets.send(&wire::bytes(&packet, probe.id | ANSWERS), packet.destination, 0);
-            sent.push((Probe { id: probe.id | ANSWERS, from: member, packet }, answers, branch));
+            sent.push((Probe { id: probe.id | ANSWERS, from: member, packet }, answers, (branch, source_port)));
         }
     }
     let surely = |branches: &Vec<Branch>| branches.iter().all(|branch| matches!(branch.end, End::Delivered { .. }));
     let awaited: BTreeSet<u32> = sent.iter().filter(|(_, branches, _)| surely(branches)).map(|(probe, ..)| probe.id).collect();
     let observed = collect(world, &awaited);
-    for (probe, branches, asked) in &sent {
+    for (probe, branches, (asked, asked_from)) in &sent {
         if branches.iter().any(|branch| matches!(branch.end, End::Unknown(_))) {
             tally.unknown += 1;
             continue;
         }
         tally.replies += 1;
         let seen = observed.get(&probe.id);
-        if !fits(places, branches, seen) {
+        if !fits(places, branches, seen, Some(*asked_from)) {
             let ways: Vec<String> = branches.iter().map(|branch| way(walker.model(), branch)).collect();
             let asked = way(walker.model(), asked);
             tally.mismatches.push(format!("{} (an answer)\nobserved {seen:?}\nexpected {}\n to {asked}", describe(probe), ways.join("\n or ")));
@@ -374,7 +381,7 @@ fn mutate(
         let ends = |branches: &[Branch]| branches.iter().map(|branch| (branch.end.clone(), branch.packet)).collect::<Vec<_>>();
         let delivered = |branches: &[Branch]| branches.iter().any(|branch| matches!(branch.end, End::Delivered { .. }));
         differs |= ends(&after) != ends(before) && delivered(&after) != delivered(before);
-        noticed |= !fits(places, &after, observed.get(&probe.id));
+        noticed |= !fits(places, &after, observed.get(&probe.id), None);
     }
     // Another rule may drop all the same packets: then nothing has changed, and there is nothing to notice.
     if differs {
