@@ -509,6 +509,19 @@ fn frames_of_ones_own_pass_rules_for_hardware_addresses() {
     }
 }
 
+/// What the host sends over a bridge of its own has an Ethernet header by then.
+#[test]
+fn rules_of_a_bridge_read_the_frames_of_the_host() {
+    let ethertype = Expression::Payload { into: Register(0), base: PayloadBase::Link, offset: 12, len: 2 };
+    let is = |operation: CmpOperation| Expression::Cmp { source: Register(0), operation, value: Bytes(vec![8, 0]) };
+    let accept = || Expression::Immediate { into: None, data: Data::Verdict(Verdict::Accept) };
+    for (operation, want) in [(CmpOperation::Eq, Answer::Open), (CmpOperation::Neq, Answer::Closed)] {
+        let mut snapshot = snapshot("28.5.2");
+        bridge_table(&mut snapshot, Hook::Output, Policy::Drop, vec![ethertype.clone(), is(operation), accept()]);
+        expect("host", &ask(&snapshot, Attacker::Process, "host", "a1", "udp/7777"), want);
+    }
+}
+
 /// What a tunnel unwraps arrives behind it, whoever has wrapped it: who sends to the host is on the bridge that its VXLAN is a port of.
 #[test]
 fn a_tunnel_is_an_entry() {

@@ -688,7 +688,8 @@ impl<'m> Walker<'m> {
             }
             PayloadBase::Transport => transport_header(skb),
             PayloadBase::Link => match skb.frame {
-                Some(frame) if at.hook != Hook::Output => link_header(frame, skb.header.ipv4),
+                // What the host sends has no such header yet where the IP stack asks, and has one where its bridge does.
+                Some(frame) if at.hook != Hook::Output || at.layer == Layer::Bridge => link_header(frame, skb.header.ipv4),
                 _ => return Ok(None),
             },
             PayloadBase::Inner | PayloadBase::Tunnel => vec![Cell::unknown(); offset + len],
