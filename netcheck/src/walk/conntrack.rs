@@ -273,7 +273,7 @@ impl<'m> Walker<'m> {
         Ok(Flow::Next)
     }
 
-    /// Whether another connection already has the same answer. `nf_nat_used_tuple`.
+    /// Whether another connection already has the same answer, or began with it. `nf_conntrack_tuple_taken`.
     fn clashes(&self, namespace: usize, skb: &Skb) -> bool {
         let Ct::Of { connection: own, .. } = skb.ct else {
             return false;
@@ -284,7 +284,9 @@ impl<'m> Walker<'m> {
         let Some(mine) = known.get(own) else {
             return false;
         };
-        known.iter().enumerate().any(|(index, other)| index != own && other.protocol == mine.protocol && other.reply.same_values(&mine.reply))
+        // An echo and its answer differ in their type.
+        let taken = |other: &Connection| other.reply.same_values(&mine.reply) || !mine.is_echo() && other.original.same_values(&mine.reply);
+        known.iter().enumerate().any(|(index, other)| index != own && other.protocol == mine.protocol && taken(other))
     }
 
     /// The kernel picks another source port. `nf_nat_l4proto_unique_tuple`.

@@ -251,6 +251,44 @@ fn an_answer_to_a_port_that_the_kernel_picked_may_be_to_any() {
     }
 }
 
+/// An answer that a bridge translates, and that is then routed back to the host, is a connection of its own, whose answer is what the first one
+/// began with: its source gets another port. `nf_conntrack_tuple_taken`.
+#[test]
+fn an_answer_that_is_routed_back_gets_another_port() {
+    let mut lab = Lab::new("t");
+    for name in ["h", "a", "r", "c"] {
+        lab.add(name);
+        lab.sysctl(name, "net.ipv4.ip_forward=1\nnet.ipv4.conf.all.send_redirects=0\nnet.ipv4.conf.default.send_redirects=0\n");
+    }
+    lab.sysctl("h", "net.bridge.bridge-nf-call-iptables=1\n");
+    lab.ip("h", "link add br0 type bridge forward_delay 0\naddr add 10.34.0.1/24 dev br0\nlink set br0 up\n");
+    for (name, address) in [("a", "10.34.0.2"), ("r", "10.34.0.3"), ("c", "10.34.5.2")] {
+        let full = lab.full(name);
+        lab.ip("h", &format!("link add v{name} type veth peer name eth0 netns {full}\nlink set v{name} up\n"));
+        lab.ip(name, &format!("addr add {address}/24 dev eth0\nlink set eth0 up\n"));
+    }
+    lab.ip("h", "link set va master br0\nlink set vr master br0\naddr add 10.34.5.1/24 dev vc\n");
+    lab.ip("a", "route add default via 10.34.0.3\n");
+    lab.ip("r", "route add default via 10.34.0.1\n");
+    lab.ip("c", "route add default via 10.34.5.1\n");
+    lab.nft("h", "table ip nat {\n  chain c {\n    type nat hook prerouting priority -100;\n    udp dport 53 dnat to 10.34.0.2:8080\n  }\n}\n")
+        .unwrap();
+    let sockets = ["c", "a"].map(|name| lab.sockets(name));
+    let model = Model::new(&Snapshot::from_json(&lab.snapshot("h")).unwrap());
+    let Some(EndpointKind::Inside(namespace)) = model.endpoint(&lab.full("c")).map(|endpoint| endpoint.kind) else { panic!("c is not found") };
+    let asked = Packet::new("10.34.5.2".parse().unwrap(), "10.99.0.2".parse().unwrap(), Protocol::Udp.first(20_000, 53));
+    let mut walker = Walker::new(&model);
+    let branches = walker.branches(asked, Start::Process { namespace, link: None }, &point(&asked));
+    let [branch] = branches.as_slice() else { panic!("{branches:?}") };
+    assert_eq!(branch.ports(), Some((Some(20_000), Some(8080))));
+    let back: Vec<_> = walker.answers(branch).iter().map(|answer| (answer.end.clone(), answer.ports())).collect();
+    assert_eq!(back, [(End::Delivered { namespace }, Some((None, Some(20_000))))]);
+    assert_eq!(exchange(&sockets, 0, &asked, 1), Some((20_000, 8080)));
+    let answer = Packet::new("10.34.0.2".parse().unwrap(), "10.34.5.2".parse().unwrap(), Protocol::Udp.first(8080, 20_000));
+    let Some((picked, 20_000)) = exchange(&sockets, 1, &answer, 2) else { panic!("the answer does not arrive") };
+    assert_ne!(picked, 53);
+}
+
 /// Sends from one of two, and tells the ports with which it arrives at the other one.
 fn exchange(sockets: &[Sockets; 2], from: usize, packet: &Packet, id: u32) -> Option<(u16, u16)> {
     sockets[from].send(&wire::bytes(packet, id), packet.destination, 0);
