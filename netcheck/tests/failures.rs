@@ -12,8 +12,9 @@ use netcheck::compare::Comparison;
 use netcheck::model::Model;
 use netcheck::packet::Protocol;
 use netcheck::snapshot::{
-    BaseChain, BitOperation, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Expression, Family, Gap, GapKind, Hook, LinkKind, Match, MetaKey,
-    Namespace, NfObject, NfRule, PayloadBase, Policy, PortMatch, PortRange, Register, Snapshot, Table, Target, TcpFlags, Verdict,
+    BaseChain, BitOperation, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Element, Expression, Family, Gap, GapKind, Hook, IpSet,
+    IpSetElement, LinkKind, Match, MetaKey, Namespace, NfObject, NfRule, PayloadBase, Policy, PortMatch, PortRange, Register, Set, SetFlags,
+    SetMatch, SetTarget, Snapshot, Table, Target, TcpFlags, Verdict,
 };
 
 const ENGINES: [&str; 5] = ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables", "29.7.2-nftables"];
@@ -422,11 +423,16 @@ fn a_helper_may_expect_a_connection() {
 /// What n2 gets from n1 when the host's DOCKER-USER begins with these rules; it gets nothing without them.
 fn from_n1(rules: &[Vec<Expression>]) -> Explanation {
     let mut snapshot = snapshot("28.5.2");
-    let chains = host(&mut snapshot).tables.iter_mut().filter(|table| table.family == Family::Ip).flat_map(|table| &mut table.chains);
+    docker_user(&mut snapshot, rules);
+    ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777")
+}
+
+/// Puts rules before those of the host's DOCKER-USER.
+fn docker_user(snapshot: &mut Snapshot, rules: &[Vec<Expression>]) {
+    let chains = host(snapshot).tables.iter_mut().filter(|table| table.family == Family::Ip).flat_map(|table| &mut table.chains);
     for chain in chains.filter(|chain| chain.name == "DOCKER-USER") {
         chain.rules.splice(0..0, rules.iter().cloned().map(rule));
     }
-    ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777")
 }
 
 /// What a rule reads is what the kernel has there, or not known.
@@ -453,6 +459,101 @@ fn what_a_rule_reads_is_no_constant() {
     ];
     for (name, rules, want) in cases {
         expect(name, &from_n1(&rules), want);
+    }
+}
+
+/// What a rule finds in a set that rules change is not what was in it when it was read, whatever the set's flags say.
+#[test]
+fn a_set_that_rules_change_is_not_known() {
+    const R: Register = Register(0);
+    let verdict = |verdict: Verdict| Expression::Immediate { into: None, data: Data::Verdict(verdict) };
+    let source = || Expression::Payload { into: R, base: PayloadBase::Network, offset: 12, len: 4 };
+    let change = |operation: u32| vec![source(), Expression::Dynset { set: "knock".to_owned(), operation, key: R, data: None, invert: false }];
+    let look = |verdict: bool| Expression::Lookup { set: "knock".to_owned(), source: R, into: None, invert: false, verdict };
+    let element = |from: [u8; 4], to: [u8; 4], catch_all: bool, data: Option<Verdict>| Element {
+        from: Bytes(from.to_vec()),
+        to: Bytes(to.to_vec()),
+        catch_all,
+        data: data.map(Data::Verdict),
+        object: None,
+        expires_ms: None,
+        expressions: Vec::new(),
+    };
+    let all = || element([0; 4], [255; 4], false, None);
+    let other = |verdict: Verdict| element([0; 4], [0; 4], true, Some(verdict));
+    type Case<'a> = (&'a str, Vec<Element>, bool, Vec<Vec<Expression>>, Answer);
+    let accept = |set: bool| if set { vec![source(), look(false), verdict(Verdict::Accept)] } else { vec![source(), look(true)] };
+    let cases: [Case<'_>; 7] = [
+        ("nobody adds", vec![], false, vec![accept(true)], Answer::Closed),
+        ("a rule adds", vec![], false, vec![change(0), accept(true)], Answer::Unknown),
+        ("everything is in it", vec![all()], false, vec![change(0), accept(true)], Answer::Open),
+        (
+            "a rule deletes",
+            vec![all()],
+            false,
+            vec![change(2), vec![source(), look(false), verdict(Verdict::Drop)], vec![verdict(Verdict::Accept)]],
+            Answer::Unknown,
+        ),
+        ("a map", vec![other(Verdict::Drop)], true, vec![accept(false)], Answer::Closed),
+        ("a map to accept", vec![other(Verdict::Accept)], true, vec![accept(false)], Answer::Open),
+        ("a map that a rule adds to", vec![other(Verdict::Drop)], true, vec![change(0), accept(false)], Answer::Unknown),
+    ];
+    for (name, elements, map, rules, want) in cases {
+        let mut snapshot = snapshot("28.5.2");
+        for table in host(&mut snapshot).tables.iter_mut().filter(|table| table.family == Family::Ip && table.name == "filter") {
+            let flags = SetFlags { map, verdicts: map, ..SetFlags::default() };
+            let set = Set {
+                name: "knock".to_owned(),
+                handle: 999,
+                flags,
+                key_type: 7,
+                key_len: 4,
+                fields: Vec::new(),
+                data_len: 0,
+                elements: elements.clone(),
+                expressions: Vec::new(),
+            };
+            table.sets.push(set);
+        }
+        docker_user(&mut snapshot, &rules);
+        expect(name, &ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777"), want);
+    }
+}
+
+/// The same of ipsets, and of the marks that their elements give.
+#[test]
+fn an_ipset_that_rules_change_is_not_known() {
+    const R: Register = Register(0);
+    let verdict = |verdict: Verdict| Expression::Immediate { into: None, data: Data::Verdict(verdict) };
+    let set = |add: Option<u16>, delete: Option<u16>, marks: bool| vec![Expression::Target(Target::Set(SetTarget { add, delete, marks }))];
+    let found = |end: Verdict| {
+        let condition = SetMatch { index: 7, dimensions: 1, source: 2, invert: false, counters: false };
+        vec![Expression::Match(Match::Set(condition)), verdict(end)]
+    };
+    let marked = || {
+        let one = Expression::Cmp { source: R, operation: CmpOperation::Eq, value: Bytes(vec![1, 0, 0, 0]) };
+        vec![Expression::Meta { key: MetaKey::Mark, into: R }, one, verdict(Verdict::Accept)]
+    };
+    let empty: &[&str] = &[];
+    let cases = [
+        ("nobody adds", empty, vec![found(Verdict::Accept)], Answer::Closed),
+        ("a rule adds", empty, vec![set(Some(7), None, false), found(Verdict::Accept)], Answer::Unknown),
+        ("a rule adds to another", empty, vec![set(Some(8), None, false), found(Verdict::Accept)], Answer::Closed),
+        ("in it", &["0.0.0.0/1"], vec![found(Verdict::Drop), vec![verdict(Verdict::Accept)]], Answer::Closed),
+        ("a rule deletes", &["0.0.0.0/1"], vec![set(None, Some(7), false), found(Verdict::Drop), vec![verdict(Verdict::Accept)]], Answer::Unknown),
+        ("no mark", empty, vec![set(None, None, false), marked()], Answer::Closed),
+        ("a mark", empty, vec![set(None, None, true), marked()], Answer::Unknown),
+    ];
+    for (name, elements, rules, want) in cases {
+        let mut snapshot = snapshot("28.5.2");
+        let element = |net: &&str| {
+            let (address, prefix) = net.split_once('/').unwrap();
+            IpSetElement { address: Some(address.parse().unwrap()), prefix: Some(prefix.parse().unwrap()), ..IpSetElement::default() }
+        };
+        let elements = elements.iter().map(element).collect();
+        host(&mut snapshot).ipsets.push(IpSet { index: 7, name: "knock".to_owned(), kind: "hash:net".to_owned(), family: Family::Ip, elements });
+        docker_user(&mut snapshot, &rules);
+        expect(name, &ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777"), want);
     }
 }
 

@@ -254,7 +254,7 @@ fn known_target(name: &str, revision: u32, info: &[u8], family: Family) -> Optio
         ("NOTRACK", 0) => Some(Target::Notrack),
         ("REDIRECT", 0) => nat_range(family == Family::Ip6, info, family).map(Target::Redirect),
         ("REJECT", 0) => Some(Target::Reject { with: u32_at(info, 0)? }),
-        ("SET", 1..=3) => set_target(info),
+        ("SET", 1..=3) => set_target(revision, info),
         ("SNAT", _) => nat_range(revision > 0, info, family).map(Target::Snat),
         ("TPROXY", 0 | 1) => tproxy(revision, info, family),
         _ if CONTINUE.contains(&name) => Some(Target::Continue(name.to_owned())),
@@ -299,10 +299,12 @@ fn ct_target(info: &[u8]) -> Option<Target> {
     Some(Target::Ct { zone: u16_at(info, 2)?, notrack: flags & NOTRACK != 0, helper })
 }
 
-/// `xt_set_info_target_v1`: two sets, `IPSET_INVALID_ID` for none.
-fn set_target(info: &[u8]) -> Option<Target> {
+/// `xt_set_info_target_v1`: two sets, `IPSET_INVALID_ID` for none; `v3` has a third that maps to marks.
+fn set_target(revision: u32, info: &[u8]) -> Option<Target> {
+    const MAP_SKBMARK: u32 = 1 << 8;
     let set = |at| Some(Some(u16_at(info, at)?).filter(|index| *index != u16::MAX));
-    Some(Target::Set(SetTarget { add: set(0)?, delete: set(4)? }))
+    let marks = revision >= 3 && set(8)?.is_some() && u32_at(info, 12)? & MAP_SKBMARK != 0;
+    Some(Target::Set(SetTarget { add: set(0)?, delete: set(4)?, marks }))
 }
 
 /// `struct xt_tproxy_target_info` and `info_v1`.

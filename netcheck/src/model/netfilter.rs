@@ -1,6 +1,6 @@
 //! nf_tables as the kernel hooks it: which chains run where and in which order, and sets that can be searched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::shortcut::Shortcuts;
 use crate::packet::{BESIDES_SYN, ECN};
@@ -17,6 +17,8 @@ pub struct Ruleset {
     hooks: BTreeMap<(Layer, Hook), Vec<Hooked>>,
     nat: BTreeMap<(Layer, Hook), Vec<ChainAt>>,
     ingress: BTreeMap<Hook, Vec<(String, ChainAt)>>,
+    /// ipsets that rules add to or delete from.
+    changed_ipsets: BTreeSet<u16>,
 }
 
 /// What kind of packet a hook is for.
@@ -75,6 +77,10 @@ pub struct SearchSet {
     pub catch_all: Option<Element>,
     /// Keys of the elements as numbers, when a key is one number of at most 16 bytes.
     pub keys: Option<Ranges>,
+    /// Whether rules may have added elements since it was read.
+    pub grows: bool,
+    /// Whether rules may have deleted elements since.
+    pub shrinks: bool,
 }
 
 /// Where IPv6 names the next header.
@@ -124,7 +130,14 @@ impl Ruleset {
         }
         rules.hooks = filters.into_iter().map(|(key, entries)| (key, sorted(entries))).collect();
         rules.nat = nats.into_iter().map(|(key, entries)| (key, sorted(entries))).collect();
+        rules.changed_ipsets = tables.iter().flat_map(expressions).flat_map(changed_ipsets).collect();
         rules
+    }
+
+    /// Whether what is in an ipset depends on earlier packets.
+    #[must_use]
+    pub fn changes_ipset(&self, index: u16) -> bool {
+        self.changed_ipsets.contains(&index)
     }
 
     /// Whether a packet that arrives meets any rule before it is routed.
@@ -239,6 +252,29 @@ fn asks_about_ecn(expression: &Expression, next: Option<&Expression>) -> bool {
     }
 }
 
+fn expressions(table: &Table) -> impl Iterator<Item = &Expression> {
+    table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions)
+}
+
+/// The ipsets that a rule adds to or deletes from.
+fn changed_ipsets(expression: &Expression) -> impl Iterator<Item = u16> {
+    let target = if let Expression::Target(Target::Set(target)) = expression { Some(target) } else { None };
+    target.into_iter().flat_map(|target| [target.add, target.delete]).flatten()
+}
+
+/// What rules of a table do to its sets: names of those that they add to, and of those that they delete from.
+fn changed_sets(table: &Table) -> [BTreeSet<&str>; 2] {
+    const DELETE: u32 = 2;
+    let mut changed = [BTreeSet::new(), BTreeSet::new()];
+    let [added, deleted] = &mut changed;
+    for expression in expressions(table) {
+        if let Expression::Dynset { set, operation, .. } = expression {
+            if *operation == DELETE { &mut *deleted } else { &mut *added }.insert(set.as_str());
+        }
+    }
+    changed
+}
+
 fn layers(family: Family) -> &'static [Layer] {
     match family {
         Family::Arp => &[Layer::Arp],
@@ -269,14 +305,20 @@ fn sorted<T>(mut entries: Vec<(i32, T)>) -> Vec<T> {
 
 impl NfTable {
     fn new(table: &Table, links: &BTreeMap<String, u32>) -> Self {
-        let rewrites = table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions).any(rewrites);
+        let rewrites = expressions(table).any(rewrites);
+        let [added, deleted] = changed_sets(table);
+        let set = |set: &Set| SearchSet {
+            grows: set.flags.dynamic || set.flags.timeout || added.contains(set.name.as_str()),
+            shrinks: deleted.contains(set.name.as_str()),
+            ..SearchSet::new(set)
+        };
         Self {
             family: table.family,
             name: table.name.clone(),
             chains: table.chains.clone(),
             shortcuts: if rewrites { Vec::new() } else { table.chains.iter().map(|chain| Shortcuts::new(chain, links)).collect() },
             by_name: table.chains.iter().enumerate().map(|(index, chain)| (chain.name.clone(), index)).collect(),
-            sets: table.sets.iter().map(|set| (set.name.clone(), SearchSet::new(set))).collect(),
+            sets: table.sets.iter().map(|one| (one.name.clone(), set(one))).collect(),
         }
     }
 
@@ -311,8 +353,7 @@ pub(super) fn expects(table: &Table) -> bool {
                 | Expression::Target(Target::Ct { helper: Some(_), .. })
         )
     };
-    table.objects.iter().any(|object| matches!(object.kind, HELPER | EXPECTATION))
-        || table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions).any(helps)
+    table.objects.iter().any(|object| matches!(object.kind, HELPER | EXPECTATION)) || expressions(table).any(helps)
 }
 
 /// Whether a header may be another one after this.
@@ -331,12 +372,12 @@ impl SearchSet {
             let number = |bytes: &[u8]| bytes.iter().fold(0_u128, |sum, byte| sum << 8 | u128::from(*byte));
             Ranges::union_of(set.elements.iter().map(|element| (number(element.from.as_slice()), number(element.to.as_slice()))))
         });
-        Self { set, catch_all, keys }
+        Self { set, catch_all, keys, grows: false, shrinks: false }
     }
 
-    /// Whether what is in it depends on earlier packets or on time.
+    /// Whether an element that was found may be there no more.
     #[must_use]
-    pub fn changes(&self) -> bool {
-        self.set.flags.dynamic || self.set.flags.timeout
+    pub fn loses(&self, element: &Element) -> bool {
+        self.shrinks || element.expires_ms.is_some()
     }
 }

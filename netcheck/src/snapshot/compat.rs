@@ -353,4 +353,7 @@ pub struct SetTarget {
     pub add: Option<u16>,
     /// Deletes from this one.
     pub delete: Option<u16>,
+    /// Gives the packet a mark that elements of a set have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marks: bool,
 }

@@ -11,7 +11,7 @@ use crate::snapshot::{
 use crate::space::Ranges;
 
 use super::conntrack::{NatKindAt, NatTo, Tuple};
-use super::header::{Number, Origin};
+use super::header::{Cell, Number, Origin};
 use super::rules::{At, Step, packet_type};
 use super::{Ct, End, Skb, Walker};
 
@@ -101,7 +101,13 @@ impl<'m> Walker<'m> {
 
     pub(super) fn compat_target(&mut self, at: &At<'m>, skb: &mut Skb, target: &'m Target) -> Result<Step<'m>, End> {
         Ok(match target {
-            Target::Continue(_) | Target::Set(_) => Step::Go,
+            Target::Continue(_) => Step::Go,
+            Target::Set(target) => {
+                if target.marks {
+                    skb.mark = [Cell::unknown(); 4];
+                }
+                Step::Go
+            }
             Target::Mark { mark, mask } => {
                 let value = self.mark_value(skb)?;
                 skb.mark = self.mark_cells((value & !mask) ^ mark);
@@ -139,12 +145,12 @@ impl<'m> Walker<'m> {
         })
     }
 
-    fn marked(&mut self, skb: &Skb, cells: &[super::Cell; 4], mark: u32, mask: u32) -> bool {
+    fn marked(&mut self, skb: &Skb, cells: &[Cell; 4], mark: u32, mask: u32) -> bool {
         let bytes = |value: u32| {
             if self.model.little_endian { value.to_le_bytes() } else { value.to_be_bytes() }
         };
         let (mask, mark) = (bytes(mask), bytes(mark));
-        let masked: Vec<super::Cell> = cells.iter().zip(mask).map(|(cell, mask)| cell.masked(mask, 0)).collect();
+        let masked: Vec<Cell> = cells.iter().zip(mask).map(|(cell, mask)| cell.masked(mask, 0)).collect();
         self.equal(skb, &masked, &mark)
     }
 
@@ -306,6 +312,9 @@ impl<'m> Walker<'m> {
         let understood = dimensions.iter().all(|kind| matches!(*kind, "ip" | "net" | "port"));
         if !understood || condition.counters {
             return self.perhaps(format!("ipset {} of type {}", set.name, set.kind));
+        }
+        if at.content.rules.changes_ipset(condition.index) {
+            return self.perhaps(format!("ipset {} is filled by earlier packets", set.name));
         }
         let mut best: Option<(u8, bool)> = None;
         for element in &set.elements {

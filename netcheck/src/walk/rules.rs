@@ -583,29 +583,26 @@ impl<'m> Walker<'m> {
     /// Finds the element for a key. `nft_lookup_eval`.
     fn lookup(&mut self, at: &At<'m>, skb: &mut Skb, search: &'m SearchSet, key: &[Cell]) -> Result<Option<&'m Element>, End> {
         let found = self.search(skb, search, key);
-        let Some(element) = found else {
-            if search.changes() && self.perhaps(format!("set {} is filled by earlier packets", search.set.name)) {
-                return if search.set.flags.map {
-                    Err(End::Unknown(format!("map {} is filled by earlier packets", search.set.name)))
-                } else {
-                    Ok(None)
-                };
-            } else if search.changes() && !search.set.flags.map {
-                static FILLED: Element = Element {
-                    from: crate::snapshot::Bytes(Vec::new()),
-                    to: crate::snapshot::Bytes(Vec::new()),
-                    catch_all: false,
-                    data: None,
-                    object: None,
-                    expires_ms: None,
-                    expressions: Vec::new(),
-                };
-                return Ok(Some(&FILLED));
+        let filled = || format!("set {} is filled by earlier packets", search.set.name);
+        // What is added to a map since comes before what stands for all other keys.
+        let settled = found.filter(|element| !(element.catch_all && search.grows && search.set.flags.map && self.perhaps(filled())));
+        let Some(element) = settled else {
+            if !search.grows || found.is_none() && !self.perhaps(filled()) {
+                return Ok(None);
             }
-            return Ok(None);
+            static FILLED: Element = Element {
+                from: crate::snapshot::Bytes(Vec::new()),
+                to: crate::snapshot::Bytes(Vec::new()),
+                catch_all: false,
+                data: None,
+                object: None,
+                expires_ms: None,
+                expressions: Vec::new(),
+            };
+            return if search.set.flags.map { Err(End::Unknown(filled())) } else { Ok(Some(&FILLED)) };
         };
-        if element.expires_ms.is_some() && !self.perhaps(format!("an element of set {} that expires", search.set.name)) {
-            return Ok(None);
+        if search.loses(element) && !self.perhaps(format!("an element of set {} that may be deleted or expire", search.set.name)) {
+            return if search.grows && search.set.flags.map { Err(End::Unknown(filled())) } else { Ok(None) };
         }
         let mut registers = Registers::new();
         let Some(table) = at.content.rules.table(at.chain.table) else {
