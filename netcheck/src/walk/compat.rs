@@ -289,10 +289,10 @@ impl<'m> Walker<'m> {
             return Ok(!invert);
         }
         let mark = if flags & VALID_MARK != 0 { self.mark_value(skb)? } else { 0 };
-        let header = skb.header;
-        let key = Key { destination: header.source.value, source: header.destination.value, iif: "lo", mark, ..Key::default() };
+        let header = skb.header.reversed();
+        let key = Key { destination: header.destination.value, source: header.source.value, iif: "lo", mark, ..Key::default() };
         let fib = if header.ipv4 { &at.content.fib4 } else { &at.content.fib6 };
-        let passes = match self.fib(fib, &key, header.source, header.destination, skb) {
+        let passes = match self.fib(fib, &key, &header) {
             Found::Route { route, next_hops } => {
                 let kind = route.kind == RouteKind::Unicast || (route.kind == RouteKind::Local && flags & ACCEPT_LOCAL != 0);
                 kind && (flags & LOOSE != 0 || next_hops.iter().any(|hop| hop.oif == Some(iif.index)))

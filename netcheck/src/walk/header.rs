@@ -88,11 +88,17 @@ impl Header {
 
     /// An answer goes to ports that nobody knows before, if the kernel picked them at random for what it answers.
     pub(crate) fn keep_random(&mut self, asked: &Self) {
-        for (port, asked) in [(&mut self.source_port, asked.destination_port), (&mut self.destination_port, asked.source_port)] {
+        let back = asked.reversed();
+        for (port, asked) in [(&mut self.source_port, back.source_port), (&mut self.destination_port, back.destination_port)] {
             if !asked.known {
                 *port = asked;
             }
         }
+    }
+
+    /// The same of a packet that goes back.
+    pub(crate) const fn reversed(&self) -> Self {
+        Self { source: self.destination, destination: self.source, source_port: self.destination_port, destination_port: self.source_port, ..*self }
     }
 
     /// The packet's fields in the order of [`Field::ALL`].

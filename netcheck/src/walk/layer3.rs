@@ -8,7 +8,7 @@ use crate::packet::Transport;
 use crate::snapshot::{Hook, Link, LinkKind, NextHop, Route, RouteKind};
 use crate::space::{Field, Ranges};
 
-use super::header::{Number, address};
+use super::header::{Header, Number, address};
 use super::hooks::Links;
 use super::rules::At;
 use super::trace::{Reason, What};
@@ -172,7 +172,7 @@ impl<'m> Walker<'m> {
         let forwarding = link.ipv4.is_some_and(|conf| conf.forwarding);
         let before = self.conditions.len();
         let not_forwarding = |walker: &Self| walker.drop_at(place.namespace, "route", format!("{} does not forward", link.name));
-        match self.fib(&content.fib4, &key, header.destination, header.source, skb) {
+        match self.fib(&content.fib4, &key, &header) {
             Found::Route { route, next_hops } => match route.kind {
                 RouteKind::Local => {
                     self.route_note(place.namespace, route, None);
@@ -247,18 +247,18 @@ impl<'m> Walker<'m> {
         }
         let out_name = oif.and_then(|index| content.links.get(&index)).map_or("lo", |link| &link.name);
         let mark = if content.ipv4_either(link, |conf| conf.src_valid_mark) { self.mark_value(skb)? } else { 0 };
-        let header = skb.header;
+        let header = skb.header.reversed();
         let key = Key {
-            destination: header.source.value,
-            source: header.destination.value,
+            destination: header.destination.value,
+            source: header.source.value,
             iif: out_name,
             mark,
             tos: header.tos.byte() & 0xfc,
-            transport: Some((header.protocol, header.destination_port.port(), header.source_port.port())),
+            transport: Some((header.protocol, header.source_port.port(), header.destination_port.port())),
             ..Key::default()
         };
         let strict_fails = || format!("rp_filter: the way back is not through {}", link.name);
-        match self.fib(&content.fib4, &key, header.source, header.destination, skb) {
+        match self.fib(&content.fib4, &key, &header) {
             Found::Route { route, next_hops } => {
                 match route.kind {
                     RouteKind::Unicast => {}
@@ -309,7 +309,7 @@ impl<'m> Walker<'m> {
             strict,
             oif: None,
         };
-        match self.fib(&content.fib6, &key, header.destination, header.source, skb) {
+        match self.fib(&content.fib6, &key, &header) {
             Found::Route { route, next_hops } => match route.kind {
                 RouteKind::Local | RouteKind::Anycast => {
                     self.route_note(place.namespace, route, None);
@@ -405,7 +405,7 @@ impl<'m> Walker<'m> {
         };
         let fib = if header.ipv4 { &content.fib4 } else { &content.fib6 };
         let lo = content.link_named("lo").map_or(1, |link| link.index);
-        match self.fib(fib, &key, header.destination, header.source, skb) {
+        match self.fib(fib, &key, &header) {
             Found::Route { route, .. } if matches!(route.kind, RouteKind::Local | RouteKind::Anycast) => {
                 self.route_note(namespace, route, None);
                 skb.looped = true;
@@ -472,22 +472,22 @@ impl<'m> Walker<'m> {
         }
     }
 
-    /// A lookup that keeps to packets for which it has the same answer.
-    #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
-    pub(super) fn fib<'f>(&mut self, fib: &'f Fib, key: &Key<'_>, destination: Number, source: Number, skb: &Skb) -> Found<'f> {
+    /// A lookup for packets with these headers that keeps to those for which it has the same answer.
+    pub(super) fn fib<'f>(&mut self, fib: &'f Fib, key: &Key<'_>, header: &Header) -> Found<'f> {
         let mut seen = Vec::new();
         let found = fib.lookup(key, &mut seen);
         for (field, ranges) in seen {
             let number = match field {
-                Field::Destination => destination,
-                Field::Source => source,
-                Field::SourcePort => skb.header.source_port,
-                Field::DestinationPort => skb.header.destination_port,
-                Field::Tos | Field::Ttl | Field::Length => skb.header.tos,
+                Field::Destination => header.destination,
+                Field::Source => header.source,
+                Field::SourcePort => header.source_port,
+                Field::DestinationPort => header.destination_port,
+                Field::Tos | Field::Ttl | Field::Length => header.tos,
             };
-            if let Some(field) = number.field {
-                self.narrow(field, &ranges);
+            if !number.known {
+                return Found::Unknown("a route by a port that the kernel picks at random".to_owned());
             }
+            self.narrow_number(number, &ranges);
         }
         found
     }
@@ -539,7 +539,7 @@ impl<'m> Walker<'m> {
             return Ok(RTN_MULTICAST);
         }
         let key = Key { destination: number.value, iif: "lo", strict, ..Key::default() };
-        match self.fib(&content.fib6, &key, number, skb.header.source, skb) {
+        match self.fib(&content.fib6, &key, &Header { destination: number, ..skb.header }) {
             Found::Route { route, next_hops } => {
                 let here = device.is_none_or(|link| next_hops.iter().any(|hop| hop.oif == Some(link.index)));
                 Ok(match route.kind {
@@ -610,7 +610,7 @@ impl<'m> Walker<'m> {
             mark: self.mark_value(skb)?,
             ..Key::default()
         };
-        let found = self.fib(&at.content.fib4, &key, header.destination, header.source, skb);
+        let found = self.fib(&at.content.fib4, &key, &header);
         let gateway = match found {
             Found::Route { next_hops, .. } => next_hops.iter().find(|hop| hop.oif == Some(oif.index)).and_then(|hop| hop.gateway),
             Found::Refused(_) | Found::Nothing | Found::Unknown(_) => None,

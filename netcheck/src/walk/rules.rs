@@ -844,7 +844,9 @@ impl<'m> Walker<'m> {
         const IIF: u32 = 8;
         const OIF: u32 = 16;
         const PRESENT: u32 = 32;
-        let number = if flags & SADDR != 0 { skb.header.source } else { skb.header.destination };
+        // For the reverse path, source and destination are exchanged; the link is only a hint to compare with.
+        let header = if flags & SADDR != 0 { skb.header.reversed() } else { skb.header };
+        let number = header.destination;
         let device = if flags & IIF != 0 {
             at.iif
         } else if flags & OIF != 0 {
@@ -867,13 +869,11 @@ impl<'m> Walker<'m> {
             let kind = self.address_type(at.namespace, skb, number, device, strict)?;
             return Ok(Some(host_order(u32::from(kind), little)));
         }
-        // For the reverse path, source and destination are exchanged; the link is only a hint to compare with.
         let mark = if flags & MARK != 0 { self.mark_value(skb)? } else { 0 };
         let ipv4 = skb.header.ipv4;
         let fib = if ipv4 { &at.content.fib4 } else { &at.content.fib6 };
-        let other = if flags & SADDR != 0 { skb.header.destination } else { skb.header.source };
-        let key = Key { destination: number.value, source: other.value, iif: "lo", oif: None, mark, strict, ..Key::default() };
-        let found = self.fib(fib, &key, number, other, skb);
+        let key = Key { destination: number.value, source: header.source.value, iif: "lo", oif: None, mark, strict, ..Key::default() };
+        let found = self.fib(fib, &key, &header);
         let looped = matches!(at.hook, Hook::Prerouting | Hook::Input | Hook::Ingress) && at.iif.is_some_and(|link| link.name == "lo");
         let oif = match found {
             // `nft_fib_can_skip`: what came by loopback is always found there.

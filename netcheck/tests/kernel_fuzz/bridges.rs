@@ -8,6 +8,7 @@ use netcheck::analyse::{Answer, Attacker, Question, explain};
 use netcheck::model::{EndpointKind, Model};
 use netcheck::packet::{Packet, Protocol};
 use netcheck::snapshot::Snapshot;
+use netcheck::space::{Field, Ranges};
 use netcheck::twin::{Sockets, wire};
 use netcheck::walk::{End, Start, Walker, point};
 
@@ -300,4 +301,36 @@ fn exchange(sockets: &[Sockets; 2], from: usize, packet: &Packet, id: u32) -> Op
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     None
+}
+
+/// `fib_validate_source`: for the way back the ports are exchanged, too, so a rule about source ports looks at the destination port.
+#[test]
+fn the_way_back_is_looked_up_with_the_ports_exchanged() {
+    let mut lab = Lab::new("v");
+    for name in ["h", "a"] {
+        lab.add(name);
+    }
+    let full = lab.full("a");
+    lab.ip(
+        "h",
+        &format!("link add va address 02:35:00:00:00:01 type veth peer name eth0 netns {full}\naddr add 10.35.0.1/24 dev va\nlink set va up\n"),
+    );
+    lab.ip("h", "rule add sport 80 blackhole pref 100\n");
+    lab.sysctl("h", "net.ipv4.conf.va.rp_filter=1\n");
+    lab.ip("a", "addr add 10.35.0.2/24 dev eth0\nlink set eth0 up\n");
+    // Neighbours are known: whether one answers is another lookup.
+    lab.ip("a", "neigh replace 10.35.0.1 lladdr 02:35:00:00:00:01 dev eth0 nud permanent\n");
+    let sockets = ["a", "h"].map(|name| lab.sockets(name));
+    let model = Model::new(&Snapshot::from_json(&lab.snapshot("h")).unwrap());
+    let Some(EndpointKind::Inside(namespace)) = model.endpoint(&lab.full("a")).map(|endpoint| endpoint.kind) else { panic!("a is not found") };
+    for (id, port, arrives) in [(1, 81, true), (2, 80, false)] {
+        let asked = Packet::new("10.35.0.2".parse().unwrap(), "10.35.0.1".parse().unwrap(), Protocol::Udp.first(20_000, port));
+        let space = point(&asked).with(Field::DestinationPort, Ranges::between(1, 65535));
+        let branches = Walker::new(&model).branches(asked, Start::Process { namespace, link: None }, &space);
+        let [branch] = branches.as_slice() else { panic!("{branches:?}") };
+        assert_eq!(matches!(branch.end, End::Delivered { .. }), arrives, "{:?}", branch.end);
+        assert_eq!(exchange(&sockets, 0, &asked, id).is_some(), arrives, "port {port}");
+        let ports = branch.space.of(Field::DestinationPort);
+        assert_eq!([80, 81].map(|port| ports.contains(port)), [!arrives, arrives], "{ports:?} go the way of port {port}");
+    }
 }
