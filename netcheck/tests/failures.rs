@@ -12,8 +12,8 @@ use netcheck::compare::Comparison;
 use netcheck::model::Model;
 use netcheck::packet::Protocol;
 use netcheck::snapshot::{
-    BaseChain, BitOperation, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Expression, Family, Gap, GapKind, Hook, LinkKind, Match, MetaKey,
-    Namespace, NfObject, NfRule, PayloadBase, Policy, PortMatch, PortRange, Register, Snapshot, Table, Target, TcpFlags, Verdict,
+    Address, BaseChain, BitOperation, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Expression, Family, Gap, GapKind, Hook, LinkKind, Match,
+    MetaKey, Namespace, NatKind, NfObject, NfRule, PayloadBase, Policy, PortMatch, PortRange, Register, Snapshot, Table, Target, TcpFlags, Verdict,
 };
 
 const ENGINES: [&str; 5] = ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables", "29.7.2-nftables"];
@@ -803,4 +803,77 @@ fn news_are_flows_and_violations() {
     accept_first(&mut opened, "DOCKER-USER");
     let opened = netcheck::report::text::news(&before, &document(&opened, "2026-11-25")).unwrap();
     assert!(opened.contains("opened: a1 → i1") && !opened.contains("VIOLATION"), "{opened}");
+}
+
+/// A table of the host with one chain and one rule.
+fn host_table(snapshot: &mut Snapshot, family: Family, kind: ChainKind, hook: Hook, expressions: Vec<Expression>) {
+    let priority = if kind == ChainKind::Nat { -90 } else { 1 };
+    let base = Some(BaseChain { kind, hook, priority, policy: Policy::Accept, devices: Vec::new() });
+    host(snapshot).tables.push(Table {
+        family,
+        name: "own".to_owned(),
+        handle: 998,
+        dormant: false,
+        chains: vec![Chain { name: "own".to_owned(), handle: 1, base, rules: vec![rule(expressions)] }],
+        sets: Vec::new(),
+        objects: Vec::new(),
+        flowtables: Vec::new(),
+    });
+}
+
+/// There are too many IPv6 addresses to look at each: what a rule makes of each of them differently is unknown, and the analysis ends.
+#[test]
+fn ipv6_addresses_are_not_looked_at_one_by_one() {
+    const R: Register = Register(0);
+    let address = |from: &str| Data::Value(Bytes(from.parse::<std::net::Ipv6Addr>().unwrap().octets().to_vec()));
+    let masked = |mask: [u8; 16], operation: CmpOperation, value: [u8; 16]| {
+        vec![
+            Expression::Payload { into: R, base: PayloadBase::Network, offset: 24, len: 16 },
+            Expression::Bitwise {
+                source: R,
+                into: R,
+                len: 16,
+                operation: BitOperation::Mask { mask: Bytes(mask.to_vec()), xor: Bytes(vec![0; 16]) },
+            },
+            Expression::Cmp { source: R, operation, value: Bytes(value.to_vec()) },
+            Expression::Immediate { into: None, data: Data::Verdict(Verdict::Drop) },
+        ]
+    };
+    let low = |last: u8| std::array::from_fn(|at| if at == 15 { last } else { 0 });
+    let half = std::array::from_fn(|at| if at < 8 { 0 } else { 0xff });
+    let masquerade = || vec![Expression::Masq { flags: 0, ports: None }];
+    let netmap = vec![
+        Expression::Immediate { into: Some(Register(0)), data: address("fd99::") },
+        Expression::Immediate { into: Some(Register(4)), data: address("fd99::ffff:ffff:ffff:ffff") },
+        Expression::Nat { kind: NatKind::Dnat, family: 10, addresses: Some((Register(0), Register(4))), ports: None, flags: 0x40 },
+    ];
+    type Case = (&'static str, ChainKind, Hook, Vec<Expression>, usize, Answer);
+    let cases: [Case; 5] = [
+        ("masquerade", ChainKind::Nat, Hook::Postrouting, masquerade(), 0, Answer::Open),
+        ("masquerade behind several addresses", ChainKind::Nat, Hook::Postrouting, masquerade(), 3, Answer::Open),
+        ("a prefix for a prefix", ChainKind::Nat, Hook::Prerouting, netmap, 0, Answer::Unknown),
+        ("low bits that nobody has", ChainKind::Filter, Hook::Forward, masked(half, CmpOperation::Eq, low(0xfe)), 0, Answer::Unknown),
+        ("one bit", ChainKind::Filter, Hook::Forward, masked(low(0), CmpOperation::Neq, low(0)), 0, Answer::Open),
+    ];
+    for (name, kind, hook, expressions, more, want) in cases {
+        let mut snapshot = snapshot("20.10.24");
+        host_table(&mut snapshot, Family::Ip6, kind, hook, expressions);
+        let host = host(&mut snapshot);
+        let global = |own: &&Address| own.address.addr().is_ipv6() && own.scope == 0;
+        let known: Vec<Address> = host.addresses.iter().filter(global).cloned().collect();
+        for (index, own) in known.iter().flat_map(|own| (0..more).map(move |index| (index, own))) {
+            let also = format!("fd98:{index}::{}/64", own.link);
+            host.addresses.push(Address { address: also.parse().unwrap(), ..own.clone() });
+        }
+        let model = Model::new(&snapshot);
+        let got = analyse(&model, Attacker::Process);
+        assert!(got.classes < 1_000_000, "{name}: {}", got.classes);
+        let pair = got.pair("s1", "t1").unwrap();
+        let answer = match (pair.open_ports(Protocol::Tcp).is_empty(), pair.unknown_ports(Protocol::Tcp).is_empty()) {
+            (false, _) => Answer::Open,
+            (true, false) => Answer::Unknown,
+            (true, true) => Answer::Closed,
+        };
+        assert_eq!(answer, want, "{name}");
+    }
 }

@@ -12,7 +12,7 @@ use crate::space::Ranges;
 
 use super::conntrack::{NatKindAt, NatTo, Tuple};
 use super::header::{Number, Origin};
-use super::rules::{At, Step, packet_type};
+use super::rules::{At, Step, masked, packet_type};
 use super::{Ct, End, Skb, Walker};
 
 impl<'m> Walker<'m> {
@@ -254,14 +254,14 @@ impl<'m> Walker<'m> {
     }
 
     fn test_masked(&mut self, value: Number, net: IpAddr, mask: IpAddr) -> bool {
-        let width: u128 = if net.is_ipv4() { 0xffff_ffff } else { u128::MAX };
+        let width = if net.is_ipv4() { 32 } else { 128 };
         let (net, mask) = (number(net), number(mask));
-        let free = width & !mask;
-        if free & free.wrapping_add(1) == 0 {
-            return self.test(value, &Ranges::between(net & mask, net & mask | free));
+        let differs = value.known && value.field.is_some_and(|variable| self.is_free(variable));
+        match masked(mask, net & mask, width) {
+            Some(values) => self.test(value, &values),
+            None if differs || !value.known => self.perhaps("an address under a mask that is not followed"),
+            None => value.value & mask == net & mask,
         }
-        self.pin(value);
-        value.value & mask == net & mask
     }
 
     /// `rpfilter_mt`.

@@ -451,40 +451,45 @@ impl<'m> Walker<'m> {
                 Origin::Fixed | Origin::Of { .. } => {}
             }
         }
-        let mut conditions: Vec<(Variable, u128, u128)> = Vec::new();
-        let mut differs = None;
+        let mut conditions: Vec<(Variable, u128, u128, bool)> = Vec::new();
         for (cell, want) in cells.iter().zip(value) {
             let Origin::Of { field, byte, mask, xor } = cell.origin else {
                 continue;
             };
-            if cell.value != *want {
-                differs = differs.or(Some(field));
-            }
+            let same = cell.value == *want;
             let shift = u32::from(byte) * 8;
             let (mask, bits) = (u128::from(mask) << shift, u128::from(want ^ xor) << shift);
             match conditions.iter_mut().find(|(known, ..)| *known == field) {
-                Some((_, masks, wanted)) => {
+                Some((_, masks, wanted, alike)) => {
                     *masks |= mask;
                     *wanted |= bits;
+                    *alike &= same;
                 }
-                None => conditions.push((field, mask, bits)),
+                None => conditions.push((field, mask, bits, same)),
             }
         }
-        if let Some((field, mask, wanted)) = conditions.iter().find(|(field, ..)| Some(*field) == differs) {
-            match masked(*field, *mask, *wanted, skb.header.bits()) {
-                Some(ranges) => self.exclude(*field, &ranges),
-                None => self.pin_variable(skb, *field),
+        let mut alike = Vec::new();
+        for (field, mask, wanted, same) in conditions {
+            let values = masked(mask, wanted, width(field, skb.header.bits()));
+            match (values, same) {
+                (Some(values), true) => alike.push((field, values)),
+                (Some(values), false) => {
+                    self.exclude(field, &values);
+                    return false;
+                }
+                (None, same) if !self.is_free(field) => {
+                    if !same {
+                        return false;
+                    }
+                }
+                (None, _) => unknown = true,
             }
-            return false;
         }
         if unknown && !self.perhaps("bytes that the sender chooses and that are not followed") {
             return false;
         }
-        for (field, mask, wanted) in conditions {
-            match masked(field, mask, wanted, skb.header.bits()) {
-                Some(ranges) => self.narrow(field, &ranges),
-                None => self.pin_variable(skb, field),
-            }
+        for (field, values) in alike {
+            self.narrow(field, &values);
         }
         true
     }
@@ -1018,13 +1023,19 @@ const fn width(variable: Variable, bits: u32) -> u32 {
     }
 }
 
-/// The values of a field that have these bits under a mask; none when they are not one range.
-fn masked(field: Variable, mask: u128, wanted: u128, bits: u32) -> Option<Ranges> {
-    let width = width(field, bits);
-    let full = if width == 128 { u128::MAX } else { (1 << width) - 1 };
-    let free = full & !mask;
-    // A prefix: the free bits are the lowest.
-    (free & free.wrapping_add(1) == 0).then(|| Ranges::between(wanted, wanted | free))
+/// The numbers of so many bits that have these under a mask; none when they are too many ranges.
+pub(super) fn masked(mask: u128, wanted: u128, width: u32) -> Option<Ranges> {
+    /// Bits that a mask leaves out above the lowest one that it has: as many as a port can have.
+    const MOST_HOLES: u32 = 15;
+    let free = !mask & (u128::MAX >> (128 - width.clamp(1, 128)));
+    let low = (1_u128.checked_shl(mask.trailing_zeros()).unwrap_or(0)).wrapping_sub(1) & free;
+    let holes = free & !low;
+    if holes.count_ones() > MOST_HOLES {
+        return None;
+    }
+    // Every subset of the holes, ascending.
+    let subsets = std::iter::successors(Some(0_u128), |subset| Some(subset.wrapping_sub(holes) & holes).filter(|next| *next != 0));
+    Some(Ranges::union_of(subsets.map(|subset| (wanted | subset, wanted | subset | low))))
 }
 
 pub(super) fn big_endian(bytes: &[u8]) -> u128 {
