@@ -38,6 +38,7 @@ use conntrack::Connection;
 pub(crate) use header::Header;
 pub(crate) use header::address as address_of;
 use header::{Cell, Number, Variable};
+pub(crate) use layer3::not_unicast4;
 pub use trace::{Hop, Reason};
 pub(crate) use trace::{Step, What};
 

@@ -877,3 +877,20 @@ fn ipv6_addresses_are_not_looked_at_one_by_one() {
         assert_eq!(answer, want, "{name}");
     }
 }
+
+/// Class E and what else of 0.0.0.0/8 is not 0.0.0.0 are unicast.
+#[test]
+fn class_e_and_zero_net_are_unicast() {
+    for own in ["240.1.2.3", "255.255.255.254", "0.1.2.3"] {
+        let mut snapshot = snapshot("28.5.2");
+        let host = host(&mut snapshot);
+        let local =
+            host.routes.iter().find(|route| route.table == 255 && route.destination.addr().is_loopback() && route.destination.prefix_len() == 32);
+        let mut route = local.unwrap().clone();
+        route.destination = format!("{own}/32").parse().unwrap();
+        host.routes.push(route);
+        let known = host.addresses.iter().find(|known| known.address.addr().is_ipv4()).unwrap().clone();
+        host.addresses.push(Address { address: format!("{own}/32").parse().unwrap(), ..known });
+        expect(own, &ask(&snapshot, Attacker::Process, "a1", own, "tcp/7777"), Answer::Open);
+    }
+}

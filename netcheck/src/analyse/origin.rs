@@ -7,7 +7,7 @@ use crate::model::{Model, Place, Reach, Tags};
 use crate::packet::{Packet, Protocol};
 use crate::snapshot::{Address, LinkKind, Mac};
 use crate::space::{Field, Ranges, Space};
-use crate::walk::Start;
+use crate::walk::{Start, not_unicast4};
 
 use super::{Attacker, Flow, Origin, all_ports};
 
@@ -190,7 +190,7 @@ fn any4() -> Ranges {
 }
 
 fn unicast4() -> Ranges {
-    any4().subtract(&Ranges::union_of([(0, 0x00ff_ffff), (0xe000_0000, 0xffff_ffff)]))
+    any4().subtract(&not_unicast4())
 }
 
 fn unicast6() -> Ranges {

@@ -206,7 +206,7 @@ impl<'m> Walker<'m> {
         let header = skb.header;
         let multicast = Ranges::between(0xe000_0000, 0xefff_ffff);
         let broadcast = Ranges::one(0xffff_ffff);
-        let zero = Ranges::between(0, 0x00ff_ffff);
+        let zero = Ranges::one(0);
         let loopback = Ranges::between(0x7f00_0000, 0x7fff_ffff);
         if self.test(header.source, &multicast) || self.test(header.source, &broadcast) || self.test(header.source, &zero) {
             return Err(self.drop_at(place.namespace, "route", "martian source"));
@@ -508,7 +508,7 @@ impl<'m> Walker<'m> {
             return Err(End::Unknown("the type of an address that is not known".to_owned()));
         }
         if skb.header.ipv4 {
-            if self.test(number, &Ranges::union_of([(0, 0x00ff_ffff), (0xffff_ffff, 0xffff_ffff)])) {
+            if self.test(number, &Ranges::union_of([(0, 0), (0xffff_ffff, 0xffff_ffff)])) {
                 return Ok(RTN_BROADCAST);
             }
             if self.test(number, &Ranges::between(0xe000_0000, 0xefff_ffff)) {
@@ -662,6 +662,12 @@ impl<'m> Walker<'m> {
             skb.mark = [super::Cell::fixed(0); 4];
         }
     }
+}
+
+/// What no IPv4 packet to one host is sent to. `ipv4_is_multicast`, `ipv4_is_lbcast`, `ipv4_is_zeronet`: since 5.3, the rest of 0.0.0.0/8 is unicast,
+/// and 240.0.0.0/4 always was.
+pub(crate) fn not_unicast4() -> Ranges {
+    Ranges::union_of([(0, 0), (0xe000_0000, 0xefff_ffff), (0xffff_ffff, 0xffff_ffff)])
 }
 
 pub(super) fn link_local() -> Ranges {
