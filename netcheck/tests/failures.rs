@@ -894,3 +894,26 @@ fn class_e_and_zero_net_are_unicast() {
         expect(own, &ask(&snapshot, Attacker::Process, "a1", own, "tcp/7777"), Answer::Open);
     }
 }
+
+/// Packets are as long as their header can say, and whoever writes them may write 0 as their port.
+#[test]
+fn packets_of_any_length_and_source_port_are_looked_at() {
+    const R: Register = Register(0);
+    let load = |base: PayloadBase, offset: u32| Expression::Payload { into: R, base, offset, len: 2 };
+    let cmp = |operation: CmpOperation, value: u16| Expression::Cmp { source: R, operation, value: Bytes(value.to_be_bytes().to_vec()) };
+    let accept = || Expression::Immediate { into: None, data: Data::Verdict(Verdict::Accept) };
+    let cases = [
+        ("long", vec![load(PayloadBase::Network, 2), cmp(CmpOperation::Gt, 9000), accept()], Answer::Open, Answer::Open),
+        ("port 0", vec![load(PayloadBase::Transport, 0), cmp(CmpOperation::Eq, 0), accept()], Answer::Closed, Answer::Open),
+    ];
+    for (name, expressions, process, raw) in cases {
+        let mut snapshot = snapshot("26.1.5");
+        expect(name, &ask(&snapshot, Attacker::NetRaw, "d1", "n2", "tcp/7777"), Answer::Closed);
+        let tables = host(&mut snapshot).tables.iter_mut().filter(|table| table.family == Family::Ip);
+        for chain in tables.flat_map(|table| &mut table.chains).filter(|chain| chain.name == "DOCKER-USER") {
+            chain.rules.insert(0, rule(expressions.clone()));
+        }
+        expect(name, &ask(&snapshot, Attacker::Process, "d1", "n2", "tcp/7777"), process);
+        expect(name, &ask(&snapshot, Attacker::NetRaw, "d1", "n2", "tcp/7777"), raw);
+    }
+}

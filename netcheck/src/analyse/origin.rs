@@ -216,10 +216,18 @@ impl Probe {
         Space::point([0, 0, 40_000, 0, 0, 64, least])
             .with(Field::Source, self.sources.clone())
             .with(Field::Destination, self.destinations.clone())
-            .with(Field::SourcePort, if protocol.has_ports() { all_ports() } else { Ranges::one(1) })
+            .with(Field::SourcePort, if protocol.has_ports() { self.source_ports() } else { Ranges::one(1) })
             .with(Field::DestinationPort, ports(all_ports()))
             .with(Field::Tos, Ranges::between(0, 255))
-            .with(Field::Length, Ranges::between(least, 1500))
+            .with(Field::Length, Ranges::between(least, 65_535))
+    }
+
+    /// Programs are given a port where they ask for none; whoever writes packets may write none.
+    fn source_ports(&self) -> Ranges {
+        match self.start {
+            Start::Process { .. } => all_ports(),
+            Start::Arrival { .. } | Start::Wire { .. } => Ranges::between(0, 65535),
+        }
     }
 
     /// A packet of the space that looks as usual as possible.
