@@ -12,8 +12,9 @@ use netcheck::compare::Comparison;
 use netcheck::model::Model;
 use netcheck::packet::Protocol;
 use netcheck::snapshot::{
-    Address, BaseChain, BitOperation, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Expression, Family, Gap, GapKind, Hook, LinkKind, Match,
-    MetaKey, Namespace, NatKind, NfObject, NfRule, PayloadBase, Policy, PortMatch, PortRange, Register, Snapshot, Table, Target, TcpFlags, Verdict,
+    Address, BaseChain, BitOperation, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Expression, Family, Gap, GapKind, Hook, IpSet,
+    IpSetElement, LinkKind, Match, MetaKey, Namespace, NatKind, NfObject, NfRule, PayloadBase, Policy, PortMatch, PortRange, Register, SetMatch,
+    Snapshot, Table, Target, TcpFlags, Verdict,
 };
 
 const ENGINES: [&str; 5] = ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables", "29.7.2-nftables"];
@@ -915,5 +916,34 @@ fn packets_of_any_length_and_source_port_are_looked_at() {
         }
         expect(name, &ask(&snapshot, Attacker::Process, "d1", "n2", "tcp/7777"), process);
         expect(name, &ask(&snapshot, Attacker::NetRaw, "d1", "n2", "tcp/7777"), raw);
+    }
+}
+
+/// An ipset with a mask holds more than its elements; in a set of ports, those of ICMP are its types and codes.
+#[test]
+fn ipsets_hold_what_their_masks_and_protocols_say() {
+    let element = |protocol: Option<u8>, port: Option<u16>| IpSetElement { protocol, port, ..IpSetElement::default() };
+    type Case = (&'static str, &'static str, bool, IpSetElement, &'static str, Answer);
+    let cases: [Case; 5] = [
+        ("plain", "hash:ip", false, element(None, None), "tcp/7777", Answer::Closed),
+        ("netmask", "hash:ip", true, element(None, None), "tcp/7777", Answer::Unknown),
+        ("icmp:8/0", "bitmap:port", false, element(Some(1), Some(0x0800)), "icmp", Answer::Open),
+        ("icmp:0/0", "bitmap:port", false, element(Some(1), Some(0)), "icmp", Answer::Closed),
+        ("tcp:7777", "bitmap:port", false, element(Some(6), Some(7777)), "tcp/7777", Answer::Open),
+    ];
+    for (name, kind, masked, element, flow, want) in cases {
+        let mut snapshot = snapshot("28.5.2");
+        let host = host(&mut snapshot);
+        let address = kind.ends_with("ip").then(|| "203.0.113.0".parse().unwrap());
+        let elements = vec![IpSetElement { address, ..element }];
+        host.ipsets.push(IpSet { index: 77, name: "own".to_owned(), kind: kind.to_owned(), family: Family::Ip, masked, elements });
+        let condition = SetMatch { index: 77, dimensions: 1, source: 0, invert: false, counters: false };
+        let accept = Expression::Immediate { into: None, data: Data::Verdict(Verdict::Accept) };
+        for chain in host.tables.iter_mut().filter(|table| table.family == Family::Ip).flat_map(|table| &mut table.chains) {
+            if chain.name == "DOCKER-USER" {
+                chain.rules.insert(0, rule(vec![Expression::Match(Match::Set(condition)), accept.clone()]));
+            }
+        }
+        expect(name, &ask(&snapshot, Attacker::Process, "n1", "n2", flow), want);
     }
 }

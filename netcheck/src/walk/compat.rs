@@ -304,7 +304,7 @@ impl<'m> Walker<'m> {
         };
         let dimensions: Vec<&str> = set.kind.split_once(':').map_or("", |(_, kinds)| kinds).split(',').collect();
         let understood = dimensions.iter().all(|kind| matches!(*kind, "ip" | "net" | "port"));
-        if !understood || condition.counters {
+        if !understood || set.masked || condition.counters {
             return self.perhaps(format!("ipset {} of type {}", set.name, set.kind));
         }
         let mut best: Option<(u8, bool)> = None;
@@ -331,9 +331,15 @@ impl<'m> Walker<'m> {
                 let Some(first) = element.port else {
                     return false;
                 };
-                let number = if source { header.source_port } else { header.destination_port };
-                element.protocol.is_none_or(|protocol| protocol == header.protocol)
-                    && skb.header.transport.ports().is_some()
+                // `ip_set_get_ip4_port`: of ICMP, type and code.
+                let number = match header.transport {
+                    Transport::Icmp { kind, code, .. } | Transport::Icmpv6 { kind, code, .. } => {
+                        Number::fixed(u128::from(u16::from_be_bytes([kind, code])))
+                    }
+                    Transport::Tcp { .. } | Transport::Udp { .. } if source => header.source_port,
+                    Transport::Tcp { .. } | Transport::Udp { .. } => header.destination_port,
+                };
+                element.protocol.map_or(header.transport.ports().is_some(), |protocol| protocol == header.protocol)
                     && self.test(number, &Ranges::between(u128::from(first), u128::from(element.port_to.unwrap_or(first))))
             } else {
                 let Some((Some(first), last, prefix)) = addresses.next() else {
