@@ -947,3 +947,17 @@ fn ipsets_hold_what_their_masks_and_protocols_say() {
         expect(name, &ask(&snapshot, Attacker::Process, "n1", "n2", flow), want);
     }
 }
+
+/// Without a link, `iif` is 0, and no link's.
+#[test]
+fn iif_is_zero_where_there_is_none() {
+    let mut snapshot = snapshot("28.5.2");
+    expect("stock", &ask(&snapshot, Attacker::Process, "host", "n1", "tcp/7777"), Answer::Open);
+    let expressions = vec![
+        Expression::Meta { key: MetaKey::Iif, into: Register(0) },
+        Expression::Cmp { source: Register(0), operation: CmpOperation::Neq, value: Bytes(vec![1, 0, 0, 0]) },
+        Expression::Immediate { into: None, data: Data::Verdict(Verdict::Drop) },
+    ];
+    host_table(&mut snapshot, Family::Inet, ChainKind::Filter, Hook::Output, expressions);
+    expect("iif != lo drop", &ask(&snapshot, Attacker::Process, "host", "n1", "tcp/7777"), Answer::Closed);
+}

@@ -790,8 +790,9 @@ impl<'m> Walker<'m> {
             MetaKey::L4Proto if is_hidden(at, skb) => None,
             MetaKey::Protocol => Some(ether_type(skb.header.ipv4).map(Cell::fixed).to_vec()),
             MetaKey::Mark => Some(skb.mark.to_vec()),
-            MetaKey::Iif => at.iif.and_then(|link| word(link.index)),
-            MetaKey::Oif => self.way_out(at).and_then(|link| word(link.index)),
+            // `nft_meta_store_ifindex`: 0 without a link.
+            MetaKey::Iif => word(at.iif.map_or(0, |link| link.index)),
+            MetaKey::Oif => word(self.way_out(at).map_or(0, |link| link.index)),
             MetaKey::IifName => name(at.iif),
             MetaKey::OifName => name(self.way_out(at)),
             MetaKey::IifType => at.iif.map(|link| host_order_short(arphrd(link), little)),
