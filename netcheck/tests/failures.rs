@@ -448,6 +448,7 @@ fn what_a_rule_reads_is_no_constant() {
         ("labels that nobody sets", vec![labels()], Answer::Closed),
         ("labels", vec![label, labels()], Answer::Unknown),
         ("rtclassid", vec![meta(MetaKey::RtClassId, CmpOperation::Neq, &[0; 4])], Answer::Unknown),
+        ("rt nexthop", vec![vec![Expression::Rt { key: 2, into: R }, cmp(CmpOperation::Eq, &[1; 16]), accept()]], Answer::Unknown),
         ("sdif without a VRF", vec![meta(MetaKey::Sdif, CmpOperation::Eq, &[0; 4])], Answer::Open),
         ("no sdif without a VRF", vec![meta(MetaKey::Sdif, CmpOperation::Neq, &[0; 4])], Answer::Closed),
         ("sdifname without a VRF", vec![meta(MetaKey::SdifName, CmpOperation::Eq, &[0; 16])], Answer::Open),

@@ -111,6 +111,9 @@ impl Registers {
     }
 }
 
+/// `NFT_RT_NEXTHOP6` and `NFT_SOCKET_CGROUPV2`, which are longer than a word.
+const RT_NEXTHOP6: u32 = 2;
+const SOCKET_CGROUP: u32 = 3;
 const DEEPEST: u32 = 16;
 const IFNAMSIZ: usize = 16;
 /// Bytes of a connection's labels.
@@ -393,8 +396,18 @@ impl<'m> Walker<'m> {
                 }
                 _ => Step::Break,
             },
-            Expression::Hash { into, .. } | Expression::Numgen { into, .. } | Expression::Rt { into, .. } | Expression::Socket { into, .. } => {
+            Expression::Hash { into, .. } | Expression::Numgen { into, .. } => {
                 registers.write(*into, [Cell::unknown(); 4]);
+                Step::Go
+            }
+            Expression::Rt { key, into } => {
+                let len = if *key == RT_NEXTHOP6 { 16 } else { 4 };
+                registers.write(*into, vec![Cell::unknown(); len]);
+                Step::Go
+            }
+            Expression::Socket { key, into, .. } => {
+                let len = if *key == SOCKET_CGROUP { 8 } else { 4 };
+                registers.write(*into, vec![Cell::unknown(); len]);
                 Step::Go
             }
             Expression::Objref { kind, name, .. } => match kind {
