@@ -962,3 +962,23 @@ fn iif_is_zero_where_there_is_none() {
     host_table(&mut snapshot, Family::Inet, ChainKind::Filter, Hook::Output, expressions);
     expect("iif != lo drop", &ask(&snapshot, Attacker::Process, "host", "n1", "tcp/7777"), Answer::Closed);
 }
+
+/// An expected connection has the helper of the one that announced it.
+#[test]
+fn an_expected_connection_may_have_a_helper() {
+    let mut snapshot = snapshot("28.5.2");
+    let name: Vec<u8> = "ftp".bytes().chain(std::iter::repeat(0)).take(16).collect();
+    let helper = vec![
+        Expression::Ct { key: CtKey::Helper, direction: None, into: Register(0) },
+        Expression::Cmp { source: Register(0), operation: CmpOperation::Eq, value: Bytes(name) },
+        Expression::Immediate { into: None, data: Data::Verdict(Verdict::Accept) },
+    ];
+    let drop = vec![Expression::Immediate { into: None, data: Data::Verdict(Verdict::Drop) }];
+    for table in &mut host(&mut snapshot).tables {
+        table.objects.push(NfObject { kind: 3, name: "ftp".to_owned() });
+        for chain in table.chains.iter_mut().filter(|chain| chain.name == "DOCKER-USER") {
+            chain.rules.splice(0..0, [rule(helper.clone()), rule(drop.clone())]);
+        }
+    }
+    expect("ct helper ftp", &ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777"), Answer::Unknown);
+}

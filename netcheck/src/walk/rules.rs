@@ -116,6 +116,8 @@ const RT_NEXTHOP6: u32 = 2;
 const SOCKET_CGROUP: u32 = 3;
 const DEEPEST: u32 = 16;
 const IFNAMSIZ: usize = 16;
+/// Bytes of a helper's name.
+const HELPER: usize = 16;
 /// Bytes of a connection's labels.
 const LABELS: usize = 16;
 
@@ -960,7 +962,8 @@ impl<'m> Walker<'m> {
             CtKey::Dst | CtKey::DstIp | CtKey::DstIp6 => Some(Cell::of_number(tuple.destination, address).collect()),
             CtKey::ProtoSrc => Some(Cell::of_number(tuple.source_port, 2).collect()),
             CtKey::ProtoDst => Some(Cell::of_number(tuple.destination_port, 2).collect()),
-            CtKey::Helper => None,
+            // That of the connection which announced this one; it may have none.
+            CtKey::Helper => connection.expected.then(|| vec![Cell::unknown(); HELPER]),
             CtKey::Labels => Some(vec![if connection.labelled { Cell::unknown() } else { Cell::fixed(0) }; LABELS]),
             CtKey::Zone => Some(host_order_short(0, little)),
             CtKey::SecMark | CtKey::Expiration | CtKey::Pkts | CtKey::Bytes | CtKey::AvgPkt | CtKey::EventMask | CtKey::Id => {
