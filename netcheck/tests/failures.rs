@@ -982,3 +982,19 @@ fn an_expected_connection_may_have_a_helper() {
     }
     expect("ct helper ftp", &ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777"), Answer::Unknown);
 }
+
+/// What TOS and DSCP make of a header is not what the sender chose.
+#[test]
+fn a_type_of_service_that_was_set_is_unknown() {
+    let tos = |verdict: Verdict| {
+        vec![
+            Expression::Payload { into: Register(0), base: PayloadBase::Network, offset: 1, len: 1 },
+            Expression::Cmp { source: Register(0), operation: CmpOperation::Eq, value: Bytes(vec![0x10]) },
+            Expression::Immediate { into: None, data: Data::Verdict(verdict) },
+        ]
+    };
+    for (target, want) in [("LOG", Answer::Closed), ("TOS", Answer::Unknown), ("DSCP", Answer::Unknown)] {
+        let set = vec![Expression::Target(Target::Continue(target.to_owned()))];
+        expect(target, &from_n1(&[tos(Verdict::Drop), set, tos(Verdict::Accept)]), want);
+    }
+}

@@ -146,6 +146,11 @@ impl Fib {
         })
     }
 
+    /// Whether a rule or a route is for one type of service.
+    pub(crate) fn looks_at_tos(&self) -> bool {
+        self.rules.iter().any(|rule| rule.tos != 0) || self.tables.values().flat_map(|table| &table.routes).any(|route| route.tos != 0)
+    }
+
     /// Whether there are rules besides the kernel's own.
     #[must_use]
     pub fn has_custom_rules(&self) -> bool {

@@ -101,7 +101,13 @@ impl<'m> Walker<'m> {
 
     pub(super) fn compat_target(&mut self, at: &At<'m>, skb: &mut Skb, target: &'m Target) -> Result<Step<'m>, End> {
         Ok(match target {
-            Target::Continue(_) | Target::Set(_) => Step::Go,
+            Target::Continue(name) => {
+                if matches!(name.as_str(), "DSCP" | "TOS") {
+                    skb.header.tos = Number::random(skb.header.tos.value);
+                }
+                Step::Go
+            }
+            Target::Set(_) => Step::Go,
             Target::Mark { mark, mask } => {
                 let value = self.mark_value(skb)?;
                 skb.mark = self.mark_cells((value & !mask) ^ mark);

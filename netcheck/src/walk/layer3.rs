@@ -475,6 +475,9 @@ impl<'m> Walker<'m> {
     /// A lookup that keeps to packets for which it has the same answer.
     #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
     pub(super) fn fib<'f>(&mut self, fib: &'f Fib, key: &Key<'_>, destination: Number, source: Number, skb: &Skb) -> Found<'f> {
+        if !skb.header.tos.known && fib.looks_at_tos() {
+            return Found::Unknown("routes for a type of service that rules have changed".to_owned());
+        }
         let mut seen = Vec::new();
         let found = fib.lookup(key, &mut seen);
         for (field, ranges) in seen {

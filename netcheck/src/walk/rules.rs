@@ -750,8 +750,9 @@ impl<'m> Walker<'m> {
                 self.pin(header.tos);
             }
             let tos = header.tos.byte();
-            bytes.push(Cell::fixed(0x60 | tos >> 4));
-            bytes.push(Cell { value: tos << 4, origin: Origin::Unknown { mask: 0x0f } });
+            let (class, label) = if header.tos.known { (Origin::Fixed, 0x0f) } else { (Origin::Unknown { mask: 0x0f }, 0xff) };
+            bytes.push(Cell { value: 0x60 | tos >> 4, origin: class });
+            bytes.push(Cell { value: tos << 4, origin: Origin::Unknown { mask: label } });
             bytes.extend([Cell::unknown(); 4]);
             // With extension headers, the first of them is named here.
             bytes.push(if skb.forged { Cell::unknown() } else { Cell::fixed(header.protocol) });
