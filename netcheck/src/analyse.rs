@@ -425,6 +425,9 @@ type Behind = Vec<(usize, bool)>;
 /// Rules and flows that are looked at for one sender: far more than any sane rule set needs, and a matter of seconds.
 const MOST_LOOKS: u64 = 50_000_000;
 
+/// Classes that are walked for one way to make packets of one protocol.
+const MOST_CLASSES: usize = 200_000;
+
 impl<'m> Explorer<'m> {
     pub(crate) fn new(model: &'m Model) -> Self {
         Self {
@@ -519,6 +522,8 @@ impl<'m> Explorer<'m> {
 
     #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
     fn explore(&mut self, probe: &Probe, protocol: Protocol, space: Space, keep_dropped: bool, found: &mut Found) {
+        self.walker.forget_pinned();
+        let before = self.classes;
         let mut todo = vec![space];
         while let Some(space) = todo.pop() {
             if space.is_empty() {
@@ -528,6 +533,10 @@ impl<'m> Explorer<'m> {
             let packet = if self.offers_ecn { usual.offering_ecn() } else { usual };
             if self.walker.looked() - self.before + self.looked + found.looked > self.most_looks {
                 found.add_anywhere(probe.doubt(protocol, packet, "too many rules and flows to look at"));
+                return;
+            }
+            if self.classes - before >= MOST_CLASSES {
+                found.add_anywhere(probe.doubt(protocol, packet, "too many classes of packets"));
                 return;
             }
             self.classes += 1;

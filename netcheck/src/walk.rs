@@ -23,7 +23,7 @@ mod layer3;
 mod rules;
 mod trace;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use crate::model::dispatch::{Dispatch, Met, Translations};
@@ -38,6 +38,7 @@ use conntrack::Connection;
 pub(crate) use header::Header;
 pub(crate) use header::address as address_of;
 use header::{Cell, Number, Variable};
+pub(crate) use layer3::not_unicast4;
 pub use trace::{Hop, Reason};
 pub(crate) use trace::{Step, What};
 
@@ -154,6 +155,9 @@ pub struct Walker<'m> {
     /// Translations that the rule which runs may make for all ports at once.
     offered: Option<Rc<Translations>>,
     translated: Option<Rc<Translations>>,
+    /// Addresses that packets were kept to, one by one, and whether this walk had one too many.
+    pinned: BTreeSet<(Field, u128)>,
+    overrun: bool,
 }
 
 /// What a number was found to be; kept until the walk ends, for there are many.
@@ -285,6 +289,8 @@ impl<'m> Walker<'m> {
             open_way: None,
             offered: None,
             translated: None,
+            pinned: BTreeSet::new(),
+            overrun: false,
         }
     }
 
@@ -341,8 +347,14 @@ impl<'m> Walker<'m> {
             self.nested = 0;
             self.undecided = true;
             self.found_by_port = false;
+            self.overrun = false;
             let mut skb = sent.clone();
-            let end = self.run(&mut skb, start);
+            let mut end = self.run(&mut skb, start);
+            // What it did need not hold for all that it speaks for.
+            if self.overrun {
+                self.undecided = true;
+                end = End::Unknown("too many addresses to look at one by one".to_owned());
+            }
             // Who arrives somewhere is filed under its address; of who is lost no more is asked.
             match end {
                 End::Delivered { .. } | End::Left { .. } => self.pin_variable(&skb, Variable::Address),

@@ -12,8 +12,8 @@ use netcheck::compare::Comparison;
 use netcheck::model::Model;
 use netcheck::packet::Protocol;
 use netcheck::snapshot::{
-    BaseChain, BitOperation, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Element, Expression, Family, Gap, GapKind, Hook, IpSet,
-    IpSetElement, LinkKind, Match, MetaKey, Namespace, NfObject, NfRule, PayloadBase, Policy, PortMatch, PortRange, Register, Set, SetFlags,
+    Address, BaseChain, BitOperation, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Element, Expression, Family, Gap, GapKind, Hook, IpSet,
+    IpSetElement, LinkKind, Match, MetaKey, Namespace, NatKind, NfObject, NfRule, PayloadBase, Policy, PortMatch, PortRange, Register, Set, SetFlags,
     SetMatch, SetTarget, Snapshot, Table, Target, TcpFlags, Verdict,
 };
 
@@ -453,6 +453,7 @@ fn what_a_rule_reads_is_no_constant() {
         ("labels that nobody sets", vec![labels()], Answer::Closed),
         ("labels", vec![label, labels()], Answer::Unknown),
         ("rtclassid", vec![meta(MetaKey::RtClassId, CmpOperation::Neq, &[0; 4])], Answer::Unknown),
+        ("rt nexthop", vec![vec![Expression::Rt { key: 2, into: R }, cmp(CmpOperation::Eq, &[1; 16]), accept()]], Answer::Unknown),
         ("sdif without a VRF", vec![meta(MetaKey::Sdif, CmpOperation::Eq, &[0; 4])], Answer::Open),
         ("no sdif without a VRF", vec![meta(MetaKey::Sdif, CmpOperation::Neq, &[0; 4])], Answer::Closed),
         ("sdifname without a VRF", vec![meta(MetaKey::SdifName, CmpOperation::Eq, &[0; 16])], Answer::Open),
@@ -551,7 +552,14 @@ fn an_ipset_that_rules_change_is_not_known() {
             IpSetElement { address: Some(address.parse().unwrap()), prefix: Some(prefix.parse().unwrap()), ..IpSetElement::default() }
         };
         let elements = elements.iter().map(element).collect();
-        host(&mut snapshot).ipsets.push(IpSet { index: 7, name: "knock".to_owned(), kind: "hash:net".to_owned(), family: Family::Ip, elements });
+        host(&mut snapshot).ipsets.push(IpSet {
+            index: 7,
+            name: "knock".to_owned(),
+            kind: "hash:net".to_owned(),
+            family: Family::Ip,
+            masked: false,
+            elements,
+        });
         docker_user(&mut snapshot, &rules);
         expect(name, &ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777"), want);
     }
@@ -917,4 +925,196 @@ fn news_are_flows_and_violations() {
     accept_first(&mut opened, "DOCKER-USER");
     let opened = netcheck::report::text::news(&before, &document(&opened, "2026-11-25")).unwrap();
     assert!(opened.contains("opened: a1 → i1") && !opened.contains("VIOLATION"), "{opened}");
+}
+
+/// A table of the host with one chain and one rule.
+fn host_table(snapshot: &mut Snapshot, family: Family, kind: ChainKind, hook: Hook, expressions: Vec<Expression>) {
+    let priority = if kind == ChainKind::Nat { -90 } else { 1 };
+    let base = Some(BaseChain { kind, hook, priority, policy: Policy::Accept, devices: Vec::new() });
+    host(snapshot).tables.push(Table {
+        family,
+        name: "own".to_owned(),
+        handle: 998,
+        dormant: false,
+        chains: vec![Chain { name: "own".to_owned(), handle: 1, base, rules: vec![rule(expressions)] }],
+        sets: Vec::new(),
+        objects: Vec::new(),
+        flowtables: Vec::new(),
+    });
+}
+
+/// There are too many IPv6 addresses to look at each: what a rule makes of each of them differently is unknown, and the analysis ends.
+#[test]
+fn ipv6_addresses_are_not_looked_at_one_by_one() {
+    const R: Register = Register(0);
+    let address = |from: &str| Data::Value(Bytes(from.parse::<std::net::Ipv6Addr>().unwrap().octets().to_vec()));
+    let masked = |mask: [u8; 16], operation: CmpOperation, value: [u8; 16]| {
+        vec![
+            Expression::Payload { into: R, base: PayloadBase::Network, offset: 24, len: 16 },
+            Expression::Bitwise {
+                source: R,
+                into: R,
+                len: 16,
+                operation: BitOperation::Mask { mask: Bytes(mask.to_vec()), xor: Bytes(vec![0; 16]) },
+            },
+            Expression::Cmp { source: R, operation, value: Bytes(value.to_vec()) },
+            Expression::Immediate { into: None, data: Data::Verdict(Verdict::Drop) },
+        ]
+    };
+    let low = |last: u8| std::array::from_fn(|at| if at == 15 { last } else { 0 });
+    let half = std::array::from_fn(|at| if at < 8 { 0 } else { 0xff });
+    let masquerade = || vec![Expression::Masq { flags: 0, ports: None }];
+    let netmap = vec![
+        Expression::Immediate { into: Some(Register(0)), data: address("fd99::") },
+        Expression::Immediate { into: Some(Register(4)), data: address("fd99::ffff:ffff:ffff:ffff") },
+        Expression::Nat { kind: NatKind::Dnat, family: 10, addresses: Some((Register(0), Register(4))), ports: None, flags: 0x40 },
+    ];
+    type Case = (&'static str, ChainKind, Hook, Vec<Expression>, usize, Answer);
+    let cases: [Case; 5] = [
+        ("masquerade", ChainKind::Nat, Hook::Postrouting, masquerade(), 0, Answer::Open),
+        ("masquerade behind several addresses", ChainKind::Nat, Hook::Postrouting, masquerade(), 3, Answer::Open),
+        ("a prefix for a prefix", ChainKind::Nat, Hook::Prerouting, netmap, 0, Answer::Unknown),
+        ("low bits that nobody has", ChainKind::Filter, Hook::Forward, masked(half, CmpOperation::Eq, low(0xfe)), 0, Answer::Unknown),
+        ("one bit", ChainKind::Filter, Hook::Forward, masked(low(0), CmpOperation::Neq, low(0)), 0, Answer::Open),
+    ];
+    for (name, kind, hook, expressions, more, want) in cases {
+        let mut snapshot = snapshot("20.10.24");
+        host_table(&mut snapshot, Family::Ip6, kind, hook, expressions);
+        let host = host(&mut snapshot);
+        let global = |own: &&Address| own.address.addr().is_ipv6() && own.scope == 0;
+        let known: Vec<Address> = host.addresses.iter().filter(global).cloned().collect();
+        for (index, own) in known.iter().flat_map(|own| (0..more).map(move |index| (index, own))) {
+            let also = format!("fd98:{index}::{}/64", own.link);
+            host.addresses.push(Address { address: also.parse().unwrap(), ..own.clone() });
+        }
+        let model = Model::new(&snapshot);
+        let got = analyse(&model, Attacker::Process);
+        assert!(got.classes < 1_000_000, "{name}: {}", got.classes);
+        let pair = got.pair("s1", "t1").unwrap();
+        let answer = match (pair.open_ports(Protocol::Tcp).is_empty(), pair.unknown_ports(Protocol::Tcp).is_empty()) {
+            (false, _) => Answer::Open,
+            (true, false) => Answer::Unknown,
+            (true, true) => Answer::Closed,
+        };
+        assert_eq!(answer, want, "{name}");
+    }
+}
+
+/// Class E and what else of 0.0.0.0/8 is not 0.0.0.0 are unicast.
+#[test]
+fn class_e_and_zero_net_are_unicast() {
+    for own in ["240.1.2.3", "255.255.255.254", "0.1.2.3"] {
+        let mut snapshot = snapshot("28.5.2");
+        let host = host(&mut snapshot);
+        let local =
+            host.routes.iter().find(|route| route.table == 255 && route.destination.addr().is_loopback() && route.destination.prefix_len() == 32);
+        let mut route = local.unwrap().clone();
+        route.destination = format!("{own}/32").parse().unwrap();
+        host.routes.push(route);
+        let known = host.addresses.iter().find(|known| known.address.addr().is_ipv4()).unwrap().clone();
+        host.addresses.push(Address { address: format!("{own}/32").parse().unwrap(), ..known });
+        expect(own, &ask(&snapshot, Attacker::Process, "a1", own, "tcp/7777"), Answer::Open);
+    }
+}
+
+/// Packets are as long as their header can say, and whoever writes them may write 0 as their port.
+#[test]
+fn packets_of_any_length_and_source_port_are_looked_at() {
+    const R: Register = Register(0);
+    let load = |base: PayloadBase, offset: u32| Expression::Payload { into: R, base, offset, len: 2 };
+    let cmp = |operation: CmpOperation, value: u16| Expression::Cmp { source: R, operation, value: Bytes(value.to_be_bytes().to_vec()) };
+    let accept = || Expression::Immediate { into: None, data: Data::Verdict(Verdict::Accept) };
+    let cases = [
+        ("long", vec![load(PayloadBase::Network, 2), cmp(CmpOperation::Gt, 9000), accept()], Answer::Open, Answer::Open),
+        ("port 0", vec![load(PayloadBase::Transport, 0), cmp(CmpOperation::Eq, 0), accept()], Answer::Closed, Answer::Open),
+    ];
+    for (name, expressions, process, raw) in cases {
+        let mut snapshot = snapshot("26.1.5");
+        expect(name, &ask(&snapshot, Attacker::NetRaw, "d1", "n2", "tcp/7777"), Answer::Closed);
+        let tables = host(&mut snapshot).tables.iter_mut().filter(|table| table.family == Family::Ip);
+        for chain in tables.flat_map(|table| &mut table.chains).filter(|chain| chain.name == "DOCKER-USER") {
+            chain.rules.insert(0, rule(expressions.clone()));
+        }
+        expect(name, &ask(&snapshot, Attacker::Process, "d1", "n2", "tcp/7777"), process);
+        expect(name, &ask(&snapshot, Attacker::NetRaw, "d1", "n2", "tcp/7777"), raw);
+    }
+}
+
+/// An ipset with a mask holds more than its elements; in a set of ports, those of ICMP are its types and codes.
+#[test]
+fn ipsets_hold_what_their_masks_and_protocols_say() {
+    let element = |protocol: Option<u8>, port: Option<u16>| IpSetElement { protocol, port, ..IpSetElement::default() };
+    type Case = (&'static str, &'static str, bool, IpSetElement, &'static str, Answer);
+    let cases: [Case; 5] = [
+        ("plain", "hash:ip", false, element(None, None), "tcp/7777", Answer::Closed),
+        ("netmask", "hash:ip", true, element(None, None), "tcp/7777", Answer::Unknown),
+        ("icmp:8/0", "bitmap:port", false, element(Some(1), Some(0x0800)), "icmp", Answer::Open),
+        ("icmp:0/0", "bitmap:port", false, element(Some(1), Some(0)), "icmp", Answer::Closed),
+        ("tcp:7777", "bitmap:port", false, element(Some(6), Some(7777)), "tcp/7777", Answer::Open),
+    ];
+    for (name, kind, masked, element, flow, want) in cases {
+        let mut snapshot = snapshot("28.5.2");
+        let host = host(&mut snapshot);
+        let address = kind.ends_with("ip").then(|| "203.0.113.0".parse().unwrap());
+        let elements = vec![IpSetElement { address, ..element }];
+        host.ipsets.push(IpSet { index: 77, name: "own".to_owned(), kind: kind.to_owned(), family: Family::Ip, masked, elements });
+        let condition = SetMatch { index: 77, dimensions: 1, source: 0, invert: false, counters: false };
+        let accept = Expression::Immediate { into: None, data: Data::Verdict(Verdict::Accept) };
+        for chain in host.tables.iter_mut().filter(|table| table.family == Family::Ip).flat_map(|table| &mut table.chains) {
+            if chain.name == "DOCKER-USER" {
+                chain.rules.insert(0, rule(vec![Expression::Match(Match::Set(condition)), accept.clone()]));
+            }
+        }
+        expect(name, &ask(&snapshot, Attacker::Process, "n1", "n2", flow), want);
+    }
+}
+
+/// Without a link, `iif` is 0, and no link's.
+#[test]
+fn iif_is_zero_where_there_is_none() {
+    let mut snapshot = snapshot("28.5.2");
+    expect("stock", &ask(&snapshot, Attacker::Process, "host", "n1", "tcp/7777"), Answer::Open);
+    let expressions = vec![
+        Expression::Meta { key: MetaKey::Iif, into: Register(0) },
+        Expression::Cmp { source: Register(0), operation: CmpOperation::Neq, value: Bytes(vec![1, 0, 0, 0]) },
+        Expression::Immediate { into: None, data: Data::Verdict(Verdict::Drop) },
+    ];
+    host_table(&mut snapshot, Family::Inet, ChainKind::Filter, Hook::Output, expressions);
+    expect("iif != lo drop", &ask(&snapshot, Attacker::Process, "host", "n1", "tcp/7777"), Answer::Closed);
+}
+
+/// An expected connection has the helper of the one that announced it.
+#[test]
+fn an_expected_connection_may_have_a_helper() {
+    let mut snapshot = snapshot("28.5.2");
+    let name: Vec<u8> = "ftp".bytes().chain(std::iter::repeat(0)).take(16).collect();
+    let helper = vec![
+        Expression::Ct { key: CtKey::Helper, direction: None, into: Register(0) },
+        Expression::Cmp { source: Register(0), operation: CmpOperation::Eq, value: Bytes(name) },
+        Expression::Immediate { into: None, data: Data::Verdict(Verdict::Accept) },
+    ];
+    let drop = vec![Expression::Immediate { into: None, data: Data::Verdict(Verdict::Drop) }];
+    for table in &mut host(&mut snapshot).tables {
+        table.objects.push(NfObject { kind: 3, name: "ftp".to_owned() });
+        for chain in table.chains.iter_mut().filter(|chain| chain.name == "DOCKER-USER") {
+            chain.rules.splice(0..0, [rule(helper.clone()), rule(drop.clone())]);
+        }
+    }
+    expect("ct helper ftp", &ask(&snapshot, Attacker::Process, "n1", "n2", "tcp/7777"), Answer::Unknown);
+}
+
+/// What TOS and DSCP make of a header is not what the sender chose.
+#[test]
+fn a_type_of_service_that_was_set_is_unknown() {
+    let tos = |verdict: Verdict| {
+        vec![
+            Expression::Payload { into: Register(0), base: PayloadBase::Network, offset: 1, len: 1 },
+            Expression::Cmp { source: Register(0), operation: CmpOperation::Eq, value: Bytes(vec![0x10]) },
+            Expression::Immediate { into: None, data: Data::Verdict(verdict) },
+        ]
+    };
+    for (target, want) in [("LOG", Answer::Closed), ("TOS", Answer::Unknown), ("DSCP", Answer::Unknown)] {
+        let set = vec![Expression::Target(Target::Continue(target.to_owned()))];
+        expect(target, &from_n1(&[tos(Verdict::Drop), set, tos(Verdict::Accept)]), want);
+    }
 }

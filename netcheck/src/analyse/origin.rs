@@ -7,7 +7,7 @@ use crate::model::{Model, Place, Reach, Tags};
 use crate::packet::{Packet, Protocol};
 use crate::snapshot::{Address, LinkKind, Mac};
 use crate::space::{Field, Ranges, Space};
-use crate::walk::Start;
+use crate::walk::{Start, not_unicast4};
 
 use super::{Attacker, Flow, Origin, all_ports};
 
@@ -190,7 +190,7 @@ fn any4() -> Ranges {
 }
 
 fn unicast4() -> Ranges {
-    any4().subtract(&Ranges::union_of([(0, 0x00ff_ffff), (0xe000_0000, 0xffff_ffff)]))
+    any4().subtract(&not_unicast4())
 }
 
 fn unicast6() -> Ranges {
@@ -216,10 +216,18 @@ impl Probe {
         Space::point([0, 0, 40_000, 0, 0, 64, least])
             .with(Field::Source, self.sources.clone())
             .with(Field::Destination, self.destinations.clone())
-            .with(Field::SourcePort, if protocol.has_ports() { all_ports() } else { Ranges::one(1) })
+            .with(Field::SourcePort, if protocol.has_ports() { self.source_ports() } else { Ranges::one(1) })
             .with(Field::DestinationPort, ports(all_ports()))
             .with(Field::Tos, Ranges::between(0, 255))
-            .with(Field::Length, Ranges::between(least, 1500))
+            .with(Field::Length, Ranges::between(least, 65_535))
+    }
+
+    /// Programs are given a port where they ask for none; whoever writes packets may write none.
+    fn source_ports(&self) -> Ranges {
+        match self.start {
+            Start::Process { .. } => all_ports(),
+            Start::Arrival { .. } | Start::Wire { .. } => Ranges::between(0, 65535),
+        }
     }
 
     /// A packet of the space that looks as usual as possible.

@@ -9,6 +9,9 @@ use crate::snapshot::{IpSet, IpSetElement};
 /// `IPSET_ATTR_DATA` of an element: those that only describe it.
 const HARMLESS: [u16; 8] = [9, 24, 25, 26, 27, 28, 29, 30];
 
+/// Of what a set was created with, `IPSET_ATTR_BITMASK` and `IPSET_ATTR_NETMASK`: addresses are looked for under them.
+const MASKS: [u16; 2] = [12, 20];
+
 /// `IPSET_CMD_LIST`: a set, or more elements of the one before.
 ///
 /// # Errors
@@ -21,11 +24,13 @@ pub fn ipset(payload: &[u8]) -> Result<IpSet, DecodeError> {
         Some(list) => list.iter().map(|(_, one)| Ok(element(&Attributes::parse(one, "element of an ipset")?))).collect::<Result<_, DecodeError>>()?,
         None => Vec::new(),
     };
+    let created = a.nested(7, "header of an ipset")?;
     Ok(IpSet {
         index: 0,
         name: a.string(2).ok_or(missing("name of an ipset"))?,
         kind: a.string(3).unwrap_or_default(),
         family: table::family(a.u8(5).unwrap_or(0)),
+        masked: created.is_some_and(|created| created.iter().any(|(kind, _)| MASKS.contains(&kind))),
         elements,
     })
 }

@@ -1,6 +1,7 @@
 //! Routing as the kernel does it: policy rules, tables, longest prefix, and what a lookup depends on.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -143,6 +144,11 @@ impl Fib {
                 .filter(shared)
                 .map(move |route| format!("{id} {} {:?} {} {:?}", route.destination, route.kind, route.tos, route.next_hops))
         })
+    }
+
+    /// Whether a rule or a route is for one type of service.
+    pub(crate) fn looks_at_tos(&self) -> bool {
+        self.rules.iter().any(|rule| rule.tos != 0) || self.tables.values().flat_map(|table| &table.routes).any(|route| route.tos != 0)
     }
 
     /// Whether there are rules besides the kernel's own.
@@ -323,8 +329,12 @@ fn is_plain_local(route: &Route) -> bool {
 
 impl Table {
     fn new(mut routes: Vec<Route>) -> Self {
-        // Longest prefix first, then TOS, then metric: the order of `fib_insert_alias` and of fib6 siblings.
-        routes.sort_by_key(|route| (std::cmp::Reverse(route.destination.prefix_len()), std::cmp::Reverse(route.tos), route.metric));
+        // Longest prefix first, then that of the source, which only IPv6 has (`fib6_node_lookup_1`), then TOS, then metric: the order of
+        // `fib_insert_alias` and of fib6 siblings.
+        routes.sort_by_key(|route| {
+            let source = route.source.map_or(0, |source| source.prefix_len());
+            (Reverse(route.destination.prefix_len()), Reverse(source), Reverse(route.tos), route.metric)
+        });
         let mut starts = vec![0];
         for route in &routes {
             let (first, last) = prefix(&route.destination);
@@ -424,5 +434,34 @@ impl Table {
             return Some(Found::Route { route, next_hops: usable });
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `ip -6 route`: the longer source prefix wins, whatever the metrics are.
+    #[test]
+    fn the_source_prefix_counts_before_the_metric() {
+        let route = |source: &str, metric: u32, oif: u32| Route {
+            table: MAIN,
+            destination: IpNet::new_assert("fd00:2::".parse().unwrap(), 64),
+            source: source.parse().ok(),
+            kind: RouteKind::Unicast,
+            tos: 0,
+            metric,
+            protocol: 4,
+            scope: 0,
+            preferred_source: None,
+            next_hops: vec![NextHop { oif: Some(oif), gateway: None, dead: false, onlink: false, encapsulated: false }],
+        };
+        let table = Table::new(vec![route("", 10, 1), route("fd00:1::/64", 100, 2), route("fd00:1::/48", 1, 3)]);
+        for (source, link) in [(0xfd00_0001_u128 << 96, 2), ((0xfd00_0001_u128 << 96) | 1 << 64, 3), (0xfd00_0009_u128 << 96, 1)] {
+            let key = Key { destination: (0xfd00_0002 << 96) | 1, source, ..Key::default() };
+            let found = table.lookup(&key, &mut Vec::new());
+            let out = if let Some(Found::Route { next_hops, .. }) = found { next_hops.first().and_then(|hop| hop.oif) } else { None };
+            assert_eq!(out, Some(link), "{source:x}");
+        }
     }
 }

@@ -256,6 +256,9 @@ pub struct IpSet {
     pub kind: String,
     /// `Ip`, `Ip6`, or other for sets that hold both or neither.
     pub family: Family,
+    /// Addresses are looked for under a mask, which is not followed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub masked: bool,
     /// Elements.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub elements: Vec<IpSetElement>,

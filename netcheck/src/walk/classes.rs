@@ -23,6 +23,9 @@ use super::header::{Number, Variable};
 use super::rules::At;
 use super::{Condition, Skb, Walker};
 
+/// So many addresses may be looked at one by one, of each way to make packets of a protocol: more than a bridge has neighbours.
+const MOST_PINNED: usize = 1024;
+
 /// The way out, while it is open.
 #[derive(Debug)]
 pub(super) struct OpenWay<'m> {
@@ -70,8 +73,28 @@ impl<'m> Walker<'m> {
     /// Keeps to packets with this very value, because it is used in a way that is not followed symbolically.
     pub(super) fn pin(&mut self, number: Number) {
         if let Some(variable) = number.field {
-            self.narrow(variable, &Ranges::one(number.value));
+            self.pin_to(variable, number.value);
         }
+    }
+
+    /// Keeps to packets for which a variable has this very value, unless that was done for too many addresses already.
+    fn pin_to(&mut self, variable: Variable, value: u128) {
+        if let Variable::Sent(field @ (Field::Source | Field::Destination)) = variable
+            && self.is_free(variable)
+            && !self.pinned.contains(&(field, value))
+        {
+            if self.pinned.len() >= MOST_PINNED {
+                self.overrun = true;
+                return;
+            }
+            self.pinned.insert((field, value));
+        }
+        self.narrow(variable, &Ranges::one(value));
+    }
+
+    /// Begins packets that are made in another way: of these, too, some values may be looked at one by one.
+    pub(crate) fn forget_pinned(&mut self) {
+        self.pinned.clear();
     }
 
     /// Keeps to packets whose number is in `ranges`.
@@ -90,7 +113,7 @@ impl<'m> Walker<'m> {
 
     /// Keeps to packets for which a variable is as for this one.
     pub(super) fn pin_variable(&mut self, skb: &Skb, variable: Variable) {
-        self.narrow(variable, &Ranges::one(skb.value(variable)));
+        self.pin_to(variable, skb.value(variable));
     }
 
     /// Keeps to packets that are translated to this very address and port.

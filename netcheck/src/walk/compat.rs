@@ -12,7 +12,7 @@ use crate::space::Ranges;
 
 use super::conntrack::{NatKindAt, NatTo, Tuple};
 use super::header::{Cell, Number, Origin};
-use super::rules::{At, Step, packet_type};
+use super::rules::{At, Step, masked, packet_type};
 use super::{Ct, End, Skb, Walker};
 
 impl<'m> Walker<'m> {
@@ -101,7 +101,12 @@ impl<'m> Walker<'m> {
 
     pub(super) fn compat_target(&mut self, at: &At<'m>, skb: &mut Skb, target: &'m Target) -> Result<Step<'m>, End> {
         Ok(match target {
-            Target::Continue(_) => Step::Go,
+            Target::Continue(name) => {
+                if matches!(name.as_str(), "DSCP" | "TOS") {
+                    skb.header.tos = Number::random(skb.header.tos.value);
+                }
+                Step::Go
+            }
             Target::Set(target) => {
                 if target.marks {
                     skb.mark = [Cell::unknown(); 4];
@@ -260,14 +265,14 @@ impl<'m> Walker<'m> {
     }
 
     fn test_masked(&mut self, value: Number, net: IpAddr, mask: IpAddr) -> bool {
-        let width: u128 = if net.is_ipv4() { 0xffff_ffff } else { u128::MAX };
+        let width = if net.is_ipv4() { 32 } else { 128 };
         let (net, mask) = (number(net), number(mask));
-        let free = width & !mask;
-        if free & free.wrapping_add(1) == 0 {
-            return self.test(value, &Ranges::between(net & mask, net & mask | free));
+        let differs = value.known && value.field.is_some_and(|variable| self.is_free(variable));
+        match masked(mask, net & mask, width) {
+            Some(values) => self.test(value, &values),
+            None if differs || !value.known => self.perhaps("an address under a mask that is not followed"),
+            None => value.value & mask == net & mask,
         }
-        self.pin(value);
-        value.value & mask == net & mask
     }
 
     /// `rpfilter_mt`.
@@ -310,7 +315,7 @@ impl<'m> Walker<'m> {
         };
         let dimensions: Vec<&str> = set.kind.split_once(':').map_or("", |(_, kinds)| kinds).split(',').collect();
         let understood = dimensions.iter().all(|kind| matches!(*kind, "ip" | "net" | "port"));
-        if !understood || condition.counters {
+        if !understood || set.masked || condition.counters {
             return self.perhaps(format!("ipset {} of type {}", set.name, set.kind));
         }
         if at.content.rules.changes_ipset(condition.index) {
@@ -340,9 +345,15 @@ impl<'m> Walker<'m> {
                 let Some(first) = element.port else {
                     return false;
                 };
-                let number = if source { header.source_port } else { header.destination_port };
-                element.protocol.is_none_or(|protocol| protocol == header.protocol)
-                    && skb.header.transport.ports().is_some()
+                // `ip_set_get_ip4_port`: of ICMP, type and code.
+                let number = match header.transport {
+                    Transport::Icmp { kind, code, .. } | Transport::Icmpv6 { kind, code, .. } => {
+                        Number::fixed(u128::from(u16::from_be_bytes([kind, code])))
+                    }
+                    Transport::Tcp { .. } | Transport::Udp { .. } if source => header.source_port,
+                    Transport::Tcp { .. } | Transport::Udp { .. } => header.destination_port,
+                };
+                element.protocol.map_or(header.transport.ports().is_some(), |protocol| protocol == header.protocol)
                     && self.test(number, &Ranges::between(u128::from(first), u128::from(element.port_to.unwrap_or(first))))
             } else {
                 let Some((Some(first), last, prefix)) = addresses.next() else {

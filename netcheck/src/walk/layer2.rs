@@ -438,7 +438,7 @@ impl<'m> Walker<'m> {
         let content = self.model.namespace(place.namespace);
         let address = address(target.value, ipv4);
         if let Some(mac) = content.fixed_neighbour(place.link, address) {
-            self.pin(target);
+            self.narrow_number(target, &Ranges::one(target.value));
             return Ok(Some(mac));
         }
         let fixed = content.fixed_neighbours(place.link, ipv4);
@@ -456,7 +456,7 @@ impl<'m> Walker<'m> {
             &neighbours.all
         } else {
             if holders.is_some() {
-                self.pin(target);
+                self.narrow_number(target, &Ranges::one(target.value));
             } else {
                 self.exclude_number(target, &neighbours.addresses);
             }

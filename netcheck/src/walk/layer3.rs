@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::model::fib::{Fib, Found, Key, LOCAL, number};
+use crate::model::fib::{Fib, Found, Key, LOCAL, number, prefix};
 use crate::model::{Place, Tags};
 use crate::packet::Transport;
 use crate::snapshot::{Hook, Link, LinkKind, NextHop, Route, RouteKind};
@@ -206,7 +206,7 @@ impl<'m> Walker<'m> {
         let header = skb.header;
         let multicast = Ranges::between(0xe000_0000, 0xefff_ffff);
         let broadcast = Ranges::one(0xffff_ffff);
-        let zero = Ranges::between(0, 0x00ff_ffff);
+        let zero = Ranges::one(0);
         let loopback = Ranges::between(0x7f00_0000, 0x7fff_ffff);
         if self.test(header.source, &multicast) || self.test(header.source, &broadcast) || self.test(header.source, &zero) {
             return Err(self.drop_at(place.namespace, "route", "martian source"));
@@ -474,6 +474,9 @@ impl<'m> Walker<'m> {
 
     /// A lookup for packets with these headers that keeps to those for which it has the same answer.
     pub(super) fn fib<'f>(&mut self, fib: &'f Fib, key: &Key<'_>, header: &Header) -> Found<'f> {
+        if !header.tos.known && fib.looks_at_tos() {
+            return Found::Unknown("routes for a type of service that rules have changed".to_owned());
+        }
         let mut seen = Vec::new();
         let found = fib.lookup(key, &mut seen);
         for (field, ranges) in seen {
@@ -508,7 +511,7 @@ impl<'m> Walker<'m> {
             return Err(End::Unknown("the type of an address that is not known".to_owned()));
         }
         if skb.header.ipv4 {
-            if self.test(number, &Ranges::union_of([(0, 0x00ff_ffff), (0xffff_ffff, 0xffff_ffff)])) {
+            if self.test(number, &Ranges::union_of([(0, 0), (0xffff_ffff, 0xffff_ffff)])) {
                 return Ok(RTN_BROADCAST);
             }
             if self.test(number, &Ranges::between(0xe000_0000, 0xefff_ffff)) {
@@ -560,7 +563,7 @@ impl<'m> Walker<'m> {
             let primary = || own.iter().filter(|own| own.address.addr().is_ipv4() && !own.secondary && own.scope == 0);
             if primary().count() > 1 {
                 let next = self.next_hop_of(at, oif, skb)?;
-                if let Some(near) = primary().find(|own| own.address.contains(&next)) {
+                if let Some(near) = primary().find(|own| self.test(next, &Ranges::union_of([prefix(&own.address)]))) {
                     return Ok(Some(near.address.addr()));
                 }
             }
@@ -572,14 +575,11 @@ impl<'m> Walker<'m> {
         let own6 = |own: &&crate::snapshot::Address| !own.address.addr().is_ipv4() && !own.unusable;
         // A link-local destination is only spoken to from its link's own addresses, best one of the same scope (`ipv6_dev_get_saddr`).
         if !self.is_global(skb) {
-            self.pin(skb.header.destination);
-            let destination = skb.header.address(skb.header.destination);
-            let rank = |own: &&crate::snapshot::Address| (own.address.addr() != destination, own.scope == 0);
-            return Ok(own.iter().filter(own6).min_by_key(rank).map(|own| own.address.addr()));
+            let itself = self.one_of(skb, own.iter().filter(own6));
+            return Ok(itself.or_else(|| own.iter().filter(own6).min_by_key(|own| own.scope == 0).map(|own| own.address.addr())));
         }
-        let everywhere = Ranges::union_of(at.content.addresses().filter(own6).map(|own| (number(own.address.addr()), number(own.address.addr()))));
-        if self.test(skb.header.destination, &everywhere) {
-            return Ok(Some(skb.header.address(skb.header.destination)));
+        if let Some(itself) = self.one_of(skb, at.content.addresses().filter(own6)) {
+            return Ok(Some(itself));
         }
         let here: Vec<&crate::snapshot::Address> = own.iter().filter(global).collect();
         let candidates = if here.is_empty() { at.content.addresses().filter(global).collect() } else { here };
@@ -587,21 +587,30 @@ impl<'m> Walker<'m> {
             [] => Ok(own.iter().find(|own| !own.address.addr().is_ipv4() && !own.unusable).map(|own| own.address.addr())),
             [one] => Ok(Some(one.address.addr())),
             [first, ..] => {
-                self.pin(skb.header.destination);
                 let destination = skb.header.destination.value;
-                let near = |own: &&crate::snapshot::Address| {
-                    let own = number(own.address.addr());
-                    ((own ^ destination).leading_zeros(), std::cmp::Reverse(own))
-                };
-                let best = candidates.iter().copied().max_by_key(near);
-                Ok(Some(best.map_or(first.address.addr(), |own| own.address.addr())))
+                let common = |own: u128| (own ^ destination).leading_zeros();
+                let best = candidates.iter().map(|own| number(own.address.addr())).max_by_key(|own| (common(*own), std::cmp::Reverse(*own)));
+                let best = best.unwrap_or_else(|| number(first.address.addr()));
+                // Whatever has one bit more in common with the destination than the best has is as near to each of them.
+                let free = u128::MAX.checked_shr(common(best) + 1).unwrap_or(0);
+                self.narrow_number(skb.header.destination, &Ranges::between(destination & !free, destination | free));
+                Ok(Some(address(best, false)))
             }
         }
     }
 
+    /// The destination, if it is one of these addresses; keeps to packets for which that is so, or to those for which it is not.
+    fn one_of<'a>(&mut self, skb: &Skb, own: impl Iterator<Item = &'a crate::snapshot::Address>) -> Option<IpAddr> {
+        let destination = skb.header.destination;
+        let own = Ranges::union_of(own.map(|own| (number(own.address.addr()), number(own.address.addr()))));
+        self.test(destination, &own).then(|| {
+            self.narrow_number(destination, &Ranges::one(destination.value));
+            skb.header.address(destination)
+        })
+    }
+
     /// Where a packet that leaves by a link goes next: the destination, or the gateway of its route.
-    fn next_hop_of(&mut self, at: &At<'m>, oif: &Link, skb: &mut Skb) -> Result<IpAddr, End> {
-        self.pin(skb.header.destination);
+    fn next_hop_of(&mut self, at: &At<'m>, oif: &Link, skb: &mut Skb) -> Result<Number, End> {
         let header = skb.header;
         let key = Key {
             destination: header.destination.value,
@@ -615,7 +624,7 @@ impl<'m> Walker<'m> {
             Found::Route { next_hops, .. } => next_hops.iter().find(|hop| hop.oif == Some(oif.index)).and_then(|hop| hop.gateway),
             Found::Refused(_) | Found::Nothing | Found::Unknown(_) => None,
         };
-        Ok(gateway.unwrap_or_else(|| address(header.destination.value, true)))
+        Ok(gateway.map_or(header.destination, |gateway| Number::fixed(number(gateway))))
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
@@ -656,6 +665,12 @@ impl<'m> Walker<'m> {
             skb.mark = [super::Cell::fixed(0); 4];
         }
     }
+}
+
+/// What no IPv4 packet to one host is sent to. `ipv4_is_multicast`, `ipv4_is_lbcast`, `ipv4_is_zeronet`: since 5.3, the rest of 0.0.0.0/8 is unicast,
+/// and 240.0.0.0/4 always was.
+pub(crate) fn not_unicast4() -> Ranges {
+    Ranges::union_of([(0, 0), (0xe000_0000, 0xefff_ffff), (0xffff_ffff, 0xffff_ffff)])
 }
 
 pub(super) fn link_local() -> Ranges {

@@ -111,8 +111,13 @@ impl Registers {
     }
 }
 
+/// `NFT_RT_NEXTHOP6` and `NFT_SOCKET_CGROUPV2`, which are longer than a word.
+const RT_NEXTHOP6: u32 = 2;
+const SOCKET_CGROUP: u32 = 3;
 const DEEPEST: u32 = 16;
 const IFNAMSIZ: usize = 16;
+/// Bytes of a helper's name.
+const HELPER: usize = 16;
 /// Bytes of a connection's labels.
 const LABELS: usize = 16;
 
@@ -393,8 +398,18 @@ impl<'m> Walker<'m> {
                 }
                 _ => Step::Break,
             },
-            Expression::Hash { into, .. } | Expression::Numgen { into, .. } | Expression::Rt { into, .. } | Expression::Socket { into, .. } => {
+            Expression::Hash { into, .. } | Expression::Numgen { into, .. } => {
                 registers.write(*into, [Cell::unknown(); 4]);
+                Step::Go
+            }
+            Expression::Rt { key, into } => {
+                let len = if *key == RT_NEXTHOP6 { 16 } else { 4 };
+                registers.write(*into, vec![Cell::unknown(); len]);
+                Step::Go
+            }
+            Expression::Socket { key, into, .. } => {
+                let len = if *key == SOCKET_CGROUP { 8 } else { 4 };
+                registers.write(*into, vec![Cell::unknown(); len]);
                 Step::Go
             }
             Expression::Objref { kind, name, .. } => match kind {
@@ -451,40 +466,45 @@ impl<'m> Walker<'m> {
                 Origin::Fixed | Origin::Of { .. } => {}
             }
         }
-        let mut conditions: Vec<(Variable, u128, u128)> = Vec::new();
-        let mut differs = None;
+        let mut conditions: Vec<(Variable, u128, u128, bool)> = Vec::new();
         for (cell, want) in cells.iter().zip(value) {
             let Origin::Of { field, byte, mask, xor } = cell.origin else {
                 continue;
             };
-            if cell.value != *want {
-                differs = differs.or(Some(field));
-            }
+            let same = cell.value == *want;
             let shift = u32::from(byte) * 8;
             let (mask, bits) = (u128::from(mask) << shift, u128::from(want ^ xor) << shift);
             match conditions.iter_mut().find(|(known, ..)| *known == field) {
-                Some((_, masks, wanted)) => {
+                Some((_, masks, wanted, alike)) => {
                     *masks |= mask;
                     *wanted |= bits;
+                    *alike &= same;
                 }
-                None => conditions.push((field, mask, bits)),
+                None => conditions.push((field, mask, bits, same)),
             }
         }
-        if let Some((field, mask, wanted)) = conditions.iter().find(|(field, ..)| Some(*field) == differs) {
-            match masked(*field, *mask, *wanted, skb.header.bits()) {
-                Some(ranges) => self.exclude(*field, &ranges),
-                None => self.pin_variable(skb, *field),
+        let mut alike = Vec::new();
+        for (field, mask, wanted, same) in conditions {
+            let values = masked(mask, wanted, width(field, skb.header.bits()));
+            match (values, same) {
+                (Some(values), true) => alike.push((field, values)),
+                (Some(values), false) => {
+                    self.exclude(field, &values);
+                    return false;
+                }
+                (None, same) if !self.is_free(field) => {
+                    if !same {
+                        return false;
+                    }
+                }
+                (None, _) => unknown = true,
             }
-            return false;
         }
         if unknown && !self.perhaps("bytes that the sender chooses and that are not followed") {
             return false;
         }
-        for (field, mask, wanted) in conditions {
-            match masked(field, mask, wanted, skb.header.bits()) {
-                Some(ranges) => self.narrow(field, &ranges),
-                None => self.pin_variable(skb, field),
-            }
+        for (field, values) in alike {
+            self.narrow(field, &values);
         }
         true
     }
@@ -728,8 +748,9 @@ impl<'m> Walker<'m> {
                 self.pin(header.tos);
             }
             let tos = header.tos.byte();
-            bytes.push(Cell::fixed(0x60 | tos >> 4));
-            bytes.push(Cell { value: tos << 4, origin: Origin::Unknown { mask: 0x0f } });
+            let (class, label) = if header.tos.known { (Origin::Fixed, 0x0f) } else { (Origin::Unknown { mask: 0x0f }, 0xff) };
+            bytes.push(Cell { value: 0x60 | tos >> 4, origin: class });
+            bytes.push(Cell { value: tos << 4, origin: Origin::Unknown { mask: label } });
             bytes.extend([Cell::unknown(); 4]);
             // With extension headers, the first of them is named here.
             bytes.push(if skb.forged { Cell::unknown() } else { Cell::fixed(header.protocol) });
@@ -783,8 +804,9 @@ impl<'m> Walker<'m> {
             MetaKey::L4Proto if is_hidden(at, skb) => None,
             MetaKey::Protocol => Some(ether_type(skb.header.ipv4).map(Cell::fixed).to_vec()),
             MetaKey::Mark => Some(skb.mark.to_vec()),
-            MetaKey::Iif => at.iif.and_then(|link| word(link.index)),
-            MetaKey::Oif => self.way_out(at).and_then(|link| word(link.index)),
+            // `nft_meta_store_ifindex`: 0 without a link.
+            MetaKey::Iif => word(at.iif.map_or(0, |link| link.index)),
+            MetaKey::Oif => word(self.way_out(at).map_or(0, |link| link.index)),
             MetaKey::IifName => name(at.iif),
             MetaKey::OifName => name(self.way_out(at)),
             MetaKey::IifType => at.iif.map(|link| host_order_short(arphrd(link), little)),
@@ -939,7 +961,8 @@ impl<'m> Walker<'m> {
             CtKey::Dst | CtKey::DstIp | CtKey::DstIp6 => Some(Cell::of_number(tuple.destination, address).collect()),
             CtKey::ProtoSrc => Some(Cell::of_number(tuple.source_port, 2).collect()),
             CtKey::ProtoDst => Some(Cell::of_number(tuple.destination_port, 2).collect()),
-            CtKey::Helper => None,
+            // That of the connection which announced this one; it may have none.
+            CtKey::Helper => connection.expected.then(|| vec![Cell::unknown(); HELPER]),
             CtKey::Labels => Some(vec![if connection.labelled { Cell::unknown() } else { Cell::fixed(0) }; LABELS]),
             CtKey::Zone => Some(host_order_short(0, little)),
             CtKey::SecMark | CtKey::Expiration | CtKey::Pkts | CtKey::Bytes | CtKey::AvgPkt | CtKey::EventMask | CtKey::Id => {
@@ -1016,13 +1039,19 @@ const fn width(variable: Variable, bits: u32) -> u32 {
     }
 }
 
-/// The values of a field that have these bits under a mask; none when they are not one range.
-fn masked(field: Variable, mask: u128, wanted: u128, bits: u32) -> Option<Ranges> {
-    let width = width(field, bits);
-    let full = if width == 128 { u128::MAX } else { (1 << width) - 1 };
-    let free = full & !mask;
-    // A prefix: the free bits are the lowest.
-    (free & free.wrapping_add(1) == 0).then(|| Ranges::between(wanted, wanted | free))
+/// The numbers of so many bits that have these under a mask; none when they are too many ranges.
+pub(super) fn masked(mask: u128, wanted: u128, width: u32) -> Option<Ranges> {
+    /// Bits that a mask leaves out above the lowest one that it has: as many as a port can have.
+    const MOST_HOLES: u32 = 15;
+    let free = !mask & (u128::MAX >> (128 - width.clamp(1, 128)));
+    let low = (1_u128.checked_shl(mask.trailing_zeros()).unwrap_or(0)).wrapping_sub(1) & free;
+    let holes = free & !low;
+    if holes.count_ones() > MOST_HOLES {
+        return None;
+    }
+    // Every subset of the holes, ascending.
+    let subsets = std::iter::successors(Some(0_u128), |subset| Some(subset.wrapping_sub(holes) & holes).filter(|next| *next != 0));
+    Some(Ranges::union_of(subsets.map(|subset| (wanted | subset, wanted | subset | low))))
 }
 
 pub(super) fn big_endian(bytes: &[u8]) -> u128 {
