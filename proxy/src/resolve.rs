@@ -1,7 +1,8 @@
 //! Facts: what the engine says about the objects that a request names, asked for just before the decision and kept for no other.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -102,14 +103,12 @@ impl Resolver {
         }
         let paths = request.host_paths();
         if !paths.is_empty() && request.version.map_or(self.about().await?.version.minor(), Version::minor) < RECURSIVE_READ_ONLY {
-            let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-            paths.iter().filter(|path| has_mounts_below(&mounts, path)).for_each(|path| facts.insert_writable_below(path.clone()));
+            // What cannot be looked at may be mounted anywhere.
+            let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok().map(|mounts| mount_points(&mounts));
+            let writable = paths.iter().filter(|path| mounts.as_ref().is_none_or(|mounts| has_mounts_below(mounts, path)));
+            writable.for_each(|path| facts.insert_writable_below(path.clone()));
         }
-        for path in paths {
-            if is_plain(&path) {
-                facts.insert_plain_path(path);
-            }
-        }
+        add_plain_paths(&mut facts, paths);
         Ok(facts)
     }
 
@@ -146,11 +145,7 @@ impl Resolver {
         let stored = Stored::decode(&body).map_err(|error| EngineError::Answer(error.to_string()))?;
         let mut facts = Facts::default();
         self.add(&mut facts, stored.references(), tenant).await?;
-        for path in stored.host_paths() {
-            if is_plain(&path) {
-                facts.insert_plain_path(path);
-            }
-        }
+        add_plain_paths(&mut facts, stored.host_paths());
         Ok(Some((stored, facts)))
     }
 
@@ -355,12 +350,21 @@ fn encode(name: &str) -> String {
 /// The API version from which on a read-only bind mount is read-only with all that is mounted below it (moby `postContainersCreate`).
 const RECURSIVE_READ_ONLY: u8 = 44;
 
-/// Whether something is mounted below a path, by `/proc/self/mountinfo` (proc_pid_mountinfo(5): the fifth field, blanks as `\\040`).
-fn has_mounts_below(mounts: &str, path: &str) -> bool {
+/// Where something is mounted, by `/proc/self/mountinfo` (proc_pid_mountinfo(5): the fifth field, blanks as `\040`).
+fn mount_points(mounts: &str) -> BTreeSet<String> {
     let unescape = |text: &str| text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
-    let root = path.trim_end_matches('/');
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
-    points.into_iter().any(|point| point.strip_prefix(root).is_some_and(|rest| rest.starts_with('/') && rest.len() > 1))
+    mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape).collect()
+}
+
+/// Whether something is mounted below a path.
+fn has_mounts_below(points: &BTreeSet<String>, path: &str) -> bool {
+    let inside = format!("{}/", path.trim_end_matches('/'));
+    let next = points.range::<str, _>((Bound::Excluded(inside.as_str()), Bound::Unbounded)).next();
+    next.is_some_and(|point| point.starts_with(&inside))
+}
+
+fn add_plain_paths(facts: &mut Facts, paths: BTreeSet<String>) {
+    paths.into_iter().filter(|path| is_plain(path)).for_each(|path| facts.insert_plain_path(path));
 }
 
 /// Whether no part of a host path is a symbolic link, as this process sees the host's files. A path that is not there yet is plain when what
@@ -388,7 +392,7 @@ mod tests {
         for (path, below) in
             [("/", true), ("/srv", true), ("/srv/share", true), ("/srv/share/sub dir", false), ("/srv/shar", false), ("/home", false)]
         {
-            assert_eq!(has_mounts_below(mounts, path), below, "{path}");
+            assert_eq!(has_mounts_below(&mount_points(mounts), path), below, "{path}");
         }
     }
 }
