@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::demand::{Demand, Demands, Flag, Name};
 use crate::demands::container::brought_volume;
 use crate::facts::{Brings, Facts, ObjectKind, Reference};
-use crate::types::strings::is_system_path;
+use crate::types::strings::{follow, is_system_path};
 
 /// What a Dockerfile asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -189,7 +189,7 @@ struct Reader<'a> {
     names: BTreeSet<String>,
     /// The name of the current one.
     current: String,
-    /// Where its instructions work, as far as it says so itself.
+    /// Where its instructions work, as far as it says so itself; empty: `/`.
     working_dir: String,
     args: &'a BTreeMap<String, Option<String>>,
 }
@@ -263,7 +263,7 @@ impl<'a> Reader<'a> {
                 }
             }
             "WORKDIR" => {
-                self.work_in(&unquoted(rest));
+                follow(&mut self.working_dir, &unquoted(rest));
                 if self.working_dir.len() > MOST_VALUE {
                     return Err(error("a path that is too long".to_owned()));
                 }
@@ -282,20 +282,6 @@ impl<'a> Reader<'a> {
             _ => {}
         }
         Ok(Written::Not)
-    }
-
-    /// Changes the working directory. It stays clean, and empty where it is `/`.
-    fn work_in(&mut self, path: &str) {
-        if path.starts_with('/') {
-            self.working_dir.clear();
-        }
-        for part in path.split('/') {
-            match part {
-                "" | "." => {}
-                ".." => self.working_dir.truncate(self.working_dir.rfind('/').unwrap_or_default()),
-                other => self.working_dir.extend(["/", other]),
-            }
-        }
     }
 
     fn copy(&mut self, line: usize, word: &str, rest: &str, trigger: bool) -> Result<Written, DockerfileError> {

@@ -51,21 +51,23 @@ impl Policy {
     /// The limits of a build's steps.
     fn fill_build(&self, query: &mut Query<'_>) {
         const PERIOD: i64 = 100_000;
-        let given = |query: &Query<'_>, key: &str| matches!(query.get(key), Some(Value::Int(value)) if *value != 0);
-        let amount = |amount: Option<u64>| amount.and_then(|amount| i64::try_from(amount).ok());
-        if let Some(bytes) = amount(self.fill.memory).filter(|_| !given(query, "memory") && !given(query, "memswap")) {
+        let int = |query: &Query<'_>, key: &str| if let Some(Value::Int(value)) = query.get(key) { Some(*value) } else { None };
+        if let Some(bytes) = amount(self.fill.memory).filter(|_| unset(int(query, "memory")) && unset(int(query, "memswap"))) {
             query.set("memory", Value::Int(bytes));
         }
-        if let (Some(Value::Int(memory)), Some(most)) = (query.get("memory"), amount(self.fill.swap)) {
-            let swap = most.max(*memory);
-            if *memory > 0 && memory.saturating_mul(2) > most && !given(query, "memswap") {
-                query.set("memswap", Value::Int(swap));
-            }
+        if let Some(swap) = self.swap(int(query, "memory"), int(query, "memswap")) {
+            query.set("memswap", Value::Int(swap));
         }
-        if let Some(billionths) = amount(self.fill.cpus).filter(|_| !given(query, "cpuquota") && !given(query, "cpuperiod")) {
+        if let Some(billionths) = amount(self.fill.cpus).filter(|_| unset(int(query, "cpuquota")) && unset(int(query, "cpuperiod"))) {
             query.set("cpuperiod", Value::Int(PERIOD));
             query.set("cpuquota", Value::Int((billionths / (1_000_000_000 / PERIOD)).max(1000)));
         }
+    }
+
+    /// The limit of memory and swap, where none is named and the engine's own, twice the memory, would be more than is filled in.
+    fn swap(&self, memory: Option<i64>, swap: Option<i64>) -> Option<i64> {
+        let memory = memory.filter(|memory| *memory > 0 && unset(swap))?;
+        amount(self.fill.swap).filter(|most| memory.saturating_mul(2) > *most).map(|most| most.max(memory))
     }
 
     fn fill_container(&self, body: &mut ContainerCreate<'_>, version: Option<Version>) {
@@ -75,8 +77,6 @@ impl Policy {
             body.user = Some(Text::from(user.clone()));
         }
         let host = body.host_config.get_or_insert_default();
-        let unset = |value: Option<i64>| value.is_none_or(|value| value == 0);
-        let amount = |amount: Option<u64>| amount.and_then(|amount| i64::try_from(amount).ok());
         if unset(host.memory) {
             // Never more than the memory and swap that are asked for, which the engine refuses.
             let swap = host.memory_swap.filter(|swap| *swap > 0).unwrap_or(i64::MAX);
@@ -88,11 +88,7 @@ impl Policy {
         if unset(host.nano_cpus) && unset(host.cpu_quota) {
             host.nano_cpus = amount(fill.cpus).or(host.nano_cpus);
         }
-        if let (Some(memory), Some(most)) = (host.memory.filter(|memory| *memory > 0 && unset(host.memory_swap)), amount(fill.swap))
-            && memory.saturating_mul(2) > most
-        {
-            host.memory_swap = Some(most.max(memory));
-        }
+        host.memory_swap = self.swap(host.memory, host.memory_swap).or(host.memory_swap);
         if let Some(bytes) = amount(fill.tmpfs) {
             fill_tmpfs(host, bytes);
         }
@@ -123,6 +119,14 @@ impl Policy {
             });
         }
     }
+}
+
+fn unset(value: Option<i64>) -> bool {
+    value.is_none_or(|value| value == 0)
+}
+
+fn amount(amount: Option<u64>) -> Option<i64> {
+    amount.and_then(|amount| i64::try_from(amount).ok())
 }
 
 /// Gives every in-memory filesystem without a size this one.

@@ -1,7 +1,7 @@
 //! A classic build: what its query asks for. What its Dockerfile asks for is found while the context streams by.
 
 use super::container::DEFAULT_CAPABILITIES;
-use super::resources::{cpus, limit, swap};
+use super::resources::{cpus, given, limit, swap};
 use super::{labels, used_container, used_network};
 use crate::demand::{Demand, Demands, Flag, Name, Quantity, Role, TagUse};
 use crate::facts::{Facts, ObjectKind};
@@ -60,7 +60,7 @@ fn steps(query: &Query<'_>, demands: &mut Demands) {
     swap("memswap", int("memswap"), int("memory"), demands);
     cpus("cpuquota", None, int("cpuperiod"), int("cpuquota"), demands);
     limit(AT, Quantity::Pids, None, demands);
-    if let Some(bytes) = int("shmsize").filter(|bytes| *bytes != 0) {
+    if let Some(bytes) = given(int("shmsize")) {
         limit("shmsize", Quantity::Shm, Some(bytes), demands);
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::network::endpoint;
-use super::resources::{cpus, device_requests, device_rules, devices, limit, realtime, restart, swap, throttles, weights};
+use super::resources::{cpus, device_requests, device_rules, devices, given, limit, realtime, restart, swap, throttles, weights};
 use super::{image, labels, used_container, used_network, used_volume, user, volume_driver, working_dir};
 use crate::demand::{Bind, Demand, Demands, Flag, Name, Port, Quantity, Role};
 use crate::facts::{Facts, ObjectKind};
@@ -87,7 +87,7 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
     }
     for path in volumes.iter().flat_map(|volumes| volumes.keys()) {
         match view {
-            View::Request => volume_target("Volumes", path, demands),
+            View::Request => written_target("Volumes", path, &[None], demands),
             View::Stored(_) => brought_volume("Volumes", path, demands),
         }
     }
@@ -270,7 +270,7 @@ fn host_demands(host: &HostConfig<'_>, facts: &Facts, view: View<'_>, demands: &
     if !(view.is_default(|defaults| !defaults.swap_limit) && *memory_swap == Some(-1)) {
         swap("HostConfig.MemorySwap", *memory_swap, *memory, demands);
     }
-    if let Some(bytes) = shm_size.filter(|bytes| *bytes != 0) {
+    if let Some(bytes) = given(*shm_size) {
         limit("HostConfig.ShmSize", Quantity::Shm, Some(bytes), demands);
     }
     realtime("HostConfig.CpuRealtimeRuntime", *cpu_realtime_period, *cpu_realtime_runtime, demands);
@@ -300,13 +300,13 @@ impl View<'_> {
 
 /// Where an image has a volume. It may say so without the first `/`: the engine begins at the root.
 pub(crate) fn brought_volume(at: impl Into<Cow<'static, str>>, path: &str, demands: &mut Demands) {
-    volume_target(at, &format!("/{path}"), demands);
+    written_target(at, &format!("/{path}"), &[None], demands);
 }
 
-/// Where a volume without a name is mounted.
-fn volume_target(at: impl Into<Cow<'static, str>>, path: &str, demands: &mut Demands) {
+/// A [`target`] that is not read yet.
+fn written_target(at: impl Into<Cow<'static, str>>, path: &str, sizes: &[Option<i64>], demands: &mut Demands) {
     match ContainerPath::parse(path) {
-        Ok(path) => target(at, &path, &[None], demands),
+        Ok(path) => target(at, &path, sizes, demands),
         Err(why) => demands.push(at, Demand::NotUnderstood(why)),
     }
 }
@@ -434,10 +434,7 @@ fn tmpfs_mount(at: &'static str, options: Option<&TmpfsOptions<'_>>, demands: &m
 fn tmpfs_line(path: &str, options: &str, demands: &mut Demands) {
     const AT: &str = "HostConfig.Tmpfs";
     let sizes = tmpfs_options(AT, None, options.split(',').filter(|option| !option.is_empty()), demands);
-    match ContainerPath::parse(path) {
-        Ok(path) => target(AT, &path, &sizes, demands),
-        Err(why) => demands.push(AT, Demand::NotUnderstood(why)),
-    }
+    written_target(AT, path, &sizes, demands);
 }
 
 /// Mount options of a tmpfs; gives back its sizes. Which of several holds is the kernel's matter: each is demanded. One without a size is unlimited:
@@ -470,18 +467,15 @@ fn tmpfs_size(text: &str) -> Option<Option<i64>> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let decimal = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
     let number = digits.parse::<i64>().ok().filter(|_| decimal)?;
-    let shift = match text.get(digits.len()..)?.to_ascii_lowercase().as_str() {
-        "" => 0,
-        "%" => return Some(None),
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        "p" => 50,
-        "e" => 60,
-        _ => return None,
-    };
-    Some(Some(number.checked_mul(1 << shift)?))
+    match text.get(digits.len()..)?.to_ascii_lowercase().as_str() {
+        "%" => Some(None),
+        unit => Some(Some(number.checked_mul(1 << shift(unit)?)?)),
+    }
+}
+
+/// By how many bits a unit shifts a number.
+fn shift(unit: &str) -> Option<u32> {
+    ["", "k", "m", "g", "t", "p", "e"].iter().zip([0, 10, 20, 30, 40, 50, 60]).find(|(name, _)| **name == unit).map(|(_, bits)| bits)
 }
 
 fn network(at: &'static str, mode: Option<&NetworkMode<'_>>, facts: &Facts, demands: &mut Demands) {
@@ -636,14 +630,8 @@ fn log_size(text: &str) -> Option<u64> {
     let lower = text.to_ascii_lowercase();
     let text = lower.strip_suffix('b').unwrap_or(&lower);
     let digits = text.trim_end_matches(['k', 'm', 'g']);
-    let shift = match text.get(digits.len()..)? {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()))?.checked_mul(1 << shift)
+    let number = digits.parse::<u64>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()))?;
+    number.checked_mul(1 << shift(text.get(digits.len()..)?)?)
 }
 
 /// What a tag of a log may have of its container (moby daemon/logger/loginfo.go).

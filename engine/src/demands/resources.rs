@@ -70,7 +70,7 @@ pub(super) fn update(body: &ContainerUpdate<'_>, demands: &mut Demands) {
 }
 
 /// Zero is what clients send where they set nothing.
-fn given(value: Option<i64>) -> Option<i64> {
+pub(super) fn given(value: Option<i64>) -> Option<i64> {
     value.filter(|value| *value != 0)
 }
 

@@ -242,17 +242,23 @@ pub fn clean_path(path: &str) -> Option<String> {
     if !path.starts_with('/') || path.chars().any(char::is_control) {
         return None;
     }
-    let mut parts: Vec<&str> = Vec::new();
+    let mut clean = String::with_capacity(path.len());
+    follow(&mut clean, path);
+    Some(if clean.is_empty() { "/".to_owned() } else { clean })
+}
+
+/// Follows a path from a directory, which is clean and stays so; `/` is empty.
+pub(crate) fn follow(directory: &mut String, path: &str) {
+    if path.starts_with('/') {
+        directory.clear();
+    }
     for part in path.split('/') {
         match part {
             "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            other => parts.push(other),
+            ".." => directory.truncate(directory.rfind('/').unwrap_or_default()),
+            other => directory.extend(["/", other]),
         }
     }
-    Some(format!("/{}", parts.join("/")))
 }
 
 /// A path in a container: absolute and clean.
