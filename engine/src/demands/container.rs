@@ -617,10 +617,15 @@ fn log_option(key: &str, value: &str) -> Result<(), String> {
     const MOST_BUFFER: u64 = 64 << 20;
     let size = |allowed: fn(&u64) -> bool| log_size(value).filter(allowed).map(drop);
     match key {
-        "max-file" if !value.parse().is_ok_and(|files: u64| (1..=MOST_FILES).contains(&files)) => Err(format!("a number from 1 to {MOST_FILES}")),
-        "max-size" if value != "-1" && size(|size| *size >= LEAST_FILE).is_none() => Err("`-1`, or a size of at least 4k".to_owned()),
-        "max-buffer-size" if size(|size| *size <= MOST_BUFFER).is_none() => Err("a size of at most 64m".to_owned()),
-        "tag" if !is_plain_tag(value) => Err(format!("a text with {} alone", TAG_FIELDS.map(|field| format!("{{{{{field}}}}}")).join(", "))),
+        "max-file" if !value.parse().is_ok_and(|files: u64| (1..=MOST_FILES).contains(&files)) => {
+            Err(format!("it must be a number from 1 to {MOST_FILES}"))
+        }
+        "max-size" if value != "-1" && size(|size| *size >= LEAST_FILE).is_none() => Err("it must be `-1`, or a size of at least 4k".to_owned()),
+        "max-buffer-size" if size(|size| *size <= MOST_BUFFER).is_none() => Err("it must be a size of at most 64m".to_owned()),
+        "tag" if !is_plain_tag(value) => {
+            let fields = TAG_FIELDS.map(|field| format!("{{{{{field}}}}}")).join(", ");
+            Err(format!("a template runs in the engine, and may name {fields} and nothing else"))
+        }
         _ => Ok(()),
     }
 }
