@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on says so")]
 
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Output, Stdio};
 
 use netcheck::snapshot::{Expression, LinkKind, Match, NamespaceId, Snapshot, Target};
@@ -75,6 +76,20 @@ fn try_run(command: &[&str], input: &str) -> Output {
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
+}
+
+/// `ip netns add` makes a file that nobody may open before it mounts a namespace on it: there is none to be read yet.
+#[test]
+fn a_name_without_a_namespace_is_no_gap() {
+    let mut lab = Lab::new("name");
+    lab.add("a");
+    let bare = lab.full("bare");
+    let path = format!("/run/netns/{bare}");
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o000).open(&path).unwrap();
+    lab.names.push(bare);
+    let snapshot = lab.snapshot("a");
+    assert!(!snapshot.gaps.iter().any(|gap| gap.detail.contains(&path)), "{:?}", snapshot.gaps);
+    lab.id(&snapshot, "a");
 }
 
 /// Two containers on a bridge of a host.

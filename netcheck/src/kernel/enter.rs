@@ -28,9 +28,17 @@ impl Handle {
     /// # Errors
     /// When it is not there, or may not be opened.
     pub fn open(path: &str) -> io::Result<Option<Self>> {
-        let file = File::open(path)?;
+        let nsfs = std::fs::metadata("/proc/self/ns/net")?.dev();
+        // `ip netns add` mounts it on a file that nobody may open, and `ip netns del` leaves that file for a moment.
+        let is_one = || std::fs::metadata(path).map(|found| found.dev() == nsfs);
+        if !is_one()? {
+            return Ok(None);
+        }
+        let file = match File::open(path) {
+            Err(_) if !is_one()? => return Ok(None),
+            opened => opened?,
+        };
         let found = file.metadata()?;
-        let nsfs = File::open("/proc/self/ns/net")?.metadata()?.dev();
         Ok((found.dev() == nsfs).then_some(Self { id: NamespaceId(found.ino()), file }))
     }
 
