@@ -112,6 +112,7 @@ impl Way {
             |step: &Step, before: &str| step.text.split_once(before).and_then(|(_, after)| after.split_whitespace().next()).map(str::to_owned);
         let mut routers: Vec<Self> = Vec::new();
         let (mut received, mut bridged, mut arrived) = (None, None, None);
+        let host_sends = trace.first().is_some_and(|step| step.at == HOST);
         for step in trace {
             match step.kind.as_str() {
                 "link" => {
@@ -129,7 +130,8 @@ impl Way {
                         (Some((at, input)), Some(output)) if *at == step.at => {
                             routers.push(Self::Routed { at: at.clone(), input: input.clone(), output });
                         }
-                        (None, Some(output)) if step.at == HOST => return Self::Sent { output },
+                        // Of what others send, a bridge asks for the route before the host has received it, where rules of IP are asked in bridges.
+                        (None, Some(output)) if host_sends => return Self::Sent { output },
                         _ => {}
                     }
                 }
@@ -256,6 +258,14 @@ mod tests {
         let published =
             ["a sent sent", "host link received by br-a", "host nat destination becomes 10.1.2.2 port 80", "host route 10.1.2.0/24 dev br-b"];
         assert!(!advice("10.1.1.2", "10.1.1.1", &published).contains("DNAT"));
+        let in_bridge = [
+            "a sent sent",
+            "host nat destination becomes 10.1.2.2 port 80",
+            "host route 10.1.2.0/24 dev br-b",
+            "host link received by br-a",
+            "host route 10.1.2.0/24 dev br-b",
+        ];
+        assert_eq!(advice("10.1.1.2", "10.1.1.1", &in_bridge), advice("10.1.1.2", "10.1.1.1", &published));
         let sent = ["host sent sent", "host route 10.1.2.0/24 dev br-b", "host bridge bridge br-b from itself to veth3", "b link received by eth0"];
         assert_eq!(advice("10.1.2.1", "10.1.2.2", &sent), "iptables -I OUTPUT -o br-b -d 10.1.2.2 -m conntrack --ctstate NEW -j DROP");
         let beside = ["a sent sent", "b link received by mv0"];

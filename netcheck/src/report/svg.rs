@@ -55,7 +55,8 @@ impl Place {
 /// Where a network is.
 #[derive(Debug, Clone, Copy)]
 struct Frame {
-    middle: u32,
+    left: u32,
+    right: u32,
     top: u32,
     bottom: u32,
 }
@@ -68,11 +69,12 @@ struct Area<'a> {
 
 #[derive(Default)]
 struct Picture {
-    /// From back to front: frames, wires, boxes, arrows.
+    /// From back to front: frames, wires, boxes, arrows, titles.
     frames: String,
     wires: String,
     boxes: String,
     arrows: String,
+    titles: String,
     places: BTreeMap<String, Place>,
     networks: BTreeMap<String, Frame>,
     width: u32,
@@ -111,9 +113,9 @@ impl Picture {
         let height = TITLE + down * (BOX_HEIGHT + GAP) - GAP + PADDING;
         // Writing to a string does not fail.
         let _ = writeln!(self.frames, "<rect class=\"net\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"8\"/>");
-        // With the boxes: dashes pass behind it.
-        let _ = writeln!(self.boxes, "<text class=\"title\" x=\"{}\" y=\"{}\">{}</text>", x + PADDING, y + 17, escape(&short(&area.title, 30)));
-        self.networks.insert(area.title.clone(), Frame { middle: x + width / 2, top: y, bottom: y + height });
+        // Above all: arrows and dashes pass behind it.
+        let _ = writeln!(self.titles, "<text class=\"title\" x=\"{}\" y=\"{}\">{}</text>", x + PADDING, y + 17, escape(&short(&area.title, 30)));
+        self.networks.insert(area.title.clone(), Frame { left: x, right: x + width, top: y, bottom: y + height });
         for (index, member) in area.members.iter().enumerate() {
             let column = count(index % ACROSS);
             let row = count(index / ACROSS);
@@ -157,21 +159,23 @@ impl Picture {
         self.arrows(document);
         let style = if alone { format!("<style>{STYLE}</style>") } else { String::new() };
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"Networks and violating flows\">{style}<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto-start-reverse\"><path class=\"tip\" d=\"M0 0 8 4 0 8z\"/></marker></defs>\n{}{}{}{}</svg>\n",
-            self.width, self.height, self.frames, self.wires, self.boxes, self.arrows
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"Networks and violating flows\">{style}<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto-start-reverse\"><path class=\"tip\" d=\"M0 0 8 4 0 8z\"/></marker></defs>\n{}{}{}{}{}</svg>\n",
+            self.width, self.height, self.frames, self.wires, self.boxes, self.arrows, self.titles
         )
     }
 
-    /// Dashes to the other networks of a party that is on several.
+    /// Dashes to the other networks of a party that is on several: along the gap below its own, and to the near corner of the other.
     fn wires(&mut self, party: &PartyView) {
         let Some(place) = self.places.get(&party.name) else { return };
-        let (x, y) = place.middle();
+        let (x, _) = place.middle();
+        let own = party.networks.first().and_then(|name| self.networks.get(name).copied());
         for network in party.networks.iter().skip(1) {
-            if let Some(Frame { middle, top, bottom }) = self.networks.get(network).copied() {
-                let (to_x, to_y) = (middle, if top > y { top } else { bottom });
-                // Writing to a string does not fail.
-                let _ = writeln!(self.wires, "<path class=\"wire\" d=\"M{x} {y} L{to_x} {to_y}\"/>");
-            }
+            let (Some(own), Some(other)) = (own, self.networks.get(network).copied()) else { continue };
+            let gap = own.bottom + GAP / 2;
+            let to_x = x.clamp(other.left + GAP, other.right - GAP);
+            let to_y = if other.top >= gap { other.top } else { other.bottom };
+            // Writing to a string does not fail.
+            let _ = writeln!(self.wires, "<path class=\"wire\" d=\"M{x} {} V{gap} H{to_x} V{to_y}\"/>", place.y + BOX_HEIGHT);
         }
     }
 
