@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use netcheck::analyse::{Answer, Attacker, Question, explain};
+use netcheck::analyse::{Answer, Attacker, Question, analyse, explain};
 use netcheck::model::Model;
 use netcheck::packet::{Packet, Protocol};
 use netcheck::snapshot::Snapshot;
@@ -10,13 +10,13 @@ use netcheck::walk::{Branch, End, Start, Walker, point};
 
 use crate::lab::Lab;
 
-/// A packet from `a` to an address of `h` or `b`, sent and walked: whether it arrived, and how it may go.
-fn sent(lab: &Lab, to: (&str, &str), port: u16) -> (bool, Vec<Branch>) {
+/// A packet from an address of `a` to `h` or `b`, sent and walked: whether it arrived, and how it may go.
+fn sent(lab: &Lab, from: &str, to: (&str, &str), port: u16) -> (bool, Vec<Branch>) {
     let sockets = ["a", to.0].map(|name| lab.sockets(name));
     let snapshot = Snapshot::from_json(&lab.snapshot("h")).unwrap();
     let model = Model::new(&snapshot);
     let namespace = crate::place(&model, &lab.full("a"));
-    let packet = Packet::new("10.36.0.2".parse().unwrap(), to.1.parse().unwrap(), Protocol::Udp.first(20_000, port));
+    let packet = Packet::new(from.parse().unwrap(), to.1.parse().unwrap(), Protocol::Udp.first(20_000, port));
     let branches = Walker::new(&model).branches(packet, Start::Process { namespace, link: None }, &point(&packet));
     let arrived = crate::bridges::exchange(&sockets, 0, &packet, 1).is_some();
     let question = Question { from: lab.full("a"), to: to.1.to_owned(), protocol: Protocol::Udp, port: Some(port), attacker: Attacker::Process };
@@ -26,6 +26,10 @@ fn sent(lab: &Lab, to: (&str, &str), port: u16) -> (bool, Vec<Branch>) {
     (arrived, branches)
 }
 
+const A: &str = "10.36.0.2";
+/// Its second address.
+const A2: &str = "10.36.0.6";
+
 /// A host with a neighbour, and tables whose numbers say nothing.
 fn host(tag: &str) -> Lab {
     let mut lab = Lab::new(tag);
@@ -34,7 +38,7 @@ fn host(tag: &str) -> Lab {
     }
     let full = lab.full("a");
     lab.ip("h", &format!("link add va type veth peer name eth0 netns {full}\naddr add 10.36.0.1/24 dev va\nlink set va up\n"));
-    lab.ip("a", "addr add 10.36.0.2/24 dev eth0\nlink set eth0 up\n");
+    lab.ip("a", &format!("addr add {A}/24 dev eth0\naddr add {A2}/24 dev eth0\nlink set eth0 up\n"));
     lab.nft("h", "table ip one { }\ntable ip two { }\ntable netdev one { }\ntable netdev two { }\ntable ip last { }\n").unwrap();
     lab
 }
@@ -74,7 +78,7 @@ fn of_two_chains_of_one_priority_either_may_be_first() {
                 lab.nft("h", rules).unwrap();
             }
             lab.nft("h", &chain("ip", "last", "filter hook input priority 0", last)).unwrap();
-            let (arrived, branches) = sent(&lab, ("h", "10.36.0.1"), 53);
+            let (arrived, branches) = sent(&lab, A, ("h", "10.36.0.1"), 53);
             outcomes.insert(arrived);
             let ends: BTreeSet<bool> = branches.iter().map(|branch| matches!(branch.end, End::Delivered { .. })).collect();
             assert_eq!(ends, [false, true].into(), "{name}: {branches:#?}");
@@ -91,7 +95,7 @@ fn too_many_orders_of_chains_are_unknown() {
         lab.nft("h", &chain("ip", table, "filter hook input priority 0", &format!("meta mark set {mark}"))).unwrap();
     }
     lab.nft("h", &chain("ip", "last", "filter hook input priority 1", "meta mark != 1 drop")).unwrap();
-    let (arrived, branches) = sent(&lab, ("h", "10.36.0.1"), 53);
+    let (arrived, branches) = sent(&lab, A, ("h", "10.36.0.1"), 53);
     assert!(arrived);
     assert!(branches.iter().all(|branch| matches!(branch.end, End::Unknown(_))), "{branches:#?}");
 }
@@ -104,7 +108,7 @@ fn chains_that_change_nothing_have_one_order() {
         lab.nft("h", &chain("ip", table, "filter hook input priority 0", rule)).unwrap();
     }
     let lengths = [(53, true), (54, false)].map(|(port, arrives)| {
-        let (arrived, branches) = sent(&lab, ("h", "10.36.0.1"), port);
+        let (arrived, branches) = sent(&lab, A, ("h", "10.36.0.1"), port);
         assert_eq!(arrived, arrives);
         branches.len()
     });
@@ -135,10 +139,35 @@ fn rules_of_a_bridge_may_be_before_br_netfilter_or_after_it() {
             lab.ip("h", &format!("link add v{name} type veth peer name eth0 netns {full}\nlink set v{name} master br0 up\n"));
             lab.ip(name, &format!("addr add 10.36.0.{last}/24 dev eth0\nlink set eth0 up\n"));
         }
-        let (arrived, branches) = sent(&lab, ("b", "10.36.0.3"), 53);
+        let (arrived, branches) = sent(&lab, A, ("b", "10.36.0.3"), 53);
         let ends: BTreeSet<bool> = branches.iter().map(|branch| matches!(branch.end, End::Delivered { .. })).collect();
         assert_eq!(ends, [false, true].into(), "{branches:#?}");
         arrived
     });
     assert_eq!(outcomes, [false, true]);
+}
+
+/// What a rule translates to may be of the packet itself: then each packet goes its own way.
+#[test]
+fn chains_may_translate_to_what_is_in_the_packet() {
+    let nat = |rule: &str| chain("ip", "one", "nat hook prerouting priority -100", rule);
+    let cases = [
+        // From ports and addresses that are not the first to be looked at.
+        (nat("udp dport 53 redirect to :udp sport"), "udp dport != 20000 drop", A, "10.36.0.1", Some(20_000)),
+        (nat("ip daddr 10.36.0.77 dnat to ip saddr ^ 0.0.0.7"), "ip saddr 10.36.0.2 drop", A2, "10.36.0.77", Some(53)),
+        (nat("ip daddr 10.36.0.77 dnat to @nh,32,32"), "udp dport 53 drop", A, "10.36.0.77", None),
+    ];
+    for (translation, last, from, to, arrives) in cases {
+        let lab = host("s");
+        lab.ip("a", "route add 10.36.0.77 via 10.36.0.1\n");
+        lab.nft("h", &translation).unwrap();
+        lab.nft("h", &chain("ip", "last", "filter hook input priority 0", last)).unwrap();
+        let (arrived, branches) = sent(&lab, from, ("h", to), 53);
+        assert_eq!((arrived, branches.len()), (arrives.is_some(), 1), "{branches:#?}");
+        assert_eq!(matches!(branches[0].end, End::Unknown(_)), arrives.is_none(), "{branches:#?}");
+        let model = Model::new(&Snapshot::from_json(&lab.snapshot("h")).unwrap());
+        let pair = analyse(&model, Attacker::Process).pair(&lab.full("a"), "host").unwrap();
+        let known = if arrives.is_some() { pair.open_ports(Protocol::Udp) } else { pair.unknown_ports(Protocol::Udp) };
+        assert!(known.contains(arrives.unwrap_or(53)), "{translation}: {known}");
+    }
 }
