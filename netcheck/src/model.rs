@@ -5,6 +5,7 @@
 pub(crate) mod dispatch;
 pub mod fib;
 pub mod netfilter;
+pub mod order;
 pub(crate) mod shortcut;
 mod wiring;
 

@@ -155,6 +155,8 @@ pub struct Walker<'m> {
     /// Translations that the rule which runs may make for all ports at once.
     offered: Option<Rc<Translations>>,
     translated: Option<Rc<Translations>>,
+    /// Which order was taken of chains that have several, by where they are kept.
+    orders: BTreeMap<usize, usize>,
     /// Addresses that packets were kept to, one by one, and whether this walk had one too many.
     pinned: BTreeSet<(Field, u128)>,
     overrun: bool,
@@ -289,6 +291,7 @@ impl<'m> Walker<'m> {
             open_way: None,
             offered: None,
             translated: None,
+            orders: BTreeMap::new(),
             pinned: BTreeSet::new(),
             overrun: false,
         }
@@ -348,6 +351,7 @@ impl<'m> Walker<'m> {
             self.undecided = true;
             self.found_by_port = false;
             self.overrun = false;
+            self.orders.clear();
             let mut skb = sent.clone();
             let mut end = self.run(&mut skb, start);
             // What it did need not hold for all that it speaks for.

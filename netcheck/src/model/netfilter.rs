@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::order::{Effects, Hooking, Orders};
 use super::shortcut::Shortcuts;
 use crate::packet::{BESIDES_SYN, ECN};
 use crate::snapshot::{
@@ -14,9 +15,10 @@ use crate::space::Ranges;
 pub struct Ruleset {
     /// Tables, in the order of the dump.
     pub tables: Vec<NfTable>,
-    hooks: BTreeMap<(Layer, Hook), Vec<Hooked>>,
-    nat: BTreeMap<(Layer, Hook), Vec<ChainAt>>,
-    ingress: BTreeMap<Hook, Vec<(String, ChainAt)>>,
+    hooks: BTreeMap<(Layer, Hook), Orders<Hooked>>,
+    nat: BTreeMap<(Layer, Hook), Orders<ChainAt>>,
+    /// What is at the ingress or egress of links, by their names.
+    devices: BTreeMap<(Hook, String), Orders<ChainAt>>,
     /// ipsets that rules add to or delete from.
     changed_ipsets: BTreeSet<u16>,
 }
@@ -46,6 +48,8 @@ pub struct ChainAt {
 /// What runs at a hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hooked {
+    /// On a bridge: the hooks of the IP stack, by br_netfilter.
+    BridgeNetfilter,
     /// A base chain of type filter or route.
     Chain(ChainAt),
     /// Connection tracking.
@@ -83,55 +87,52 @@ pub struct SearchSet {
     pub shrinks: bool,
 }
 
+/// `NFT_OBJECT_CT_HELPER` and `NFT_OBJECT_CT_EXPECT`.
+pub(super) const HELPER: u32 = 3;
+pub(super) const EXPECTATION: u32 = 9;
 /// Where IPv6 names the next header.
 const NEXT_HEADER: u32 = 6;
 /// Where TCP has its flags.
 const TCP_FLAGS: u32 = 13;
+/// `NF_IP_PRI_CONNTRACK`, `NF_IP_PRI_NAT_DST` and `NF_IP_PRI_NAT_SRC`, which are the same for IPv6.
 const CONNTRACK: i32 = -200;
 const NAT_DESTINATION: i32 = -100;
 const NAT_SOURCE: i32 = 100;
+/// `NF_BR_PRI_BRNF`: where br_netfilter sits in PREROUTING and FORWARD of a bridge; in POSTROUTING it is the last.
+const BRNF: i32 = 0;
 
 impl Ruleset {
     /// Hooks the chains of these tables. `links` are the names of the namespace's links.
     #[must_use]
     pub fn new(tables: &[Table], links: &BTreeMap<String, u32>) -> Self {
-        let mut rules = Self { tables: tables.iter().map(|table| NfTable::new(table, links)).collect(), ..Self::default() };
-        // Of chains with equal priority the newest is first: `nf_hook_entries_grow` inserts before its equals.
-        let mut order: Vec<(usize, &Table)> = tables.iter().enumerate().collect();
+        // The newest first.
+        let mut order: Vec<(usize, &Table)> = tables.iter().enumerate().filter(|(_, table)| !table.dormant).collect();
         order.sort_by_key(|(_, table)| std::cmp::Reverse(table.handle));
-        let mut filters: BTreeMap<(Layer, Hook), Vec<(i32, Hooked)>> = BTreeMap::new();
-        let mut nats: BTreeMap<(Layer, Hook), Vec<(i32, ChainAt)>> = BTreeMap::new();
-        for (index, table) in order.into_iter().filter(|(_, table)| !table.dormant) {
+        let mut hooked = Hookings::default();
+        for (index, table) in order {
             let mut chains: Vec<(usize, &Chain)> = table.chains.iter().enumerate().collect();
             chains.sort_by_key(|(_, chain)| std::cmp::Reverse(chain.handle));
             for (chain_index, chain) in chains {
-                let Some(base) = &chain.base else { continue };
-                let at = ChainAt { table: index, chain: chain_index };
-                if matches!(base.hook, Hook::Ingress | Hook::Egress) {
-                    let hooked = rules.ingress.entry(base.hook).or_default();
-                    hooked.extend(base.devices.iter().map(|device| (device.clone(), at)));
-                }
-                for layer in layers(table.family) {
-                    hook(*layer, base, at, &mut filters, &mut nats);
+                if let Some(base) = &chain.base {
+                    hooked.chain(table.family, base, ChainAt { table: index, chain: chain_index }, links);
                 }
             }
         }
-        for layer in [Layer::Ip, Layer::Ip6] {
-            for (hook, priority, hooked) in [
-                (Hook::Prerouting, CONNTRACK, Hooked::Conntrack),
-                (Hook::Output, CONNTRACK, Hooked::Conntrack),
-                (Hook::Prerouting, NAT_DESTINATION, Hooked::Nat),
-                (Hook::Output, NAT_DESTINATION, Hooked::Nat),
-                (Hook::Postrouting, NAT_SOURCE, Hooked::Nat),
-                (Hook::Input, NAT_SOURCE, Hooked::Nat),
-            ] {
-                filters.entry((layer, hook)).or_default().push((priority, hooked));
-            }
+        hooked.kernel();
+        let of_chain = |at: ChainAt| {
+            let table = tables.get(at.table);
+            table
+                .and_then(|table| Some((table, table.chains.get(at.chain)?)))
+                .map_or_else(Effects::default, |(table, chain)| Effects::of_chain(table, chain))
+        };
+        let Hookings { hooks, nat, devices } = &hooked;
+        Self {
+            hooks: hooks.iter().map(|(at, hooks)| (*at, Orders::new(hooks.clone(), |what| hooked.effects(*at, what, &of_chain)))).collect(),
+            nat: nat.iter().map(|(at, chains)| (*at, Orders::new(chains.clone(), |chain| of_chain(chain).of_nat_chain()))).collect(),
+            devices: devices.iter().map(|(at, chains)| (at.clone(), Orders::new(chains.clone(), of_chain))).collect(),
+            changed_ipsets: tables.iter().flat_map(expressions).flat_map(changed_ipsets).collect(),
+            tables: tables.iter().map(|table| NfTable::new(table, links)).collect(),
         }
-        rules.hooks = filters.into_iter().map(|(key, entries)| (key, sorted(entries))).collect();
-        rules.nat = nats.into_iter().map(|(key, entries)| (key, sorted(entries))).collect();
-        rules.changed_ipsets = tables.iter().flat_map(expressions).flat_map(changed_ipsets).collect();
-        rules
     }
 
     /// Whether what is in an ipset depends on earlier packets.
@@ -143,20 +144,20 @@ impl Ruleset {
     /// Whether a packet that arrives meets any rule before it is routed.
     #[must_use]
     pub fn has_rules_before_routing(&self) -> bool {
-        let early = |(_, hook): &(Layer, Hook)| *hook == Hook::Prerouting;
-        let filters = self.hooks.iter().filter(|(key, _)| early(key)).flat_map(|(_, hooked)| hooked).filter_map(|hooked| match hooked {
-            Hooked::Chain(chain) => Some(*chain),
-            Hooked::Conntrack | Hooked::Nat => None,
+        let early = |(_, hook): &&(Layer, Hook)| *hook == Hook::Prerouting;
+        let filters = self.hooks.iter().filter(|(at, _)| early(at)).flat_map(|(_, orders)| orders.nth(0)).filter_map(|hooked| match hooked {
+            Hooked::Chain(chain) => Some(chain),
+            Hooked::BridgeNetfilter | Hooked::Conntrack | Hooked::Nat => None,
         });
-        let nat = self.nat.iter().filter(|(key, _)| early(key)).flat_map(|(_, chains)| chains).copied();
-        let ingress = self.ingress.get(&Hook::Ingress).into_iter().flatten().map(|(_, chain)| *chain);
-        filters.chain(nat).chain(ingress).any(|chain| self.chain(chain).is_some_and(|chain| !chain.rules.is_empty()))
+        let nat = self.nat.iter().filter(|(at, _)| early(at)).flat_map(|(_, orders)| orders.nth(0));
+        let ingress = self.devices.iter().filter(|((hook, _), _)| *hook == Hook::Ingress).flat_map(|(_, orders)| orders.nth(0));
+        filters.chain(nat).chain(ingress).any(|chain| self.chain(*chain).is_some_and(|chain| !chain.rules.is_empty()))
     }
 
-    /// What runs at a hook, in order.
+    /// What runs at a hook, if anything does.
     #[must_use]
-    pub fn at(&self, layer: Layer, hook: Hook) -> &[Hooked] {
-        self.hooks.get(&(layer, hook)).map_or(&[], Vec::as_slice)
+    pub fn at(&self, layer: Layer, hook: Hook) -> Option<&Orders<Hooked>> {
+        self.hooks.get(&(layer, hook))
     }
 
     /// The priority of a hooked chain; conntrack and nat have their own.
@@ -165,23 +166,23 @@ impl Ruleset {
         self.chain(at).and_then(|chain| chain.base.as_ref())
     }
 
-    /// The nat chains of a hook, in order.
+    /// The nat chains of a hook, if there are any.
     #[must_use]
-    pub fn nat_at(&self, layer: Layer, hook: Hook) -> &[ChainAt] {
-        self.nat.get(&(layer, hook)).map_or(&[], Vec::as_slice)
+    pub fn nat_at(&self, layer: Layer, hook: Hook) -> Option<&Orders<ChainAt>> {
+        self.nat.get(&(layer, hook))
     }
 
-    /// Chains at the ingress or egress of a device.
-    pub fn at_device<'a>(&'a self, hook: Hook, device: &'a str) -> impl Iterator<Item = ChainAt> + 'a {
-        let fits = move |name: &str| name.strip_suffix('*').map_or(name == device, |prefix| device.starts_with(prefix));
-        self.ingress.get(&hook).into_iter().flatten().filter(move |(name, _)| fits(name)).map(|(_, at)| *at)
+    /// Chains at the ingress or egress of a link, if there are any.
+    #[must_use]
+    pub fn at_device(&self, hook: Hook, device: &str) -> Option<&Orders<ChainAt>> {
+        if self.devices.is_empty() { None } else { self.devices.get(&(hook, device.to_owned())) }
     }
 
     /// Whether rules see frames, before an IP stack has taken off what is around the packet.
     #[must_use]
     pub fn looks_into_frames(&self) -> bool {
         let hooked = |layer: Layer| self.hooks.keys().any(|(of, _)| *of == layer);
-        hooked(Layer::Bridge) || !self.ingress.is_empty()
+        hooked(Layer::Bridge) || !self.devices.is_empty()
     }
 
     /// Whether a rule asks for hardware addresses, what follows from them, or what of a packet's headers is not followed.
@@ -286,21 +287,77 @@ fn layers(family: Family) -> &'static [Layer] {
     }
 }
 
-type ByHook<T> = BTreeMap<(Layer, Hook), Vec<(i32, T)>>;
+type ByHook<T> = BTreeMap<(Layer, Hook), Vec<Hooking<T>>>;
 
-fn hook(layer: Layer, base: &BaseChain, at: ChainAt, filters: &mut ByHook<Hooked>, nats: &mut ByHook<ChainAt>) {
-    match base.kind {
-        // Nat chains share one hook, at the place of nat; their priority orders them among themselves.
-        ChainKind::Nat => nats.entry((layer, base.hook)).or_default().push((base.priority, at)),
-        ChainKind::Filter | ChainKind::Route | ChainKind::Other(_) => {
-            filters.entry((layer, base.hook)).or_default().push((base.priority, Hooked::Chain(at)));
-        }
-    }
+/// What is hooked where.
+#[derive(Default)]
+struct Hookings {
+    hooks: ByHook<Hooked>,
+    nat: ByHook<ChainAt>,
+    devices: BTreeMap<(Hook, String), Vec<Hooking<ChainAt>>>,
 }
 
-fn sorted<T>(mut entries: Vec<(i32, T)>) -> Vec<T> {
-    entries.sort_by_key(|(priority, _)| *priority);
-    entries.into_iter().map(|(_, entry)| entry).collect()
+impl Hookings {
+    fn chain(&mut self, family: Family, base: &BaseChain, at: ChainAt, links: &BTreeMap<String, u32>) {
+        let (priority, table) = (base.priority, Some(at.table));
+        if matches!(base.hook, Hook::Ingress | Hook::Egress) {
+            let bound =
+                |name: &&String| base.devices.iter().any(|device| device.strip_suffix('*').map_or(device == *name, |start| name.starts_with(start)));
+            for name in links.keys().filter(bound) {
+                // Links are added to chains, and come and go.
+                self.devices.entry((base.hook, name.clone())).or_default().push(Hooking { priority, table: None, what: at });
+            }
+        }
+        for layer in layers(family) {
+            let place = (*layer, base.hook);
+            match base.kind {
+                // Nat chains share one hook, at the place of nat; their priority orders them among themselves.
+                ChainKind::Nat => self.nat.entry(place).or_default().push(Hooking { priority, table, what: at }),
+                ChainKind::Filter | ChainKind::Route | ChainKind::Other(_) => {
+                    // `br_nf_ops`: until Linux 6.8 br_netfilter was one place earlier in FORWARD.
+                    let priority = if place == (Layer::Bridge, Hook::Forward) && priority == BRNF - 1 { BRNF } else { priority };
+                    self.hooks.entry(place).or_default().push(Hooking { priority, table, what: Hooked::Chain(at) });
+                }
+            }
+        }
+    }
+
+    /// What the kernel hooks itself, when it is first needed.
+    fn kernel(&mut self) {
+        for layer in [Layer::Ip, Layer::Ip6] {
+            for (hook, priority, what) in [
+                (Hook::Prerouting, CONNTRACK, Hooked::Conntrack),
+                (Hook::Output, CONNTRACK, Hooked::Conntrack),
+                (Hook::Prerouting, NAT_DESTINATION, Hooked::Nat),
+                (Hook::Output, NAT_DESTINATION, Hooked::Nat),
+                (Hook::Postrouting, NAT_SOURCE, Hooked::Nat),
+                (Hook::Input, NAT_SOURCE, Hooked::Nat),
+            ] {
+                self.hooks.entry((layer, hook)).or_default().push(Hooking { priority, table: None, what });
+            }
+        }
+        for (hook, priority) in [(Hook::Prerouting, BRNF), (Hook::Forward, BRNF), (Hook::Postrouting, i32::MAX)] {
+            if let Some(hooked) = self.hooks.get_mut(&(Layer::Bridge, hook)) {
+                hooked.push(Hooking { priority, table: None, what: Hooked::BridgeNetfilter });
+            }
+        }
+    }
+
+    /// What one does that is hooked here.
+    fn effects(&self, (layer, hook): (Layer, Hook), what: Hooked, of_chain: &impl Fn(ChainAt) -> Effects) -> Effects {
+        let of_nat = |chains: &Vec<Hooking<ChainAt>>| chains.iter().map(|chain| of_chain(chain.what)).collect::<Effects>();
+        match what {
+            Hooked::Chain(chain) => of_chain(chain),
+            Hooked::Conntrack => Effects::CONNTRACK,
+            // Without any rule for it nothing is translated.
+            Hooked::Nat if self.nat.iter().all(|((of, _), chains)| *of != layer || of_nat(chains) == Effects::default()) => Effects::default(),
+            Hooked::Nat => Effects::NAT | self.nat.get(&(layer, hook)).map_or_else(Effects::default, of_nat),
+            Hooked::BridgeNetfilter => {
+                let inside = |layer: Layer| self.hooks.get(&(layer, hook)).into_iter().flatten().map(move |hooked| ((layer, hook), hooked.what));
+                inside(Layer::Ip).chain(inside(Layer::Ip6)).map(|(at, what)| self.effects(at, what, of_chain)).collect()
+            }
+        }
+    }
 }
 
 impl NfTable {
@@ -343,8 +400,6 @@ impl NfTable {
 
 /// Whether rules of a table give helpers to connections, or expect connections themselves.
 pub(super) fn expects(table: &Table) -> bool {
-    const HELPER: u32 = 3;
-    const EXPECTATION: u32 = 9;
     let helps = |expression: &Expression| {
         matches!(
             expression,

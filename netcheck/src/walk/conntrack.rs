@@ -222,8 +222,8 @@ impl<'m> Walker<'m> {
             let echo = matches!(skb.header.protocol, 1 | 58);
             // An echo whose identifier is taken gets another one; whether it is translated further was seen to differ.
             let skipped = clash && echo && self.perhaps("two echoes would have the same answer");
-            let chains = if skipped { &[] } else { at.content.rules.nat_at(at.layer, at.hook) };
-            for chain in chains {
+            let chains = at.content.rules.nat_at(at.layer, at.hook).filter(|_| !skipped);
+            for chain in self.in_order(chains)? {
                 let here = At { chain: *chain, ..*at };
                 let flow = self.base_chain(&here, skb)?;
                 if flow == Flow::Drop {

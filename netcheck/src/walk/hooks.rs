@@ -1,6 +1,7 @@
 //! The order in which chains, conntrack and nat run at a hook. `nf_hook_slow`, `nft_do_chain`.
 
-use crate::model::netfilter::{ChainAt, Hooked, Layer};
+use crate::model::netfilter::{Hooked, Layer};
+use crate::model::order::Orders;
 use crate::snapshot::{ChainKind, Hook, Link, Policy};
 
 use super::rules::{At, Flow};
@@ -15,6 +16,16 @@ pub(super) struct Links<'m> {
     pub(super) physical_out: Option<&'m Link>,
 }
 
+/// Chains of a bridge hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    All,
+    /// After br_netfilter.
+    After,
+    /// Before br_netfilter.
+    Before,
+}
+
 impl<'m> Walker<'m> {
     /// Runs an IP hook.
     pub(super) fn ip_hook(&mut self, namespace: usize, hook: Hook, links: Links<'m>, skb: &mut Skb) -> Result<(), End> {
@@ -25,9 +36,10 @@ impl<'m> Walker<'m> {
             Hook::Egress | Hook::Ingress | Hook::Other(_) | Hook::Output | Hook::Prerouting => true,
             Hook::Input => false,
         };
-        for hooked in at.content.rules.at(layer, hook) {
+        for hooked in self.in_order(at.content.rules.at(layer, hook))? {
             let before = (skb.mark, skb.header);
             let flow = match hooked {
+                Hooked::BridgeNetfilter => Flow::Next,
                 Hooked::Conntrack => {
                     self.track(namespace, skb);
                     Flow::Next
@@ -56,24 +68,19 @@ impl<'m> Walker<'m> {
         Ok(())
     }
 
-    /// Runs the chains of a bridge hook whose priority is within these bounds.
+    /// Runs the chains of a bridge hook: all of them, or those that are on one side of br_netfilter.
     #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
-    pub(super) fn bridge_hook(
-        &mut self,
-        namespace: usize,
-        hook: Hook,
-        links: Links<'m>,
-        priorities: std::ops::RangeInclusive<i32>,
-        skb: &mut Skb,
-    ) -> Result<(), End> {
+    pub(super) fn bridge_hook(&mut self, namespace: usize, hook: Hook, links: Links<'m>, part: Part, skb: &mut Skb) -> Result<(), End> {
         let at = self.at(namespace, Layer::Bridge, hook, links, skb);
-        for hooked in at.content.rules.at(Layer::Bridge, hook) {
-            let Hooked::Chain(chain) = hooked else {
-                continue;
-            };
-            if !at.content.rules.base(*chain).is_some_and(|base| priorities.contains(&base.priority)) {
-                continue;
-            }
+        let mut sides = self.in_order(at.content.rules.at(Layer::Bridge, hook))?.split(|hooked| *hooked == Hooked::BridgeNetfilter);
+        let (before, after) = (sides.next().unwrap_or_default(), sides.next().unwrap_or_default());
+        let (before, after) = match part {
+            Part::All => (before, after),
+            Part::Before => (before, [].as_slice()),
+            Part::After => (after, [].as_slice()),
+        };
+        for hooked in before.iter().chain(after) {
+            let Hooked::Chain(chain) = hooked else { continue };
             self.may_hide(skb);
             if self.base_chain(&At { chain: *chain, ..at }, skb)? == Flow::Drop {
                 return Err(self.dropped());
@@ -89,18 +96,30 @@ impl<'m> Walker<'m> {
             return Ok(());
         };
         let links = if hook == Hook::Egress { Links { oif: Some(link), ..Links::default() } } else { Links { iif: Some(link), ..Links::default() } };
-        let chains: Vec<ChainAt> = content.rules.at_device(hook, &link.name).collect();
-        let mut ordered: Vec<(i32, ChainAt)> =
-            chains.into_iter().map(|chain| (content.rules.base(chain).map_or(0, |base| base.priority), chain)).collect();
-        ordered.sort_by_key(|(priority, _)| *priority);
-        for (_, chain) in ordered {
+        for chain in self.in_order(content.rules.at_device(hook, &link.name))? {
             self.may_hide(skb);
-            let at = At { chain, ..self.at(place.namespace, Self::layer_of(skb), hook, links, skb) };
+            let at = At { chain: *chain, ..self.at(place.namespace, Self::layer_of(skb), hook, links, skb) };
             if self.base_chain(&at, skb)? == Flow::Drop {
                 return Err(self.dropped());
             }
         }
         Ok(())
+    }
+
+    /// What is hooked at one place, in one of the orders that it may have: the same whenever the packet comes there.
+    pub(super) fn in_order<T: Copy>(&mut self, hooked: Option<&'m Orders<T>>) -> Result<&'m [T], End> {
+        let Some(orders) = hooked else { return Ok(&[]) };
+        let count = orders.count().ok_or_else(|| End::Unknown("too many chains of one priority".to_owned()))?;
+        if count == 1 {
+            return Ok(orders.nth(0));
+        }
+        let place = std::ptr::from_ref(orders).addr();
+        let order = match self.orders.get(&place) {
+            Some(order) => *order,
+            None => self.choose(count, "which of several chains of one priority was hooked last, and is first"),
+        };
+        self.orders.insert(place, order);
+        Ok(orders.nth(order))
     }
 
     /// A frame with a priority tag may as well have two: the kernel takes one off before rules see it.

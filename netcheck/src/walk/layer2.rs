@@ -11,13 +11,10 @@ use crate::snapshot::{Bridge, BridgePort, Hook, Link, LinkKind, Mac};
 use crate::space::Ranges;
 
 use super::header::{Number, address};
-use super::hooks::Links;
+use super::hooks::{Links, Part};
 use super::layer3::Routed;
 use super::trace::{Reason, What};
 use super::{End, Frame, Next, Skb, Walker};
-
-/// `NF_BR_PRI_BRNF`: where br_netfilter sits in bridge PREROUTING; one below in FORWARD, last in POSTROUTING.
-const BRNF: i32 = 0;
 
 /// Whose copy is followed of what is sent to several.
 const COPY: &str = "which copy of a frame that is for all";
@@ -220,12 +217,12 @@ impl<'m> Walker<'m> {
             return Err(End::Unknown(format!("port {} is locked or maps vlans to tunnels", link.name)));
         }
         let links = Links { iif: Some(link), ..Links::default() };
-        self.bridge_hook(place.namespace, Hook::Prerouting, links, i32::MIN..=BRNF, skb)?;
+        self.bridge_hook(place.namespace, Hook::Prerouting, links, Part::Before, skb)?;
         let mut destination = frame.destination;
         if frame.tags.outer.is_none() && calls_netfilter(content, switches, skb.header.ipv4) {
             destination = self.bridge_prerouting(place, bridge_place, bridge, destination, skb)?;
         }
-        self.bridge_hook(place.namespace, Hook::Prerouting, links, BRNF + 1..=i32::MAX, skb)?;
+        self.bridge_hook(place.namespace, Hook::Prerouting, links, Part::After, skb)?;
         let Ok(tags) = vlan_in(content, switches.vlan_filtering, place.link, frame.tags) else {
             return Err(self.drop_at(place.namespace, "bridge", format!("port {} does not take this vlan", link.name)));
         };
@@ -241,7 +238,7 @@ impl<'m> Walker<'m> {
             };
             // `br_pass_frame_up`: the tag is off before rules see the frame.
             skb.frame = Some(Frame { destination, tags, ..frame });
-            self.bridge_hook(place.namespace, Hook::Input, links, i32::MIN..=i32::MAX, skb)?;
+            self.bridge_hook(place.namespace, Hook::Input, links, Part::All, skb)?;
             // The bridge hands it up as its own, whatever port's address it was sent to.
             let kept = destination.filter(|mac| mac.is_group() || self.model.is_macvlan_on(bridge_place, *mac));
             let destination = kept.or(bridge.mac);
@@ -307,8 +304,8 @@ impl<'m> Walker<'m> {
         skb.frame = Some(Frame { tags, ..frame });
         self.note(place.namespace, What::Bridged { bridge: place.link, from: None, to });
         let links = Links { oif: Some(port), ..Links::default() };
-        self.bridge_hook(place.namespace, Hook::Output, links, i32::MIN..=i32::MAX, skb)?;
-        self.bridge_hook(place.namespace, Hook::Postrouting, links, i32::MIN..=i32::MAX, skb)?;
+        self.bridge_hook(place.namespace, Hook::Output, links, Part::All, skb)?;
+        self.bridge_hook(place.namespace, Hook::Postrouting, links, Part::All, skb)?;
         Ok(Next::Transmit(Place { link: to, ..place }))
     }
 
@@ -326,15 +323,17 @@ impl<'m> Walker<'m> {
         self.note(from.namespace, What::Bridged { bridge: bridge_place.link, from: Some(from.link), to });
         let links = Links { iif: Some(input), oif: Some(output), ..Links::default() };
         let ip = Links { iif: Some(bridge), oif: Some(bridge), physical_out: Some(output) };
-        self.bridge_hook(from.namespace, Hook::Forward, links, i32::MIN..=BRNF - 1, skb)?;
+        self.bridge_hook(from.namespace, Hook::Forward, links, Part::Before, skb)?;
         if skb.prerouted {
             self.ip_hook(from.namespace, Hook::Forward, ip, skb)?;
         }
-        self.bridge_hook(from.namespace, Hook::Forward, links, BRNF..=i32::MAX, skb)?;
-        self.bridge_hook(from.namespace, Hook::Postrouting, Links { oif: Some(output), ..Links::default() }, i32::MIN..=i32::MAX, skb)?;
+        self.bridge_hook(from.namespace, Hook::Forward, links, Part::After, skb)?;
+        let links = Links { oif: Some(output), ..Links::default() };
+        self.bridge_hook(from.namespace, Hook::Postrouting, links, Part::Before, skb)?;
         if skb.prerouted {
             self.ip_hook(from.namespace, Hook::Postrouting, Links { iif: None, ..ip }, skb)?;
         }
+        self.bridge_hook(from.namespace, Hook::Postrouting, links, Part::After, skb)?;
         skb.prerouted = false;
         Ok(Next::Transmit(Place { link: to, ..bridge_place }))
     }

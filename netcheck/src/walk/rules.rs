@@ -356,19 +356,19 @@ impl<'m> Walker<'m> {
             }
             Expression::Nat { kind, addresses, ports, flags, .. } => {
                 let to = NatTo {
-                    addresses: addresses.map(|(from, to)| (address_in(registers, from, skb), address_in(registers, to, skb))),
-                    ports: ports.map(|(from, to)| (port_in(registers, from), port_in(registers, to))),
+                    addresses: addresses.map(|between| self.addresses_in(skb, registers, between)).transpose()?,
+                    ports: ports.map(|between| self.ports_in(skb, registers, between)).transpose()?,
                     flags: *flags,
                 };
                 let manip = if *kind == NatKind::Dnat { NatKindAt::Destination } else { NatKindAt::Source };
                 self.translate(at, skb, manip, &to)?
             }
             Expression::Masq { flags, ports } => {
-                let ports = ports.map(|(from, to)| (port_in(registers, from), port_in(registers, to)));
+                let ports = ports.map(|between| self.ports_in(skb, registers, between)).transpose()?;
                 self.masquerade(at, skb, ports, *flags)?
             }
             Expression::Redir { flags, ports } => {
-                let ports = ports.map(|(from, to)| (port_in(registers, from), port_in(registers, to)));
+                let ports = ports.map(|between| self.ports_in(skb, registers, between)).transpose()?;
                 self.redirect(at, skb, ports, *flags)?
             }
             Expression::Fib { into, result, flags } => match self.fib_expression(at, skb, *result, *flags)? {
@@ -920,6 +920,26 @@ impl<'m> Walker<'m> {
         }))
     }
 
+    /// What a translation finds in two registers. It may be of the packet itself: then the value is this packet's, and speaks for no other.
+    fn addresses_in(&mut self, skb: &Skb, registers: &Registers, (from, to): (Register, Register)) -> Result<(u128, u128), End> {
+        let len = if skb.header.ipv4 { 4 } else { 16 };
+        Ok((self.settled(skb, &registers.read(from, len))?, self.settled(skb, &registers.read(to, len))?))
+    }
+
+    fn ports_in(&mut self, skb: &Skb, registers: &Registers, (from, to): (Register, Register)) -> Result<(u16, u16), End> {
+        let mut port = |register: Register| self.settled(skb, &registers.read(register, 2)).map(|value| Number::fixed(value).port());
+        Ok((port(from)?, port(to)?))
+    }
+
+    /// The value of these bytes; keeps to packets that have the same.
+    fn settled(&mut self, skb: &Skb, cells: &[Cell]) -> Result<u128, End> {
+        if cells.iter().any(|cell| matches!(cell.origin, Origin::Unknown { .. })) {
+            return Err(End::Unknown("translated to what is not followed".to_owned()));
+        }
+        self.pin_cells(skb, cells);
+        Ok(value_of(cells))
+    }
+
     pub(super) fn mark_value(&mut self, skb: &Skb) -> Result<u32, End> {
         let mark = skb.mark;
         self.pin_cells(skb, &mark);
@@ -1082,16 +1102,6 @@ fn shift_words(bytes: &[u8], bits: u32, left: bool, little: bool) -> Vec<u8> {
         }
     }
     words.into_iter().flat_map(|word| if little { word.to_le_bytes() } else { word.to_be_bytes() }).collect()
-}
-
-fn address_in(registers: &Registers, register: Register, skb: &Skb) -> u128 {
-    let len = if skb.header.ipv4 { 4 } else { 16 };
-    big_endian(&registers.read(register, len).iter().map(|cell| cell.value).collect::<Vec<u8>>())
-}
-
-fn port_in(registers: &Registers, register: Register) -> u16 {
-    let bytes: Vec<u8> = registers.read(register, 2).iter().map(|cell| cell.value).collect();
-    u16::try_from(big_endian(&bytes)).unwrap_or(0)
 }
 
 fn transport_header(skb: &Skb) -> Vec<Cell> {

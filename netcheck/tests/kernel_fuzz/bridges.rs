@@ -291,7 +291,7 @@ fn an_answer_that_is_routed_back_gets_another_port() {
 }
 
 /// Sends from one of two, and tells the ports with which it arrives at the other one.
-fn exchange(sockets: &[Sockets; 2], from: usize, packet: &Packet, id: u32) -> Option<(u16, u16)> {
+pub(crate) fn exchange(sockets: &[Sockets; 2], from: usize, packet: &Packet, id: u32) -> Option<(u16, u16)> {
     sockets[from].send(&wire::bytes(packet, id), packet.destination, 0);
     for _ in 0..60 {
         let seen = sockets[1 - from].drain();
