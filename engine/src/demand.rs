@@ -326,6 +326,8 @@ words! {
         Memory = "memory",
         /// Processes.
         Pids = "pids",
+        /// Ports of the host that lead into one container, each counted once for every address that is named.
+        Ports = "ports",
         /// Bytes of `/dev/shm`; a volume that is mounted there has no limit.
         Shm = "shm",
         /// Bytes of memory and swap.

@@ -128,7 +128,8 @@ impl Dockerfile {
         let no_args = BTreeMap::new();
         let bases = self.images.iter().filter(|image| matches!(image.usage, Usage::Base { .. }));
         for image in bases {
-            let Some(Brings { triggers, volumes, working_dir }) = facts.object(ObjectKind::Image, &image.name).map(|object| &object.brings) else {
+            let Some(Brings { triggers, ports: _, volumes, working_dir }) = facts.object(ObjectKind::Image, &image.name).map(|object| &object.brings)
+            else {
                 continue;
             };
             let at = format!("Dockerfile:{}", image.line);

@@ -84,6 +84,8 @@ pub struct Process {
 pub struct Brings {
     /// Its `ONBUILD` instructions, which run in builds.
     pub triggers: Vec<String>,
+    /// The ports that it says its containers listen on.
+    pub ports: Vec<String>,
     /// Where its containers get volumes.
     pub volumes: Vec<String>,
     /// Where its processes start, unless another place is asked for; empty: `/`.

@@ -12,7 +12,10 @@ use engine::{Headers, Route};
 
 fn facts(volumes: &[&str], working_dir: &str) -> Facts {
     let volumes = volumes.iter().map(|path| (*path).to_owned()).collect();
-    let brings = Brings { triggers: Vec::new(), volumes, working_dir: working_dir.to_owned() };
+    brought(Brings { volumes, working_dir: working_dir.to_owned(), ..Brings::default() })
+}
+
+fn brought(brings: Brings) -> Facts {
     let mut facts = Facts::default();
     let object = Object { brings, ..Object::named(ObjectKind::Image, "base", Owner::Own) };
     facts.insert(Reference { kind: ObjectKind::Image, name: "base".to_owned() }, Some(object.into()));
@@ -68,6 +71,30 @@ fn a_stored_container_is_judged_with_the_volumes_of_its_image() {
     assert_eq!(demands("null"), []);
     assert_eq!(demands(r#"{"/data":{}}"#), []);
     assert_eq!(demands(r#"{"/data":{},"sys":{}}"#), [("Volumes".to_owned(), "mount")]);
+}
+
+#[test]
+fn all_ports_of_its_image_are_published() {
+    let demanded = |demands: &Demands| {
+        demands.iter().find_map(|demanded| if let Demand::Quantity(Quantity::Ports, amount) = &demanded.demand { Some(*amount) } else { None })
+    };
+    let facts = |ports: &[&str]| brought(Brings { ports: ports.iter().map(|port| (*port).to_owned()).collect(), ..Brings::default() });
+    let created = |ports: &[&str], all: bool| {
+        let body = format!("{{\"Image\":\"base\",\"ExposedPorts\":{{\"80/tcp\":{{}}}},\"HostConfig\":{{\"PublishAllPorts\":{all}}}}}");
+        let headers = Headers { content_type: Some("application/json"), ..Headers::default() };
+        demanded(&Route::parse("POST", "/v1.41/containers/create").unwrap().decode(&headers, body.as_bytes()).unwrap().demands(&facts(ports)))
+    };
+    assert_eq!(created(&["80", "443/TCP", "53/udp"], true), Some(Amount(Some(3))));
+    assert_eq!(created(&["1-65535/tcp"], false), None);
+    assert_eq!(created(&["http"], true), Some(Amount(None)), "who knows what the engine makes of it");
+    // Once it is made, the ports of its image are in its own configuration.
+    let stored = |ports: &str| {
+        let config = format!("{{\"User\":\"1\",\"ExposedPorts\":{ports}}}");
+        let json = format!("{{\"Id\":\"c\",\"Image\":\"base\",\"Config\":{config},\"HostConfig\":{{\"PublishAllPorts\":true}}}}");
+        demanded(&Stored::decode(json.as_bytes()).unwrap().demands(&Facts::default(), &Defaults::default()))
+    };
+    assert_eq!(stored("null"), None);
+    assert_eq!(stored(r#"{"80/tcp":{},"81/tcp":{}}"#), Some(Amount(Some(2))));
 }
 
 #[test]

@@ -271,6 +271,8 @@ struct Config {
     labels: Option<BTreeMap<String, String>>,
     #[serde(rename = "OnBuild")]
     triggers: Option<Vec<String>>,
+    #[serde(rename = "ExposedPorts")]
+    ports: Option<BTreeMap<String, IgnoredAny>>,
     #[serde(rename = "Volumes")]
     volumes: Option<BTreeMap<String, IgnoredAny>>,
     #[serde(rename = "WorkingDir")]
@@ -293,9 +295,9 @@ struct MountPoint {
 
 fn read(kind: ObjectKind, body: &[u8], tenant: &str) -> Result<Object, EngineError> {
     let Description { id, name, labels, config, mounts, tags, digests } = parse(body)?;
-    let Config { labels: configured, triggers, volumes, working_dir } = config.unwrap_or_default();
-    let volumes = volumes.into_iter().flatten().map(|(path, _)| path).collect();
-    let brings = Brings { triggers: triggers.unwrap_or_default(), volumes, working_dir };
+    let Config { labels: configured, triggers, ports, volumes, working_dir } = config.unwrap_or_default();
+    let keys = |map: Option<BTreeMap<String, IgnoredAny>>| map.into_iter().flatten().map(|(key, _)| key).collect();
+    let brings = Brings { triggers: triggers.unwrap_or_default(), ports: keys(ports), volumes: keys(volumes), working_dir };
     let mut labels = labels.or(configured).unwrap_or_default();
     let owner = kind.owner(&labels, tenant);
     if labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > MOST_LABELS {

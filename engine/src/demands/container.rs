@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::network::endpoint;
 use super::resources::{cpus, device_requests, device_rules, devices, given, limit, realtime, restart, swap, throttles, weights};
 use super::{image, labels, used_container, used_network, used_volume, user, volume_driver, working_dir};
-use crate::demand::{Bind, Demand, Demands, Flag, Name, Port, Quantity, Role};
+use crate::demand::{Amount, Bind, Demand, Demands, Flag, Name, Port, Quantity, Role};
 use crate::facts::{Facts, ObjectKind};
 use crate::stored::Defaults;
 use crate::types::container::{
@@ -80,11 +80,11 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
         labels("Labels", given_labels.as_ref(), demands);
     }
     demands.flag("MacAddress", Flag::MacAddress, mac_address.as_ref().is_some_and(|address| !address.is_empty()));
-    for key in exposed_ports.iter().flat_map(|ports| ports.keys()) {
-        if PortKey::parse(key).is_none() {
-            demands.push("ExposedPorts", Demand::NotUnderstood(format!("`{}` is no port", key.escape_debug())));
-        }
+    if matches!(view, View::Request) {
+        understood_ports("ExposedPorts", exposed_ports.iter().flat_map(|ports| ports.keys()), demands);
     }
+    let exposed = exposed_ports.iter().flat_map(|ports| ports.keys()).map(Text::as_str);
+    published(host_config.as_ref(), exposed.chain(brought.iter().flat_map(|brought| &brought.ports).map(String::as_str)), demands);
     for path in volumes.iter().flat_map(|volumes| volumes.keys()) {
         match view {
             View::Request => written_target("Volumes", path, &[None], demands),
@@ -656,17 +656,43 @@ fn ports(bindings: Option<&PortBindings<'_>>, all: bool, demands: &mut Demands) 
     if all {
         demands.push("HostConfig.PublishAllPorts", Demand::Port(Port { address: None, ports: None, protocol: "tcp" }));
     }
+    understood_ports("HostConfig.PortBindings", bindings.iter().flat_map(|map| map.keys()), demands);
     for (key, list) in bindings.iter().flat_map(|map| map.iter()) {
-        let Some(PortKey { protocol, .. }) = PortKey::parse(key) else {
-            demands.push("HostConfig.PortBindings", Demand::NotUnderstood(format!("`{}` is no port", key.escape_debug())));
-            continue;
-        };
+        let Some(PortKey { protocol, .. }) = PortKey::parse(key) else { continue };
         // No binding, an empty list and an empty binding are all one ephemeral port (29.7, measured).
         let list = list.as_deref().unwrap_or_default();
         if list.is_empty() {
             port(&PortBinding::default(), protocol, demands);
         }
         list.iter().for_each(|binding| port(binding.as_ref().unwrap_or(&PortBinding::default()), protocol, demands));
+    }
+}
+
+fn understood_ports<'k>(at: &'static str, keys: impl Iterator<Item = &'k Text<'k>>, demands: &mut Demands) {
+    for key in keys.filter(|key| PortKey::parse(key).is_none()) {
+        demands.push(at, Demand::NotUnderstood(format!("`{}` is no port", key.escape_debug())));
+    }
+}
+
+/// How many ports of the host it takes: for each the engine has a process of its own (moby libnetwork/portmapper). Of a range of the host's ports it
+/// takes one; with all published, the exposed ones that have no binding too.
+fn published<'p>(host: Option<&HostConfig<'_>>, exposed: impl Iterator<Item = &'p str>, demands: &mut Demands) {
+    let Some(HostConfig { port_bindings, publish_all_ports, .. }) = host else { return };
+    let bindings = port_bindings.iter().flat_map(|map| map.iter()).filter_map(|(key, list)| Some((PortKey::parse(key)?, list.as_ref())));
+    let mut bound = BTreeSet::new();
+    let mut count = 0;
+    for (key, list) in bindings {
+        bound.insert(key);
+        count += key.count() * list.map_or(1, |list| u64::try_from(list.len()).unwrap_or(u64::MAX).max(1));
+    }
+    let mut amount = Some(count);
+    if *publish_all_ports == Some(true) {
+        // One that is not understood is of any number.
+        let others: Option<BTreeSet<PortKey>> = exposed.map(PortKey::parse).collect();
+        amount = others.map(|others| others.difference(&bound).fold(count, |count, key| count.saturating_add(key.count())));
+    }
+    if amount != Some(0) {
+        demands.push("HostConfig.PortBindings", Demand::Quantity(Quantity::Ports, Amount(amount)));
     }
 }
 
