@@ -133,7 +133,13 @@ impl Policy {
             ObjectKind::Network => OperationId::NetworkInspect,
             ObjectKind::Volume => OperationId::VolumeInspect,
         };
-        let operation = OPERATIONS.iter().find(|operation| operation.id == look);
+        self.grants(look, object)
+    }
+
+    /// Whether an operation on an object is granted.
+    #[must_use]
+    pub fn grants(&self, id: OperationId, object: &Rc<Object>) -> bool {
+        let operation = OPERATIONS.iter().find(|operation| operation.id == id);
         operation.is_some_and(|operation| self.covers_operation(&Operate { operation, object: Some(Rc::clone(object)) }))
     }
 

@@ -26,6 +26,15 @@ pub struct About {
     pub defaults: Defaults,
 }
 
+/// What becomes of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outlook {
+    /// It runs.
+    pub running: bool,
+    /// The engine is to remove it when it has ended (`docker run --rm`).
+    pub removes_itself: bool,
+}
+
 /// Asks an engine for facts.
 #[derive(Debug)]
 pub struct Resolver {
@@ -136,12 +145,7 @@ impl Resolver {
     /// # Errors
     /// The engine cannot be asked, or describes something that is not understood.
     pub async fn stored(&self, id: &str, tenant: &str) -> Result<Option<(Stored, Facts)>, EngineError> {
-        let version = self.about().await?.version;
-        let body = match self.engine.ask("GET", &format!("/v{version}/containers/{id}/json"), None).await? {
-            (StatusCode::OK, body) => body,
-            (StatusCode::NOT_FOUND, _) => return Ok(None),
-            (status, _) => return Err(EngineError::Answer(format!("{status} to a look at container {id}"))),
-        };
+        let Some(body) = self.container(id).await? else { return Ok(None) };
         let stored = Stored::decode(&body).map_err(|error| EngineError::Answer(error.to_string()))?;
         let mut facts = Facts::default();
         self.add(&mut facts, stored.references(), tenant).await?;
@@ -149,15 +153,22 @@ impl Resolver {
         Ok(Some((stored, facts)))
     }
 
-    /// Whether the engine is to remove a container when it has ended (`docker run --rm`).
+    /// What becomes of a container. `None`: there is no such container.
     ///
     /// # Errors
-    /// The engine cannot be asked, or there is no such container.
-    pub async fn removes_itself(&self, id: &str) -> Result<bool, EngineError> {
+    /// The engine cannot be asked.
+    pub async fn outlook(&self, id: &str) -> Result<Option<Outlook>, EngineError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Inspect {
+            #[serde(default)]
+            state: State,
             host_config: HostConfig,
+        }
+        #[derive(Deserialize, Default)]
+        #[serde(rename_all = "PascalCase", default)]
+        struct State {
+            running: bool,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -165,9 +176,19 @@ impl Resolver {
             #[serde(default)]
             auto_remove: bool,
         }
+        let Some(body) = self.container(id).await? else { return Ok(None) };
+        let Inspect { state: State { running }, host_config: HostConfig { auto_remove: removes_itself } } = parse(&body)?;
+        Ok(Some(Outlook { running, removes_itself }))
+    }
+
+    /// The engine's description of a container. `None`: there is no such container.
+    async fn container(&self, id: &str) -> Result<Option<Bytes>, EngineError> {
         let version = self.about().await?.version;
-        let inspect: Inspect = parse(&self.must(&format!("/v{version}/containers/{id}/json")).await?)?;
-        Ok(inspect.host_config.auto_remove)
+        match self.engine.ask("GET", &format!("/v{version}/containers/{id}/json"), None).await? {
+            (StatusCode::OK, body) => Ok(Some(body)),
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, _) => Err(EngineError::Answer(format!("{status} to a look at container {id}"))),
+        }
     }
 
     async fn add(&self, facts: &mut Facts, references: Vec<Reference>, tenant: &str) -> Result<(), EngineError> {
