@@ -66,6 +66,8 @@ pub struct Object {
     pub brings: Brings,
     /// The host paths that a container mounts.
     pub binds: Vec<Bind>,
+    /// Where a container has something mounted.
+    pub mounted: BTreeSet<String>,
     /// What an exec runs as.
     pub process: Process,
 }
@@ -129,6 +131,7 @@ impl Object {
             references: Vec::new(),
             brings: Brings::default(),
             binds: Vec::new(),
+            mounted: BTreeSet::new(),
             process: Process::default(),
         }
     }

@@ -306,6 +306,8 @@ struct Config {
 struct MountPoint {
     #[serde(rename = "Type")]
     kind: String,
+    #[serde(rename = "Destination")]
+    target: String,
     #[serde(rename = "Source")]
     source: String,
     #[serde(rename = "RW")]
@@ -339,17 +341,18 @@ fn read(kind: ObjectKind, body: &[u8], tenant: &str) -> Result<Object, EngineErr
         return Err(EngineError::Answer(format!("a {} without an id", kind.name())));
     }
     // Of the other kinds `Mounts` is something else, or nothing.
-    let mounts = mounts.into_iter().flatten().filter(|mount| kind == ObjectKind::Container && mount.kind == "bind");
-    let binds = mounts.map(bind).collect();
+    let mounts = mounts.filter(|_| kind == ObjectKind::Container).unwrap_or_default();
+    let mounted = mounts.iter().map(|mount| mount.target.clone()).collect();
+    let binds = mounts.into_iter().filter(|mount| mount.kind == "bind").map(bind).collect();
     let process = Process::default();
-    Ok(Object { kind, id, asked: name.clone(), name, owner, labels, references, brings, binds, process })
+    Ok(Object { kind, id, asked: name.clone(), name, owner, labels, references, brings, binds, mounted, process })
 }
 
 /// Most bytes of an object's labels that are kept.
 const MOST_LABELS: usize = 64 << 10;
 
 fn bind(mount: MountPoint) -> Bind {
-    let MountPoint { kind: _, source, writable, propagation } = mount;
+    let MountPoint { kind: _, target: _, source, writable, propagation } = mount;
     Bind { plain: is_plain(&source), source, writable, propagation: Bind::propagation(&propagation), relabel: false, create: false }
 }
 
