@@ -68,6 +68,8 @@ impl Stored {
             #[serde(default)]
             exposed_ports: Option<BTreeMap<String, IgnoredAny>>,
             #[serde(default)]
+            stop_timeout: Option<i64>,
+            #[serde(default)]
             volumes: Option<BTreeMap<String, IgnoredAny>>,
         }
         let odd = |why: String| DecodeError::Body { at: "stored container".to_owned(), why };
@@ -89,6 +91,7 @@ impl Stored {
             create: ContainerCreate {
                 user: Some(Text::from(inspect.config.user)),
                 working_dir: Some(Text::from(inspect.config.working_dir)),
+                stop_timeout: inspect.config.stop_timeout,
                 exposed_ports: Some(keys(inspect.config.exposed_ports)),
                 volumes: Some(keys(inspect.config.volumes)),
                 image: Some(Text::from(inspect.image)),

@@ -2,13 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
-use engine::demand::{Amount, Demand, Quantity};
+use engine::demand::{Amount, Demand, Flag, Quantity};
 use engine::facts::Facts;
 use engine::types::container::HostConfig;
 use engine::{Body, Headers, Request, Route};
 use policies::Policy;
 
-const LIMITED: &str = "version: 1\nlimits: { memory: 2g, swap: 2g, pids: 512, cpus: 2, shm: 64m, tmpfs: 256m, ports: 4 }";
+const LIMITED: &str = "version: 1\nlimits: { memory: 2g, swap: 2g, pids: 512, cpus: 2, shm: 64m, tmpfs: 256m, ports: 4, stop_timeout: 60 }";
 
 fn decode<'a>(target: &'a str, body: &'a str) -> Request<'a> {
     let headers = Headers { content_type: Some("application/json"), ..Headers::default() };
@@ -94,6 +94,38 @@ fn a_create_asks_for_no_more_than_its_limits() {
     }
     let odd = decode("/v1.41/containers/create", r#"{"Image":"a","HostConfig":{"Tmpfs":{"/x":"size=0x10"}}}"#).demands(&Facts::default());
     assert!(odd.iter().any(|demanded| matches!(demanded.demand, Demand::NotUnderstood(_))), "{odd:?}");
+}
+
+/// The engine's own end waits for it.
+#[test]
+fn a_container_stops_in_time() {
+    for (seconds, expected) in [("null", false), ("-1", true), ("0", false), ("60", false), ("61", true), ("9000000000", true)] {
+        let body = format!("{{\"Image\":\"a\",\"StopTimeout\":{seconds}}}");
+        assert_eq!(refused("/v1.41/containers/create", &body).contains(&Quantity::StopTimeout), expected, "{body}");
+    }
+}
+
+/// Ulimits with which a process takes more of the host than its container's limits let it.
+#[test]
+fn a_real_time_priority_is_demanded() {
+    let realtime = |target: &str, body: &str, content: &'static str| {
+        let headers = Headers { content_type: Some(content), ..Headers::default() };
+        let demands = Route::parse("POST", target).unwrap().decode(&headers, body.as_bytes()).unwrap().demands(&Facts::default());
+        demands.iter().any(|demanded| demanded.demand == Demand::Flag(Flag::RealtimeCpu))
+    };
+    for (name, soft, hard, expected) in [
+        ("rtprio", 0, 0, false),
+        ("rtprio", 0, 99, true),
+        ("rtprio", -1, -1, true),
+        ("nofile", 1_048_576, 1_048_576, false),
+        ("memlock", -1, -1, false),
+    ] {
+        let ulimits = format!("[{{\"Name\":\"{name}\",\"Soft\":{soft},\"Hard\":{hard}}}]");
+        let create = format!("{{\"Image\":\"a\",\"HostConfig\":{{\"Ulimits\":{ulimits}}}}}");
+        assert_eq!(realtime("/v1.41/containers/create", &create, "application/json"), expected, "{ulimits}");
+        let build = format!("/v1.41/build?ulimits={}", ulimits.replace('{', "%7B").replace('}', "%7D").replace('"', "%22"));
+        assert_eq!(realtime(&build, "", "application/x-tar"), expected, "{ulimits} of a build");
+    }
 }
 
 /// Each is a process of the engine, and two where the host has IPv6.

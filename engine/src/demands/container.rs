@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::network::endpoint;
-use super::resources::{cpus, device_requests, device_rules, devices, given, limit, realtime, restart, swap, throttles, weights};
+use super::resources::{cpus, device_requests, device_rules, devices, given, limit, realtime, restart, swap, throttles, ulimit, weights};
 use super::{image, labels, used_container, used_network, used_volume, user, volume_driver, working_dir};
 use crate::demand::{Amount, Bind, Demand, Demands, Flag, Name, Port, Quantity, Role};
 use crate::facts::{Facts, ObjectKind};
@@ -53,7 +53,7 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
         on_build: _,
         labels: given_labels,
         stop_signal: _,
-        stop_timeout: _,
+        stop_timeout,
         shell: _,
         host_config,
         networking_config: _,
@@ -99,6 +99,7 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
         used_network("NetworkingConfig.EndpointsConfig", key, facts, demands);
         settings.into_iter().for_each(|settings| endpoint(settings, facts, demands));
     }
+    stop(*stop_timeout, demands);
     match host_config {
         Some(host) => host_demands(host, facts, view, demands),
         None => host_demands(&HostConfig::default(), facts, view, demands),
@@ -280,11 +281,8 @@ fn host_demands(host: &HostConfig<'_>, facts: &Facts, view: View<'_>, demands: &
     for list in [blkio_device_read_bps, blkio_device_write_bps, blkio_device_read_iops, blkio_device_write_iops] {
         throttles("HostConfig.BlkioDevice…", list.as_deref(), demands);
     }
-    for Ulimit { name, soft: _, hard: _ } in ulimits.iter().flatten() {
-        let name = name.as_deref().unwrap_or_default();
-        if !name.bytes().all(|b| b.is_ascii_lowercase()) || name.is_empty() {
-            demands.push("HostConfig.Ulimits", Demand::NotUnderstood(format!("ulimit `{}`", name.escape_debug())));
-        }
+    for Ulimit { name, soft, hard } in ulimits.iter().flatten() {
+        ulimit("HostConfig.Ulimits", name.as_deref().unwrap_or_default(), [*soft, *hard].map(Option::unwrap_or_default), demands);
     }
 }
 
@@ -295,6 +293,15 @@ impl View<'_> {
             Self::Request => false,
             Self::Stored(defaults) => same(defaults),
         }
+    }
+}
+
+/// How long it may take to stop, where that is more than engines wait by themselves. A negative time is for ever, for the engine's own end too (moby
+/// daemon/daemon.go, `ShutdownTimeout`). `t` of a stop or restart holds nothing but that request.
+fn stop(timeout: Option<i64>, demands: &mut Demands) {
+    const DEFAULT: i64 = 10;
+    if let Some(seconds) = timeout.filter(|seconds| !(0..=DEFAULT).contains(seconds)) {
+        limit("StopTimeout", Quantity::StopTimeout, Some(seconds), demands);
     }
 }
 

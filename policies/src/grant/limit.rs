@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// The most that may be asked for: `unlimited`, or an amount. Bytes take `k`, `m`, `g`, `t` (of 1024) with or without `i` and `B`; CPUs are
-/// counted, as `1.5`.
+/// counted, as `1.5`, and so are processes, ports, and seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "an amount (`2g`, `512MiB`, `100`, `1.5`) or `unlimited`")]
 pub enum Ceiling {
@@ -48,7 +48,7 @@ pub fn amount_from_words(quantity: Quantity, words: &str) -> Result<Amount, Stri
     }
     let bad = || format!("`{words}` is no amount of {}", quantity.word());
     let amount = match quantity {
-        Quantity::Pids | Quantity::Ports => words.parse().map_err(|_| bad())?,
+        Quantity::Pids | Quantity::Ports | Quantity::StopTimeout => words.parse().map_err(|_| bad())?,
         Quantity::Cpus => {
             let (whole, part) = words.split_once('.').unwrap_or((words, ""));
             if part.len() > 9 || !part.bytes().all(|b| b.is_ascii_digit()) {
