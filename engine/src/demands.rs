@@ -289,8 +289,11 @@ fn process([at_privileged, at_user]: [&'static str; 2], privileged: bool, proces
 fn volume_create(body: &VolumeCreate<'_>, facts: &Facts, demands: &mut Demands) {
     let VolumeCreate { name, driver, driver_opts, labels: given, cluster_volume_spec } = body;
     let name = name.as_deref().unwrap_or_default();
-    if !name.is_empty() {
-        used_volume("Name", name, facts, demands);
+    match facts.object(ObjectKind::Volume, name) {
+        // "201" would be the engine's answer, and the volume somebody else's all the same.
+        Some(object) if object.owner != Owner::Own => demands.push("Name", Demand::Taken(ObjectKind::Volume, name.to_owned())),
+        _ if name.is_empty() => {}
+        _ => used_volume("Name", name, facts, demands),
     }
     if looks_like_id(name) && facts.object(ObjectKind::Volume, name).is_none() {
         demands.push("Name", Demand::NotUnderstood(format!("the name `{name}` could be read as an id")));
