@@ -160,6 +160,7 @@ pub struct Reference {
 pub struct Facts {
     found: BTreeMap<Reference, Option<Rc<Object>>>,
     plain_paths: BTreeSet<String>,
+    unseen_paths: BTreeSet<String>,
     writable_below: BTreeSet<String>,
 }
 
@@ -184,6 +185,17 @@ impl Facts {
     #[must_use]
     pub fn is_plain(&self, path: &str) -> bool {
         self.plain_paths.contains(path)
+    }
+
+    /// Records that a host path does not answer.
+    pub fn insert_unseen_path(&mut self, path: String) {
+        self.unseen_paths.insert(path);
+    }
+
+    /// Whether a host path was looked at, and did not answer.
+    #[must_use]
+    pub fn is_unseen(&self, path: &str) -> bool {
+        self.unseen_paths.contains(path)
     }
 
     /// Records that something is mounted below a host path, which a read-only mount of it leaves writable.

@@ -114,10 +114,10 @@ impl Stored {
         found
     }
 
-    /// The host paths that it mounts, clean.
+    /// The host paths that it mounts, clean; those that it inherits among them.
     #[must_use]
-    pub fn host_paths(&self) -> BTreeSet<String> {
-        self.create.host_paths()
+    pub fn host_paths(&self, facts: &Facts) -> BTreeSet<String> {
+        self.create.host_paths(facts)
     }
 
     /// What its start demands.

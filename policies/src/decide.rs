@@ -160,6 +160,12 @@ impl Policy {
         }
     }
 
+    /// Whether some grant of host paths is about this one, so that it matters what the host has there.
+    #[must_use]
+    pub fn reaches(&self, path: &str) -> bool {
+        self.binds.iter().any(|grant| grant.reaches(path))
+    }
+
     fn covers_use(&self, role: Role, object: &UsedObject) -> bool {
         match role {
             Role::AttachNetwork => self.networks.iter().any(|pattern| pattern.covers(object)),

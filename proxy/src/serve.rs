@@ -257,7 +257,7 @@ async fn judge<'b, 's, S: End>(
     }
     // Before it is asked who has a name: whoever gets it meanwhile would not be seen.
     let lease = shared.leases.take(request.new_names(&references), &holder(&request, &known)).map_err(|name| in_use(&name))?;
-    let facts = shared.resolver.facts(&request, references, &known.tenant).await?;
+    let facts = shared.resolver.facts(&request, references, &known).await?;
     let image = judged_image(&request, &facts);
     request.bind(&facts);
     open.record.object = request.object.clone().unwrap_or_default();
@@ -308,7 +308,7 @@ fn judged_image(request: &Request<'_>, facts: &engine::facts::Facts) -> Option<S
 
 /// Judges a container as it is now against the policy as it is now, before it is started.
 pub(crate) async fn recheck(shared: &Shared, known: &Known, id: &str, operation: &'static engine::operation::Operation) -> Result<(), Refusal> {
-    let Some((mut stored, facts)) = shared.resolver.stored(id, &known.tenant).await? else {
+    let Some((mut stored, facts)) = shared.resolver.stored(id, known).await? else {
         return Err(Refusal::Missing(format!("No such container: {id}")));
     };
     let about = shared.resolver.about().await?;

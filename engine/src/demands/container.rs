@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::network::endpoint;
 use super::resources::{cpus, device_requests, device_rules, devices, given, limit, realtime, restart, swap, throttles, ulimit, weights};
-use super::{image, labels, used_container, used_network, used_volume, user, volume_driver, working_dir};
+use super::{host_path, image, labels, used_container, used_network, used_volume, user, volume_driver, working_dir};
 use crate::demand::{Amount, Bind, Demand, Demands, Flag, Name, Port, Quantity, Role};
 use crate::facts::{Facts, ObjectKind};
 use crate::stored::Defaults;
@@ -339,17 +339,17 @@ fn bind_line(bind: &crate::types::strings::Bind<'_>, facts: &Facts, demands: &mu
                 demands.push(AT, Demand::NotUnderstood(format!("propagation `{propagation}` of a volume")));
             }
         }
-        BindSource::Host(source) => demands.push(
-            AT,
-            Demand::Bind(Bind {
+        BindSource::Host(source) => {
+            let bind = Bind {
                 source: source.clone(),
                 writable: !bind.options.read_only || facts.is_writable_below(source),
                 propagation: Bind::propagation(bind.options.propagation.unwrap_or_default()),
                 relabel: bind.options.relabel.is_some(),
                 create: true,
-                plain: facts.is_plain(source),
-            }),
-        ),
+                plain: false,
+            };
+            host_path(AT, bind, facts, demands);
+        }
     }
 }
 
@@ -410,9 +410,8 @@ fn bind_mount(source: &str, read_only: bool, options: Option<&BindOptions<'_>>, 
     };
     let propagation = Bind::propagation(propagation);
     // Below a read-only mount other mounts may stay writable; then it is judged as a writable one.
-    let plain = facts.is_plain(&source);
     let part_writable = part_writable || facts.is_writable_below(&source);
-    demands.push(at, Demand::Bind(Bind { source, writable: !read_only || part_writable, propagation, relabel: false, create, plain }));
+    host_path(at, Bind { source, writable: !read_only || part_writable, propagation, relabel: false, create, plain: false }, facts, demands);
 }
 
 fn volume_mount(at: &'static str, options: Option<&VolumeOptions<'_>>, demands: &mut Demands) {

@@ -45,10 +45,10 @@ impl Request<'_> {
         found
     }
 
-    /// The host paths that the request mounts, clean.
+    /// The host paths that the request mounts, clean; those that it inherits among them.
     #[must_use]
-    pub fn host_paths(&self) -> BTreeSet<String> {
-        if let Body::ContainerCreate(body) = &self.body { body.host_paths() } else { BTreeSet::new() }
+    pub fn host_paths(&self, facts: &Facts) -> BTreeSet<String> {
+        if let Body::ContainerCreate(body) = &self.body { body.host_paths(facts) } else { BTreeSet::new() }
     }
 
     /// The named volumes that the request mounts, those with a driver of their own left out.
@@ -246,15 +246,16 @@ impl Request<'_> {
 }
 
 impl<'a> ContainerCreate<'a> {
-    /// The host paths that it mounts, clean.
-    pub(crate) fn host_paths(&self) -> BTreeSet<String> {
+    /// The host paths that it mounts, clean; those that it inherits among them.
+    pub(crate) fn host_paths(&self, facts: &Facts) -> BTreeSet<String> {
         let Some(host) = &self.host_config else { return BTreeSet::new() };
         let binds = host.binds.iter().flatten().filter_map(|bind| match &bind.source {
             BindSource::Host(path) => Some(path.clone()),
             BindSource::Anonymous | BindSource::Volume(_) => None,
         });
         let mounts = host.mounts.iter().flatten().filter(|mount| mount.kind.as_deref() == Some("bind"));
-        binds.chain(mounts.filter_map(|mount| clean_path(mount.source.as_deref().unwrap_or_default()))).collect()
+        let inherited = host.donors(facts).flat_map(|donor| &donor.binds).map(|bind| bind.source.clone());
+        binds.chain(mounts.filter_map(|mount| clean_path(mount.source.as_deref().unwrap_or_default()))).chain(inherited).collect()
     }
 
     /// Where the engine would make volumes without a name, its image's among them: nowhere where something else is mounted (moby
@@ -274,8 +275,7 @@ impl<'a> ContainerCreate<'a> {
         for mount in host.mounts.iter().flatten().filter_map(|mount| mount.target.as_ref()) {
             places.remove(mount.as_str());
         }
-        let donors = host.volumes_from.iter().flatten().filter_map(|from| facts.object(ObjectKind::Container, from.container.as_str()));
-        let inherited: BTreeSet<&str> = donors.flat_map(|donor| &donor.mounted).map(String::as_str).collect();
+        let inherited: BTreeSet<&str> = host.donors(facts).flat_map(|donor| &donor.mounted).map(String::as_str).collect();
         let in_memory: BTreeSet<String> = host.tmpfs.iter().flat_map(|tmpfs| tmpfs.keys()).filter_map(|path| clean_path(path)).collect();
         places.retain(|place| !inherited.contains(place.as_str()) && !in_memory.contains(place));
         places
@@ -332,6 +332,11 @@ impl<'a> ContainerCreate<'a> {
 }
 
 impl HostConfig<'_> {
+    /// The containers whose mounts it inherits.
+    fn donors<'f>(&self, facts: &'f Facts) -> impl Iterator<Item = &'f Object> {
+        self.volumes_from.iter().flatten().filter_map(|from| facts.object(ObjectKind::Container, from.container.as_str())).map(AsRef::as_ref)
+    }
+
     fn references(&self, add: &mut impl FnMut(ObjectKind, &str)) {
         self.network_mode.iter().for_each(|mode| mode.reference(add));
         if let Some(PidMode::Container(container)) = &self.pid_mode {
