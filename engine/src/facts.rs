@@ -109,8 +109,9 @@ impl ObjectKind {
     #[must_use]
     pub fn owner(self, labels: &BTreeMap<String, String>, tenant: &str) -> Owner {
         let inherited = self.label().is_some_and(|kind| labels.get(crate::KIND_LABEL).map(String::as_str) != Some(kind));
-        match labels.get(crate::OWNER_LABEL) {
-            None => Owner::Nobody,
+        match labels.get(crate::OWNER_LABEL).map(String::as_str) {
+            // Empty is how an image that is built on somebody's is given back to nobody.
+            None | Some("") => Owner::Nobody,
             Some(owner) if owner == tenant && !inherited => Owner::Own,
             Some(_) => Owner::Other,
         }
@@ -213,5 +214,26 @@ impl Facts {
     #[must_use]
     pub fn knows(&self, reference: &Reference) -> bool {
         self.found.contains_key(reference)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{KIND_LABEL, OWNER_LABEL};
+
+    #[test]
+    fn an_owner_counts_on_what_it_was_set_on() {
+        for (owner, kind, expected) in [
+            (None, None, Owner::Nobody),
+            (Some("me"), Some("image"), Owner::Own),
+            (Some("me"), Some("container"), Owner::Other),
+            (Some("me"), None, Owner::Other),
+            (Some("you"), Some("image"), Owner::Other),
+            (Some(""), Some("image"), Owner::Nobody),
+        ] {
+            let labels = [(OWNER_LABEL, owner), (KIND_LABEL, kind)].into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())));
+            assert_eq!(ObjectKind::Image.owner(&labels.collect(), "me"), expected, "{owner:?} {kind:?}");
+        }
     }
 }
