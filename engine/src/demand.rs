@@ -228,7 +228,7 @@ words! {
         OomProtection = "oom-protection",
         /// Everything: all capabilities and devices, no confinement.
         Privileged = "privileged",
-        /// Real-time scheduling.
+        /// Real-time scheduling, by a share of its own or by `rtprio` among its ulimits.
         RealtimeCpu = "realtime-cpu",
         /// A build context that the engine fetches.
         RemoteContext = "remote-context",
@@ -326,8 +326,12 @@ words! {
         Memory = "memory",
         /// Processes.
         Pids = "pids",
+        /// Ports of the host that lead into one container, each counted once for every address that is named.
+        Ports = "ports",
         /// Bytes of `/dev/shm`; a volume that is mounted there has no limit.
         Shm = "shm",
+        /// Seconds that a container may take to stop, where it asks for more than 10: the engine waits for it when it ends itself.
+        StopTimeout = "stop_timeout",
         /// Bytes of memory and swap.
         Swap = "swap",
         /// Bytes of an in-memory filesystem.

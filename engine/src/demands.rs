@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::OWNER_LABEL;
-use crate::demand::{Demand, Demands, Flag, ImageUse, Name, Operate, Role, UsedObject};
+use crate::demand::{Bind, Demand, Demands, Flag, ImageUse, Name, Operate, Role, UsedObject};
 use crate::facts::{Facts, Object, ObjectKind, Owner, PREDEFINED_NETWORKS, Process};
 use crate::operation::OperationId;
 use crate::query::Value;
@@ -183,9 +183,17 @@ fn used_container(at: &'static str, role: Role, name: &str, facts: &Facts, deman
     };
     if let (Role::VolumesFrom, UsedObject::Known(donor)) = (role, &object) {
         // What one client of a tenant may mount, another may not.
-        donor.binds.iter().for_each(|bind| demands.push(at, Demand::Bind(bind.clone())));
+        donor.binds.iter().for_each(|bind| host_path(at, bind.clone(), facts, demands));
     }
     demands.push(at, Demand::Use(role, object));
+}
+
+/// A path of the host in a container. Whether links are in it is the host's to say.
+pub(crate) fn host_path(at: &'static str, bind: Bind, facts: &Facts, demands: &mut Demands) {
+    if facts.is_unseen(&bind.source) {
+        demands.push(at, Demand::NotUnderstood(format!("{}, which does not answer: its filesystem may be dead", bind.source)));
+    }
+    demands.push(at, Demand::Bind(Bind { plain: facts.is_plain(&bind.source), ..bind }));
 }
 
 /// A network that a container is attached to.
@@ -289,8 +297,11 @@ fn process([at_privileged, at_user]: [&'static str; 2], privileged: bool, proces
 fn volume_create(body: &VolumeCreate<'_>, facts: &Facts, demands: &mut Demands) {
     let VolumeCreate { name, driver, driver_opts, labels: given, cluster_volume_spec } = body;
     let name = name.as_deref().unwrap_or_default();
-    if !name.is_empty() {
-        used_volume("Name", name, facts, demands);
+    match facts.object(ObjectKind::Volume, name) {
+        // "201" would be the engine's answer, and the volume somebody else's all the same.
+        Some(object) if object.owner != Owner::Own => demands.push("Name", Demand::Taken(ObjectKind::Volume, name.to_owned())),
+        _ if name.is_empty() => {}
+        _ => used_volume("Name", name, facts, demands),
     }
     if looks_like_id(name) && facts.object(ObjectKind::Volume, name).is_none() {
         demands.push("Name", Demand::NotUnderstood(format!("the name `{name}` could be read as an id")));

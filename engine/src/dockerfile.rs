@@ -10,6 +10,7 @@ use crate::demand::{Demand, Demands, Flag, Name};
 use crate::demands::container::brought_volume;
 use crate::facts::{Brings, Facts, ObjectKind, Reference};
 use crate::types::strings::{follow, is_system_path};
+use crate::{KIND_LABEL, OWNER_LABEL};
 
 /// What a Dockerfile asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Dockerfile {
     instructions: usize,
     /// The whole of it, as it is written anew.
     parts: Vec<Part>,
+    /// Whose images its steps make.
+    owner: Option<String>,
 }
 
 /// An image that a build uses.
@@ -52,6 +55,8 @@ pub enum Usage {
 enum Part {
     /// The name or id of an image, by its place among the images.
     Image(usize),
+    /// A stage has begun with an image that no stage before it has made.
+    Stage,
     Text(String),
 }
 
@@ -91,6 +96,13 @@ impl Dockerfile {
         Ok(reader.found)
     }
 
+    /// Gives the images of all its steps an owner, one who needs no quotes in a Dockerfile. The builder's own labels are the last step's alone (moby
+    /// daemon/builder/dockerfile, `buildLabelOptions`): what other stages make, and builds that fail, would be nobody's.
+    pub fn claim(&mut self, tenant: &str) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '-');
+        self.owner = Some(tenant.to_owned()).filter(|tenant| tenant.chars().all(plain));
+    }
+
     /// The images that it uses.
     #[must_use]
     pub fn images(&self) -> &[UsedImage] {
@@ -128,7 +140,8 @@ impl Dockerfile {
         let no_args = BTreeMap::new();
         let bases = self.images.iter().filter(|image| matches!(image.usage, Usage::Base { .. }));
         for image in bases {
-            let Some(Brings { triggers, volumes, working_dir }) = facts.object(ObjectKind::Image, &image.name).map(|object| &object.brings) else {
+            let Some(Brings { triggers, ports: _, volumes, working_dir }) = facts.object(ObjectKind::Image, &image.name).map(|object| &object.brings)
+            else {
                 continue;
             };
             let at = format!("Dockerfile:{}", image.line);
@@ -157,23 +170,32 @@ impl Dockerfile {
     /// # Errors
     /// What was written is read as something else than what was judged. That cannot happen, and is looked at all the same.
     pub fn write(&self, name: impl Fn(&UsedImage) -> String) -> Result<String, DockerfileError> {
-        let mut out = String::new();
-        for part in &self.parts {
-            match part {
-                Part::Image(at) => out.extend(self.images.get(*at).map(&name)),
-                Part::Text(text) => out.push_str(text),
-            }
-        }
+        let out = self.join(&name, "");
         let error = |why: String| DockerfileError { line: 1, why: format!("it cannot be written as it was read: {why}") };
         let again = Self::parse(out.as_bytes(), &BTreeMap::new()).map_err(|read| error(read.to_string()))?;
         let same_images = self.images.len() == again.images.len()
             && self.images.iter().zip(&again.images).all(|(judged, written)| judged.usage == written.usage && name(judged) == written.name);
         let same_fetches = self.fetches.iter().map(|(_, url)| url).eq(again.fetches.iter().map(|(_, url)| url));
         if same_images && same_fetches && self.instructions == again.instructions {
-            Ok(out)
+            let kind = ObjectKind::Image.label().unwrap_or_default();
+            let label = |owner: &String| format!("LABEL {KIND_LABEL}={kind} {OWNER_LABEL}={owner}\n");
+            Ok(self.owner.as_ref().map(label).map_or(out, |label| self.join(&name, &label)))
         } else {
             Err(error("it would have other instructions or images".to_owned()))
         }
+    }
+
+    /// All parts of it, with a line behind every `FROM`.
+    fn join(&self, name: &impl Fn(&UsedImage) -> String, begin: &str) -> String {
+        let mut out = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Image(at) => out.extend(self.images.get(*at).map(name)),
+                Part::Stage => out.push_str(begin),
+                Part::Text(text) => out.push_str(text),
+            }
+        }
+        out
     }
 }
 
@@ -196,6 +218,8 @@ struct Reader<'a> {
 
 /// What an instruction has written of itself.
 enum Written {
+    /// All of it, and a stage begins that has nothing of another.
+    First,
     /// Nothing: it goes on as it was read.
     Not,
     /// All of it.
@@ -224,14 +248,15 @@ impl<'a> Reader<'a> {
     fn instruction(&mut self, instruction: &Instruction) -> Result<(), DockerfileError> {
         self.found.instructions += 1;
         let text = instruction.pieces.concat();
-        match self.judge(instruction.line, &text, false)? {
-            Written::Whole => {}
-            Written::Not => {
-                let join = format!("{}\n", self.escape);
-                self.write(instruction.pieces.join(&join));
-            }
+        let written = self.judge(instruction.line, &text, false)?;
+        if matches!(written, Written::Not) {
+            let join = format!("{}\n", self.escape);
+            self.write(instruction.pieces.join(&join));
         }
         self.write("\n".to_owned());
+        if matches!(written, Written::First) {
+            self.found.parts.push(Part::Stage);
+        }
         Ok(())
     }
 
@@ -358,7 +383,8 @@ impl<'a> Reader<'a> {
             self.names.insert(before);
         }
         self.write(if platform.is_empty() { "FROM ".to_owned() } else { format!("FROM --platform={platform} ") });
-        if self.names.contains(&image.to_ascii_lowercase()) || image == "scratch" {
+        let is_stage = self.names.contains(&image.to_ascii_lowercase());
+        if is_stage || image == "scratch" {
             self.write(image);
         } else {
             self.image(line, &image, Usage::Base { platform })?;
@@ -371,7 +397,7 @@ impl<'a> Reader<'a> {
         if self.stages > MOST_STAGES {
             return Err(error(format!("more than {MOST_STAGES} stages")));
         }
-        Ok(Written::Whole)
+        Ok(if is_stage { Written::Whole } else { Written::First })
     }
 
     /// URLs and repositories among the sources of an ADD.
@@ -741,6 +767,14 @@ mod tests {
         // Once written it is read as it is, and written the same.
         let once = written("FROM a AS b\nRUN x\\\n  y\nCOPY --from=b /c /d\nWORKDIR /w");
         assert_eq!(written(&once), once);
+        // With an owner, whatever begins a stage that is not a stage.
+        let mut owned = Dockerfile::parse(b"FROM a AS b\nFROM b\nFROM scratch\nCOPY --from=b / /", &BTreeMap::new()).unwrap();
+        owned.claim("uid:1000");
+        let label = "LABEL seawall.kind=image seawall.tenant=uid:1000\n";
+        let wanted = format!("FROM a AS b\n{label}FROM b\nFROM scratch\n{label}COPY --from=b / /\n");
+        assert_eq!(owned.write(|image| image.name.clone()).as_deref(), Ok(&*wanted));
+        owned.claim("a\nRUN x");
+        assert!(!owned.write(|image| image.name.clone()).unwrap().contains("RUN"));
         // A name that brings an instruction with it is seen.
         let read = Dockerfile::parse(b"FROM a", &BTreeMap::new()).unwrap();
         assert!(read.write(|_| "a\nCOPY --from=victim / /".to_owned()).is_err());

@@ -66,6 +66,8 @@ pub struct Object {
     pub brings: Brings,
     /// The host paths that a container mounts.
     pub binds: Vec<Bind>,
+    /// Where a container has something mounted.
+    pub mounted: BTreeSet<String>,
     /// What an exec runs as.
     pub process: Process,
 }
@@ -84,6 +86,8 @@ pub struct Process {
 pub struct Brings {
     /// Its `ONBUILD` instructions, which run in builds.
     pub triggers: Vec<String>,
+    /// The ports that it says its containers listen on.
+    pub ports: Vec<String>,
     /// Where its containers get volumes.
     pub volumes: Vec<String>,
     /// Where its processes start, unless another place is asked for; empty: `/`.
@@ -105,8 +109,9 @@ impl ObjectKind {
     #[must_use]
     pub fn owner(self, labels: &BTreeMap<String, String>, tenant: &str) -> Owner {
         let inherited = self.label().is_some_and(|kind| labels.get(crate::KIND_LABEL).map(String::as_str) != Some(kind));
-        match labels.get(crate::OWNER_LABEL) {
-            None => Owner::Nobody,
+        match labels.get(crate::OWNER_LABEL).map(String::as_str) {
+            // Empty is how an image that is built on somebody's is given back to nobody.
+            None | Some("") => Owner::Nobody,
             Some(owner) if owner == tenant && !inherited => Owner::Own,
             Some(_) => Owner::Other,
         }
@@ -127,6 +132,7 @@ impl Object {
             references: Vec::new(),
             brings: Brings::default(),
             binds: Vec::new(),
+            mounted: BTreeSet::new(),
             process: Process::default(),
         }
     }
@@ -155,6 +161,7 @@ pub struct Reference {
 pub struct Facts {
     found: BTreeMap<Reference, Option<Rc<Object>>>,
     plain_paths: BTreeSet<String>,
+    unseen_paths: BTreeSet<String>,
     writable_below: BTreeSet<String>,
 }
 
@@ -181,6 +188,17 @@ impl Facts {
         self.plain_paths.contains(path)
     }
 
+    /// Records that a host path does not answer.
+    pub fn insert_unseen_path(&mut self, path: String) {
+        self.unseen_paths.insert(path);
+    }
+
+    /// Whether a host path was looked at, and did not answer.
+    #[must_use]
+    pub fn is_unseen(&self, path: &str) -> bool {
+        self.unseen_paths.contains(path)
+    }
+
     /// Records that something is mounted below a host path, which a read-only mount of it leaves writable.
     pub fn insert_writable_below(&mut self, path: String) {
         self.writable_below.insert(path);
@@ -196,5 +214,26 @@ impl Facts {
     #[must_use]
     pub fn knows(&self, reference: &Reference) -> bool {
         self.found.contains_key(reference)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{KIND_LABEL, OWNER_LABEL};
+
+    #[test]
+    fn an_owner_counts_on_what_it_was_set_on() {
+        for (owner, kind, expected) in [
+            (None, None, Owner::Nobody),
+            (Some("me"), Some("image"), Owner::Own),
+            (Some("me"), Some("container"), Owner::Other),
+            (Some("me"), None, Owner::Other),
+            (Some("you"), Some("image"), Owner::Other),
+            (Some(""), Some("image"), Owner::Nobody),
+        ] {
+            let labels = [(OWNER_LABEL, owner), (KIND_LABEL, kind)].into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())));
+            assert_eq!(ObjectKind::Image.owner(&labels.collect(), "me"), expected, "{owner:?} {kind:?}");
+        }
     }
 }

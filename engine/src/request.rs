@@ -4,6 +4,8 @@ mod bind;
 
 pub use bind::has_name;
 
+use std::collections::BTreeSet;
+
 use crate::demand::Demands;
 use crate::demands;
 use crate::error::DecodeError;
@@ -61,6 +63,8 @@ pub struct Request<'a> {
     pub registry_auth: Option<AuthConfig<'static>>,
     /// Credentials for a build.
     pub registry_config: Option<RegistryConfig<'static>>,
+    /// Where the engine would make volumes that have no name, and nobody for their owner; known once it is bound.
+    pub(crate) unnamed_volumes: BTreeSet<String>,
 }
 
 /// The body of a request.
@@ -139,8 +143,18 @@ impl<'a> Route<'a> {
     /// Something in it is unknown, ambiguous or malformed; says where.
     pub fn decode(self, headers: &Headers<'a>, body: &'a [u8]) -> Result<Request<'a>, DecodeError> {
         let Self { operation, version, object, query } = self;
+        let unnamed_volumes = BTreeSet::new();
         if !operation.is_typed() {
-            return Ok(Request { version, operation, object, query: Query::default(), body: Body::None, registry_auth: None, registry_config: None });
+            return Ok(Request {
+                version,
+                operation,
+                object,
+                query: Query::default(),
+                body: Body::None,
+                registry_auth: None,
+                registry_config: None,
+                unnamed_volumes,
+            });
         }
         let dropped = dropped_keys(operation.id);
         let query = Query::decode(query, operation.query, dropped)?;
@@ -153,7 +167,7 @@ impl<'a> Route<'a> {
             (OperationId::ImageBuild, Some(value)) if !value.is_empty() => decode_registry_config(value)?,
             _ => None,
         };
-        Ok(Request { version, operation, object, query, body, registry_auth, registry_config })
+        Ok(Request { version, operation, object, query, body, registry_auth, registry_config, unnamed_volumes })
     }
 }
 

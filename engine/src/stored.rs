@@ -64,7 +64,11 @@ impl Stored {
             user: String,
             #[serde(default)]
             working_dir: String,
-            /// Those of its image too.
+            /// Those of its image too, as its volumes.
+            #[serde(default)]
+            exposed_ports: Option<BTreeMap<String, IgnoredAny>>,
+            #[serde(default)]
+            stop_timeout: Option<i64>,
             #[serde(default)]
             volumes: Option<BTreeMap<String, IgnoredAny>>,
         }
@@ -80,14 +84,16 @@ impl Stored {
         let host: HostConfig<'_> = serde_json::from_str(&text).map_err(|error| odd(error.to_string()))?;
         let endpoints = inspect.network_settings.endpoints(host.network_mode.as_ref());
         let host = own(&host).map_err(odd)?;
-        let volumes = inspect.config.volumes.into_iter().flatten();
+        let keys = |map: Option<BTreeMap<String, IgnoredAny>>| Map(map.into_iter().flatten().map(|(key, _)| (Text::from(key), Empty {})).collect());
         Ok(Self {
             id: inspect.id,
             image: inspect.image.clone(),
             create: ContainerCreate {
                 user: Some(Text::from(inspect.config.user)),
                 working_dir: Some(Text::from(inspect.config.working_dir)),
-                volumes: Some(Map(volumes.map(|(path, _)| (Text::from(path), Empty {})).collect())),
+                stop_timeout: inspect.config.stop_timeout,
+                exposed_ports: Some(keys(inspect.config.exposed_ports)),
+                volumes: Some(keys(inspect.config.volumes)),
                 image: Some(Text::from(inspect.image)),
                 host_config: Some(host),
                 networking_config: Some(NetworkingConfig { endpoints_config: Some(endpoints) }),
@@ -108,10 +114,10 @@ impl Stored {
         found
     }
 
-    /// The host paths that it mounts, clean.
+    /// The host paths that it mounts, clean; those that it inherits among them.
     #[must_use]
-    pub fn host_paths(&self) -> BTreeSet<String> {
-        self.create.host_paths()
+    pub fn host_paths(&self, facts: &Facts) -> BTreeSet<String> {
+        self.create.host_paths(facts)
     }
 
     /// What its start demands.

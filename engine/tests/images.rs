@@ -2,17 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::demand::{Amount, Demand, Demands, Flag, Quantity};
 use engine::dockerfile::Dockerfile;
 use engine::facts::{Brings, Facts, Object, ObjectKind, Owner, Reference};
 use engine::stored::{Defaults, Stored};
-use engine::{Headers, Route};
+use engine::{Headers, OWNER_LABEL, Payload, Route, Version};
+use serde_json::Value;
 
 fn facts(volumes: &[&str], working_dir: &str) -> Facts {
     let volumes = volumes.iter().map(|path| (*path).to_owned()).collect();
-    let brings = Brings { triggers: Vec::new(), volumes, working_dir: working_dir.to_owned() };
+    brought(Brings { volumes, working_dir: working_dir.to_owned(), ..Brings::default() })
+}
+
+fn brought(brings: Brings) -> Facts {
     let mut facts = Facts::default();
     let object = Object { brings, ..Object::named(ObjectKind::Image, "base", Owner::Own) };
     facts.insert(Reference { kind: ObjectKind::Image, name: "base".to_owned() }, Some(object.into()));
@@ -71,6 +75,30 @@ fn a_stored_container_is_judged_with_the_volumes_of_its_image() {
 }
 
 #[test]
+fn all_ports_of_its_image_are_published() {
+    let demanded = |demands: &Demands| {
+        demands.iter().find_map(|demanded| if let Demand::Quantity(Quantity::Ports, amount) = &demanded.demand { Some(*amount) } else { None })
+    };
+    let facts = |ports: &[&str]| brought(Brings { ports: ports.iter().map(|port| (*port).to_owned()).collect(), ..Brings::default() });
+    let created = |ports: &[&str], all: bool| {
+        let body = format!("{{\"Image\":\"base\",\"ExposedPorts\":{{\"80/tcp\":{{}}}},\"HostConfig\":{{\"PublishAllPorts\":{all}}}}}");
+        let headers = Headers { content_type: Some("application/json"), ..Headers::default() };
+        demanded(&Route::parse("POST", "/v1.41/containers/create").unwrap().decode(&headers, body.as_bytes()).unwrap().demands(&facts(ports)))
+    };
+    assert_eq!(created(&["80", "443/TCP", "53/udp"], true), Some(Amount(Some(3))));
+    assert_eq!(created(&["1-65535/tcp"], false), None);
+    assert_eq!(created(&["http"], true), Some(Amount(None)), "who knows what the engine makes of it");
+    // Once it is made, the ports of its image are in its own configuration.
+    let stored = |ports: &str| {
+        let config = format!("{{\"User\":\"1\",\"ExposedPorts\":{ports}}}");
+        let json = format!("{{\"Id\":\"c\",\"Image\":\"base\",\"Config\":{config},\"HostConfig\":{{\"PublishAllPorts\":true}}}}");
+        demanded(&Stored::decode(json.as_bytes()).unwrap().demands(&Facts::default(), &Defaults::default()))
+    };
+    assert_eq!(stored("null"), None);
+    assert_eq!(stored(r#"{"80/tcp":{},"81/tcp":{}}"#), Some(Amount(Some(2))));
+}
+
+#[test]
 fn what_is_mounted_at_dev_shm_is_shared_memory() {
     for (host, expected) in [
         (r#"{"Tmpfs":{"/dev/shm":"size=1m"}}"#, &["shm"][..]),
@@ -87,6 +115,36 @@ fn what_is_mounted_at_dev_shm_is_shared_memory() {
         assert_eq!(found.iter().map(|(_, name)| *name).collect::<Vec<_>>(), expected, "{host}");
     }
     assert_eq!(created(r#"{"Image":"base","Volumes":{"/dev/shm":{}}}"#, &facts(&[], "")), [("Volumes".to_owned(), "unlimited shm")]);
+}
+
+/// The engine would make them with nobody for their owner; without a source they stay what they are to it.
+#[test]
+fn volumes_without_a_name_are_written_with_their_owner() {
+    let mut known = facts(&["/data", "/srv/../db/", "relative"], "");
+    let donor = Object { mounted: BTreeSet::from(["/db".to_owned()]), ..Object::named(ObjectKind::Container, "donor", Owner::Own) };
+    known.insert(Reference { kind: ObjectKind::Container, name: "donor".to_owned() }, Some(donor.into()));
+    for (members, expected) in [
+        ("", &["/data", "/db"][..]),
+        (r#","Volumes":{"/own":{},"/data":{}}"#, &["/data", "/db", "/own"]),
+        (r#","HostConfig":{"Binds":["/anonymous","v:/data","/srv:/db/"]}"#, &["/anonymous"]),
+        (r#","HostConfig":{"Tmpfs":{"/data/":""},"Mounts":[{"Type":"tmpfs","Target":"/db"}]}"#, &[]),
+        (r#","HostConfig":{"VolumesFrom":["donor"]}"#, &["/data"]),
+    ] {
+        let body = format!("{{\"Image\":\"base\"{members}}}");
+        let headers = Headers { content_type: Some("application/json"), ..Headers::default() };
+        let mut request = Route::parse("POST", "/v1.41/containers/create").unwrap().decode(&headers, body.as_bytes()).unwrap();
+        request.bind(&known);
+        request.claim("alice");
+        let Payload::Json(sent) = request.encode(Version::new(41).unwrap()).payload else { panic!("no body") };
+        let sent: Value = serde_json::from_slice(&sent).unwrap();
+        let mounts = sent["HostConfig"]["Mounts"].as_array().cloned().unwrap_or_default();
+        let made: Vec<&str> = mounts.iter().filter(|mount| mount["Type"] == "volume").map(|mount| mount["Target"].as_str().unwrap()).collect();
+        assert_eq!(made, expected, "{members}");
+        let owned = |mount: &Value| mount["Source"].is_null() && mount["VolumeOptions"]["Labels"][OWNER_LABEL] == "alice";
+        assert!(mounts.iter().filter(|mount| mount["Type"] == "volume").all(owned), "{members}: {mounts:?}");
+        let binds = sent["HostConfig"]["Binds"].to_string();
+        assert!(!binds.contains("anonymous"), "once is enough: {binds}");
+    }
 }
 
 #[test]

@@ -133,7 +133,13 @@ impl Policy {
             ObjectKind::Network => OperationId::NetworkInspect,
             ObjectKind::Volume => OperationId::VolumeInspect,
         };
-        let operation = OPERATIONS.iter().find(|operation| operation.id == look);
+        self.grants(look, object)
+    }
+
+    /// Whether an operation on an object is granted.
+    #[must_use]
+    pub fn grants(&self, id: OperationId, object: &Rc<Object>) -> bool {
+        let operation = OPERATIONS.iter().find(|operation| operation.id == id);
         operation.is_some_and(|operation| self.covers_operation(&Operate { operation, object: Some(Rc::clone(object)) }))
     }
 
@@ -152,6 +158,12 @@ impl Policy {
             Demand::Tag(tag) => self.tags.iter().any(|pattern| pattern.covers(tag)),
             Demand::Use(role, object) => self.covers_use(*role, object),
         }
+    }
+
+    /// Whether some grant of host paths is about this one, so that it matters what the host has there.
+    #[must_use]
+    pub fn reaches(&self, path: &str) -> bool {
+        self.binds.iter().any(|grant| grant.reaches(path))
     }
 
     fn covers_use(&self, role: Role, object: &UsedObject) -> bool {

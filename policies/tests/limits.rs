@@ -2,13 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
-use engine::demand::{Demand, Quantity};
+use engine::demand::{Amount, Demand, Flag, Quantity};
 use engine::facts::Facts;
 use engine::types::container::HostConfig;
 use engine::{Body, Headers, Request, Route};
 use policies::Policy;
 
-const LIMITED: &str = "version: 1\nlimits: { memory: 2g, swap: 2g, pids: 512, cpus: 2, shm: 64m, tmpfs: 256m }";
+const LIMITED: &str = "version: 1\nlimits: { memory: 2g, swap: 2g, pids: 512, cpus: 2, shm: 64m, tmpfs: 256m, ports: 4, stop_timeout: 60 }";
 
 fn decode<'a>(target: &'a str, body: &'a str) -> Request<'a> {
     let headers = Headers { content_type: Some("application/json"), ..Headers::default() };
@@ -94,6 +94,60 @@ fn a_create_asks_for_no_more_than_its_limits() {
     }
     let odd = decode("/v1.41/containers/create", r#"{"Image":"a","HostConfig":{"Tmpfs":{"/x":"size=0x10"}}}"#).demands(&Facts::default());
     assert!(odd.iter().any(|demanded| matches!(demanded.demand, Demand::NotUnderstood(_))), "{odd:?}");
+}
+
+/// The engine's own end waits for it.
+#[test]
+fn a_container_stops_in_time() {
+    for (seconds, expected) in [("null", false), ("-1", true), ("0", false), ("60", false), ("61", true), ("9000000000", true)] {
+        let body = format!("{{\"Image\":\"a\",\"StopTimeout\":{seconds}}}");
+        assert_eq!(refused("/v1.41/containers/create", &body).contains(&Quantity::StopTimeout), expected, "{body}");
+    }
+}
+
+/// Ulimits with which a process takes more of the host than its container's limits let it.
+#[test]
+fn a_real_time_priority_is_demanded() {
+    let realtime = |target: &str, body: &str, content: &'static str| {
+        let headers = Headers { content_type: Some(content), ..Headers::default() };
+        let demands = Route::parse("POST", target).unwrap().decode(&headers, body.as_bytes()).unwrap().demands(&Facts::default());
+        demands.iter().any(|demanded| demanded.demand == Demand::Flag(Flag::RealtimeCpu))
+    };
+    for (name, soft, hard, expected) in [
+        ("rtprio", 0, 0, false),
+        ("rtprio", 0, 99, true),
+        ("rtprio", -1, -1, true),
+        ("nofile", 1_048_576, 1_048_576, false),
+        ("memlock", -1, -1, false),
+    ] {
+        let ulimits = format!("[{{\"Name\":\"{name}\",\"Soft\":{soft},\"Hard\":{hard}}}]");
+        let create = format!("{{\"Image\":\"a\",\"HostConfig\":{{\"Ulimits\":{ulimits}}}}}");
+        assert_eq!(realtime("/v1.41/containers/create", &create, "application/json"), expected, "{ulimits}");
+        let build = format!("/v1.41/build?ulimits={}", ulimits.replace('{', "%7B").replace('}', "%7D").replace('"', "%22"));
+        assert_eq!(realtime(&build, "", "application/x-tar"), expected, "{ulimits} of a build");
+    }
+}
+
+/// Each is a process of the engine, and two where the host has IPv6.
+#[test]
+fn published_ports_are_counted() {
+    for (body, most) in [
+        (r#""HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"80"}],"53":null,"53/udp":[{"HostIp":"127.0.0.1"},{"HostIp":"127.0.0.2"}]}}"#, 4),
+        // One of a range of the host's, and each of a range of its own.
+        (r#""HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"8000-8999"}]}}"#, 1),
+        (r#""HostConfig":{"PortBindings":{"1-65535/tcp":[{},{}]}}"#, 131_070),
+        (r#""ExposedPorts":{"1-65535/udp":{}}"#, 0),
+        (r#""ExposedPorts":{"1-65535/udp":{},"80":{}},"HostConfig":{"PublishAllPorts":true}"#, 65_536),
+        // What has a binding is published there.
+        (r#""ExposedPorts":{"80":{},"81/tcp":{}},"HostConfig":{"PublishAllPorts":true,"PortBindings":{"80/tcp":[{}]}}"#, 2),
+    ] {
+        let body = format!("{{\"Image\":\"a\",{body}}}");
+        let target = "/v1.41/containers/create";
+        let asked = decode(target, &body).demands(&Facts::default());
+        let counted = asked.iter().find_map(|d| if let Demand::Quantity(Quantity::Ports, Amount(amount)) = &d.demand { Some(*amount) } else { None });
+        assert_eq!(counted, Some(Some(most)).filter(|_| most > 0), "{body}");
+        assert_eq!(refused(target, &body).contains(&Quantity::Ports), most > 4, "{body}");
+    }
 }
 
 /// The steps of a build are containers too, as the builder makes them.

@@ -12,7 +12,7 @@ use policies::decide::{Denial, DenialKind};
 fn facts() -> Facts {
     let mut facts = Facts::default();
     for kind in [ObjectKind::Container, ObjectKind::Network, ObjectKind::Volume] {
-        for (name, owner) in [("mine", Owner::Own), ("hers", Owner::Other)] {
+        for (name, owner) in [("mine", Owner::Own), ("hers", Owner::Other), ("nobodys", Owner::Nobody)] {
             facts.insert(Reference { kind, name: name.to_owned() }, Some(Rc::new(Object::named(kind, name, owner))));
         }
     }
@@ -41,6 +41,21 @@ fn what_may_be_seen_is_refused_and_what_may_not_does_not_exist() {
         let kinds = ["read-only", "ci"].map(|policy| decide(policy, method, target, "").unwrap().kind());
         assert_eq!(kinds, [DenialKind::NotGranted, DenialKind::Hidden], "{method} {target}");
     }
+}
+
+/// Names are the engine's, and one for all: that one is taken cannot be hidden, but everything else can.
+#[test]
+fn names_that_are_taken_are_told_alike() {
+    for (kind, policy) in [("network", "ci"), ("volume", "ci"), ("volume", "admin")] {
+        let told = ["hers", "nobodys"].map(|name| {
+            let denial = decide(policy, "POST", &format!("/v1.41/{kind}s/create"), &format!("{{\"Name\":\"{name}\"}}")).unwrap();
+            assert_eq!(denial.kind(), DenialKind::Conflict, "{kind} {name}");
+            denial.to_string().replace(name, "NAME")
+        });
+        assert_eq!(told, [(); 2].map(|()| format!("{kind} with name NAME already exists")), "{policy}");
+    }
+    // One's own is given out again, as the engine does.
+    assert!(decide("ci", "POST", "/v1.41/volumes/create", r#"{"Name":"mine"}"#).is_none());
 }
 
 #[test]

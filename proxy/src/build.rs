@@ -20,7 +20,11 @@ use crate::vet::{Vet, refused};
 impl Exchange<'_> {
     /// Judges a Dockerfile that has passed, and gives back how the engine gets it.
     pub(crate) async fn judge_dockerfile(&self, vet: &mut Vet) -> Result<(), Refusal> {
-        let Some(dockerfile) = vet.dockerfile()? else { return Ok(()) };
+        let Some(mut dockerfile) = vet.dockerfile()? else { return Ok(()) };
+        // What comes out of the cache of all tenants is nobody's.
+        if self.permitted.request().query.flag("nocache") {
+            dockerfile.claim(&self.known.tenant);
+        }
         let mut facts = self.image_facts(&dockerfile).await?;
         self.cover(&dockerfile.demands(&facts))?;
         let mut pulled = false;

@@ -3,6 +3,7 @@
 //! Only a [`Permitted`] can be forwarded. A tunnel begins when the engine has said 101, and not before.
 
 use std::fmt::Write as _;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -20,6 +21,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use crate::answer;
+use crate::attached::{Stream, Waiting};
 use crate::audit::Open;
 use crate::budget::Share;
 use crate::clients::Known;
@@ -46,7 +48,9 @@ pub enum Next<S> {
 pub struct Exchange<'r> {
     /// What all connections share.
     pub shared: &'r Shared,
-    /// Who asks.
+    /// Who asks, as the record shows it.
+    pub client: &'r Rc<str>,
+    /// What is known of them.
     pub known: &'r Known,
     /// What was judged.
     pub permitted: &'r Permitted<'r>,
@@ -59,8 +63,24 @@ pub struct Exchange<'r> {
 }
 
 impl Exchange<'_> {
-    /// Sends the request, and gives the answer to the client.
-    pub async fn run<S: End>(self, mut receiver: Receiver<S>, head: &Head, open: &mut Open) -> Next<S> {
+    /// Sends the request, and gives the answer to the client; but for one who waits for the end of a container that will not start.
+    pub async fn run<S: End>(self, receiver: Receiver<S>, head: &Head, open: &mut Open) -> Next<S> {
+        if self.permitted.request().operation.id != OperationId::ContainerWait {
+            return self.exchange(receiver, head, open).await;
+        }
+        let wait = self.waits(Waiting::ForItsEnd);
+        tokio::select! {
+            next = self.exchange(receiver, head, open) => next,
+            () = wait.ended() => Next::Over,
+        }
+    }
+
+    /// The client waits for the container from now on.
+    fn waits(&self, waiting: Waiting) -> Stream<'_> {
+        self.shared.attached.enter(self.permitted.request().object.as_deref().unwrap_or_default(), self.client, waiting)
+    }
+
+    async fn exchange<S: End>(&self, mut receiver: Receiver<S>, head: &Head, open: &mut Open) -> Next<S> {
         let operation = self.permitted.request().operation;
         if may_last(operation.answer) {
             open.announce();
@@ -534,8 +554,7 @@ impl Exchange<'_> {
             return Next::Over;
         }
         let (mut client, early) = receiver.into_parts();
-        let container = self.permitted.request().object.as_deref().unwrap_or_default();
-        let attached = self.shared.attached.enter(container);
+        let attached = self.waits(Waiting::ForItsOutput);
         let moved = tokio::select! {
             (moved, _) = relay(&mut client, &mut engine, early, first) => moved,
             // Its container will not start: the engine would keep the stream open for ever, and the client would wait for it.

@@ -20,6 +20,7 @@ pub mod commands;
 pub mod config;
 pub mod dial;
 pub mod forward;
+pub mod host;
 pub mod identity;
 pub mod lease;
 pub mod listener;

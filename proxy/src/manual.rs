@@ -18,6 +18,8 @@
 //! | another tenant's step out of the build cache | builds run without it unless `shared-build-cache` is allowed | `policies/src/fill.rs` |
 //! | programs of a container run by the engine to unpack an upload (CVE-2026-41567) | what is sent is never compressed | `vet.rs` |
 //! | a thousand bytes that unpack to a million, then silence; names of links without end | what is kept of an archive is counted for its tenant | `tests/tests/streams.rs` |
+//! | every port of the host published, each a process of the engine | ports are counted, and limited for each container | `policies/tests/limits.rs` |
+//! | a host path that never answers, which stops who looks at it | it is looked at on a thread of its own, for so long | `host::tests` |
 //! | a tunnel before the engine's 101 | nothing of the client is sent before it | `tests/tests/streams.rs` |
 //! | names and ids in error texts, lists, events, an image's other names | what is not yours does not exist; lists are narrowed; 409 is told in our words | `tests/tests/ownership.rs` |
 //! | a resumed session around the revocation list | no sessions; trust is asked for at each request | `tls::tests` |

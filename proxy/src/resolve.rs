@@ -1,9 +1,7 @@
 //! Facts: what the engine says about the objects that a request names, asked for just before the decision and kept for no other.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -15,7 +13,9 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::clients::Known;
 use crate::dial::{Engine, EngineError};
+use crate::host::{self, Host};
 
 /// What is known of the engine itself, until a connection to it breaks.
 #[derive(Debug, Clone)]
@@ -26,18 +26,28 @@ pub struct About {
     pub defaults: Defaults,
 }
 
+/// What becomes of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outlook {
+    /// It runs.
+    pub running: bool,
+    /// The engine is to remove it when it has ended (`docker run --rm`).
+    pub removes_itself: bool,
+}
+
 /// Asks an engine for facts.
 #[derive(Debug)]
 pub struct Resolver {
     engine: Rc<Engine>,
     about: RefCell<Option<(u64, Rc<About>)>>,
+    host: Host,
 }
 
 impl Resolver {
     /// For an engine.
     #[must_use]
     pub fn new(engine: Rc<Engine>) -> Self {
-        Self { engine, about: RefCell::default() }
+        Self { engine, about: RefCell::default(), host: Host::default() }
     }
 
     /// The engine.
@@ -92,23 +102,21 @@ impl Resolver {
         }
     }
 
-    /// Facts about everything that a request names: its references and its host paths.
+    /// Facts about everything that a request names: its references, and the host paths that its client may be granted.
     ///
     /// # Errors
     /// The engine cannot be asked.
-    pub async fn facts(&self, request: &Request<'_>, references: Vec<Reference>, tenant: &str) -> Result<Facts, EngineError> {
+    pub async fn facts(&self, request: &Request<'_>, references: Vec<Reference>, known: &Known) -> Result<Facts, EngineError> {
         let mut facts = Facts::default();
         if !references.is_empty() {
-            self.add(&mut facts, references, tenant).await?;
+            self.add(&mut facts, references, &known.tenant).await?;
         }
-        let paths = request.host_paths();
-        if !paths.is_empty() && request.version.map_or(self.about().await?.version.minor(), Version::minor) < RECURSIVE_READ_ONLY {
-            // What cannot be looked at may be mounted anywhere.
-            let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok().map(|mounts| mount_points(&mounts));
-            let writable = paths.iter().filter(|path| mounts.as_ref().is_none_or(|mounts| has_mounts_below(mounts, path)));
-            writable.for_each(|path| facts.insert_writable_below(path.clone()));
+        let mut paths = request.host_paths(&facts);
+        paths.retain(|path| known.policy.reaches(path));
+        if request.version.map_or(self.about().await?.version.minor(), Version::minor) < RECURSIVE_READ_ONLY {
+            host::add_mounts(&paths, &mut facts);
         }
-        add_plain_paths(&mut facts, paths);
+        self.host.look(paths, &mut facts).await;
         Ok(facts)
     }
 
@@ -135,29 +143,33 @@ impl Resolver {
     ///
     /// # Errors
     /// The engine cannot be asked, or describes something that is not understood.
-    pub async fn stored(&self, id: &str, tenant: &str) -> Result<Option<(Stored, Facts)>, EngineError> {
-        let version = self.about().await?.version;
-        let body = match self.engine.ask("GET", &format!("/v{version}/containers/{id}/json"), None).await? {
-            (StatusCode::OK, body) => body,
-            (StatusCode::NOT_FOUND, _) => return Ok(None),
-            (status, _) => return Err(EngineError::Answer(format!("{status} to a look at container {id}"))),
-        };
+    pub async fn stored(&self, id: &str, known: &Known) -> Result<Option<(Stored, Facts)>, EngineError> {
+        let Some(body) = self.container(id).await? else { return Ok(None) };
         let stored = Stored::decode(&body).map_err(|error| EngineError::Answer(error.to_string()))?;
         let mut facts = Facts::default();
-        self.add(&mut facts, stored.references(), tenant).await?;
-        add_plain_paths(&mut facts, stored.host_paths());
+        self.add(&mut facts, stored.references(), &known.tenant).await?;
+        let mut paths = stored.host_paths(&facts);
+        paths.retain(|path| known.policy.reaches(path));
+        self.host.look(paths, &mut facts).await;
         Ok(Some((stored, facts)))
     }
 
-    /// Whether the engine is to remove a container when it has ended (`docker run --rm`).
+    /// What becomes of a container. `None`: there is no such container.
     ///
     /// # Errors
-    /// The engine cannot be asked, or there is no such container.
-    pub async fn removes_itself(&self, id: &str) -> Result<bool, EngineError> {
+    /// The engine cannot be asked.
+    pub async fn outlook(&self, id: &str) -> Result<Option<Outlook>, EngineError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Inspect {
+            #[serde(default)]
+            state: State,
             host_config: HostConfig,
+        }
+        #[derive(Deserialize, Default)]
+        #[serde(rename_all = "PascalCase", default)]
+        struct State {
+            running: bool,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -165,9 +177,19 @@ impl Resolver {
             #[serde(default)]
             auto_remove: bool,
         }
+        let Some(body) = self.container(id).await? else { return Ok(None) };
+        let Inspect { state: State { running }, host_config: HostConfig { auto_remove: removes_itself } } = parse(&body)?;
+        Ok(Some(Outlook { running, removes_itself }))
+    }
+
+    /// The engine's description of a container. `None`: there is no such container.
+    async fn container(&self, id: &str) -> Result<Option<Bytes>, EngineError> {
         let version = self.about().await?.version;
-        let inspect: Inspect = parse(&self.must(&format!("/v{version}/containers/{id}/json")).await?)?;
-        Ok(inspect.host_config.auto_remove)
+        match self.engine.ask("GET", &format!("/v{version}/containers/{id}/json"), None).await? {
+            (StatusCode::OK, body) => Ok(Some(body)),
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, _) => Err(EngineError::Answer(format!("{status} to a look at container {id}"))),
+        }
     }
 
     async fn add(&self, facts: &mut Facts, references: Vec<Reference>, tenant: &str) -> Result<(), EngineError> {
@@ -271,6 +293,8 @@ struct Config {
     labels: Option<BTreeMap<String, String>>,
     #[serde(rename = "OnBuild")]
     triggers: Option<Vec<String>>,
+    #[serde(rename = "ExposedPorts")]
+    ports: Option<BTreeMap<String, IgnoredAny>>,
     #[serde(rename = "Volumes")]
     volumes: Option<BTreeMap<String, IgnoredAny>>,
     #[serde(rename = "WorkingDir")]
@@ -283,6 +307,8 @@ struct Config {
 struct MountPoint {
     #[serde(rename = "Type")]
     kind: String,
+    #[serde(rename = "Destination")]
+    target: String,
     #[serde(rename = "Source")]
     source: String,
     #[serde(rename = "RW")]
@@ -293,9 +319,9 @@ struct MountPoint {
 
 fn read(kind: ObjectKind, body: &[u8], tenant: &str) -> Result<Object, EngineError> {
     let Description { id, name, labels, config, mounts, tags, digests } = parse(body)?;
-    let Config { labels: configured, triggers, volumes, working_dir } = config.unwrap_or_default();
-    let volumes = volumes.into_iter().flatten().map(|(path, _)| path).collect();
-    let brings = Brings { triggers: triggers.unwrap_or_default(), volumes, working_dir };
+    let Config { labels: configured, triggers, ports, volumes, working_dir } = config.unwrap_or_default();
+    let keys = |map: Option<BTreeMap<String, IgnoredAny>>| map.into_iter().flatten().map(|(key, _)| key).collect();
+    let brings = Brings { triggers: triggers.unwrap_or_default(), ports: keys(ports), volumes: keys(volumes), working_dir };
     let mut labels = labels.or(configured).unwrap_or_default();
     let owner = kind.owner(&labels, tenant);
     if labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > MOST_LABELS {
@@ -316,18 +342,19 @@ fn read(kind: ObjectKind, body: &[u8], tenant: &str) -> Result<Object, EngineErr
         return Err(EngineError::Answer(format!("a {} without an id", kind.name())));
     }
     // Of the other kinds `Mounts` is something else, or nothing.
-    let mounts = mounts.into_iter().flatten().filter(|mount| kind == ObjectKind::Container && mount.kind == "bind");
-    let binds = mounts.map(bind).collect();
+    let mounts = mounts.filter(|_| kind == ObjectKind::Container).unwrap_or_default();
+    let mounted = mounts.iter().map(|mount| mount.target.clone()).collect();
+    let binds = mounts.into_iter().filter(|mount| mount.kind == "bind").map(bind).collect();
     let process = Process::default();
-    Ok(Object { kind, id, asked: name.clone(), name, owner, labels, references, brings, binds, process })
+    Ok(Object { kind, id, asked: name.clone(), name, owner, labels, references, brings, binds, mounted, process })
 }
 
 /// Most bytes of an object's labels that are kept.
 const MOST_LABELS: usize = 64 << 10;
 
 fn bind(mount: MountPoint) -> Bind {
-    let MountPoint { kind: _, source, writable, propagation } = mount;
-    Bind { plain: is_plain(&source), source, writable, propagation: Bind::propagation(&propagation), relabel: false, create: false }
+    let MountPoint { kind: _, target: _, source, writable, propagation } = mount;
+    Bind { plain: false, source, writable, propagation: Bind::propagation(&propagation), relabel: false, create: false }
 }
 
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, EngineError> {
@@ -349,50 +376,3 @@ fn encode(name: &str) -> String {
 
 /// The API version from which on a read-only bind mount is read-only with all that is mounted below it (moby `postContainersCreate`).
 const RECURSIVE_READ_ONLY: u8 = 44;
-
-/// Where something is mounted, by `/proc/self/mountinfo` (proc_pid_mountinfo(5): the fifth field, blanks as `\040`).
-fn mount_points(mounts: &str) -> BTreeSet<String> {
-    let unescape = |text: &str| text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
-    mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape).collect()
-}
-
-/// Whether something is mounted below a path.
-fn has_mounts_below(points: &BTreeSet<String>, path: &str) -> bool {
-    let inside = format!("{}/", path.trim_end_matches('/'));
-    let next = points.range::<str, _>((Bound::Excluded(inside.as_str()), Bound::Unbounded)).next();
-    next.is_some_and(|point| point.starts_with(&inside))
-}
-
-fn add_plain_paths(facts: &mut Facts, paths: BTreeSet<String>) {
-    paths.into_iter().filter(|path| is_plain(path)).for_each(|path| facts.insert_plain_path(path));
-}
-
-/// Whether no part of a host path is a symbolic link, as this process sees the host's files. A path that is not there yet is plain when what
-/// there is of it is. What cannot be looked at is not.
-fn is_plain(path: &str) -> bool {
-    let mut so_far = std::path::PathBuf::from("/");
-    for part in Path::new(path).components().skip(1) {
-        so_far.push(part);
-        match so_far.symlink_metadata() {
-            Ok(metadata) if metadata.is_symlink() => return false,
-            Ok(_) => {}
-            Err(error) => return error.kind() == std::io::ErrorKind::NotFound,
-        }
-    }
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mounts_below_a_path_are_found() {
-        let mounts = "21 1 0:20 / / rw - ext4 /dev/vda rw\n22 21 0:21 / /srv/share/sub\\040dir rw,relatime - tmpfs tmpfs rw\n23 21 0:22 / /srv/sharex rw - tmpfs t rw\n";
-        for (path, below) in
-            [("/", true), ("/srv", true), ("/srv/share", true), ("/srv/share/sub dir", false), ("/srv/shar", false), ("/home", false)]
-        {
-            assert_eq!(has_mounts_below(&mount_points(mounts), path), below, "{path}");
-        }
-    }
-}

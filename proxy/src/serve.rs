@@ -4,14 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use engine::facts::{ObjectKind, Reference};
+use engine::demand::Demands;
+use engine::facts::{Object, ObjectKind, Reference};
 use engine::operation::{Answer, BodyKind, OperationId};
 use engine::{Headers, Request, Route};
 use policies::Permitted;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
-use crate::attached::Attached;
+use crate::attached::{Attached, Waiting};
 use crate::audit::{Audit, Open};
 use crate::budget::{Budget, Share};
 use crate::clients::{Clients, Known};
@@ -20,7 +21,7 @@ use crate::identity::{Identity, MatchError, UnixSeconds};
 use crate::lease::{Holder, Lease, Leases};
 use crate::receive::{Bounds, Framing, Head, ReceiveError, Receiver};
 use crate::relay::End;
-use crate::resolve::{About, Resolver};
+use crate::resolve::{About, Outlook, Resolver};
 use crate::respond::Refusal;
 use crate::tls::Trust;
 
@@ -64,7 +65,7 @@ pub struct Shared {
     pub budget: Budget,
     /// Names that requests under way may give.
     pub leases: Leases,
-    /// Tunnels, to be ended when a start is refused.
+    /// Streams that wait for a container, to be ended when its start is refused.
     pub attached: Attached,
     /// Who is who.
     pub clients: Clients,
@@ -167,6 +168,7 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
         Ok(judged) => {
             let exchange = Exchange {
                 shared,
+                client: &client.shown,
                 known: &judged.known,
                 permitted: &judged.permitted,
                 about: &judged.about,
@@ -255,24 +257,32 @@ async fn judge<'b, 's, S: End>(
     }
     // Before it is asked who has a name: whoever gets it meanwhile would not be seen.
     let lease = shared.leases.take(request.new_names(&references), &holder(&request, &known)).map_err(|name| in_use(&name))?;
-    let facts = shared.resolver.facts(&request, references, &known.tenant).await?;
+    let facts = shared.resolver.facts(&request, references, &known).await?;
     let image = judged_image(&request, &facts);
     request.bind(&facts);
     open.record.object = request.object.clone().unwrap_or_default();
     let demands = request.demands(&facts);
-    let permitted = known.policy.decide(request, &demands, &known.tenant)?;
-    if matches!(operation.id, OperationId::ContainerStart | OperationId::ContainerRestart) {
-        let container = permitted.request().object.as_deref().unwrap_or_default();
-        if let Err(refusal) = recheck(shared, &known, container, operation).await {
-            if operation.id == OperationId::ContainerStart {
-                give_up(shared, container).await;
-            }
-            return Err(refusal);
-        }
+    let decided = decide(shared, &known, request, &demands).await;
+    if operation.id == OperationId::ContainerStart
+        && decided.is_err()
+        && let Some(container) = facts.object(ObjectKind::Container, &open.record.object)
+    {
+        give_up(shared, &client.shown, &known, container).await;
     }
+    let permitted = decided?;
     open.record.decision = "permitted";
     open.record.covered = u64::try_from(permitted.demands()).unwrap_or_default();
     Ok(Judged { permitted, _share: share, lease, known, about, image })
+}
+
+/// Decides; what is to be started is judged once more, as it is now.
+async fn decide<'b>(shared: &Shared, known: &Known, request: Request<'b>, demands: &Demands) -> Result<Permitted<'b>, Refusal> {
+    let operation = request.operation;
+    let permitted = known.policy.decide(request, demands, &known.tenant)?;
+    if matches!(operation.id, OperationId::ContainerStart | OperationId::ContainerRestart) {
+        recheck(shared, known, permitted.request().object.as_deref().unwrap_or_default(), operation).await?;
+    }
+    Ok(permitted)
 }
 
 /// Most engine objects that one request may name: each is looked up.
@@ -298,19 +308,29 @@ fn judged_image(request: &Request<'_>, facts: &engine::facts::Facts) -> Option<S
 
 /// Judges a container as it is now against the policy as it is now, before it is started.
 pub(crate) async fn recheck(shared: &Shared, known: &Known, id: &str, operation: &'static engine::operation::Operation) -> Result<(), Refusal> {
-    let Some((mut stored, facts)) = shared.resolver.stored(id, &known.tenant).await? else {
+    let Some((mut stored, facts)) = shared.resolver.stored(id, known).await? else {
         return Err(Refusal::Missing(format!("No such container: {id}")));
     };
     let about = shared.resolver.about().await?;
     Ok(known.policy.cover(operation, &stored.demands(&facts, &about.defaults))?)
 }
 
-/// A start was refused: nobody waits any longer for the container to speak, or to be gone (`docker run --rm` waits for ever).
-async fn give_up(shared: &Shared, id: &str) {
-    shared.attached.end(id);
-    let (Ok(true), Ok(about)) = (shared.resolver.removes_itself(id).await, shared.resolver.about().await) else { return };
-    // As the engine does when a start fails, but without force: one that runs stays.
-    let _ = shared.resolver.engine().ask("DELETE", &format!("/v{}/containers/{id}?v=1", about.version), None).await;
+/// A start was refused: its client waits no longer for the container to speak, or to end or be gone (`docker run --rm` would wait for ever). It is
+/// removed as the engine removes it when a start fails, for who may start or remove it; one that runs stays as it is.
+async fn give_up(shared: &Shared, client: &Rc<str>, known: &Known, container: &Rc<Object>) {
+    let Ok(Some(Outlook { running: false, removes_itself })) = shared.resolver.outlook(&container.id).await else { return };
+    let may = [OperationId::ContainerStart, OperationId::ContainerDelete].into_iter().any(|id| known.policy.grants(id, container));
+    shared.attached.end(&container.id, client, Waiting::ForItsOutput);
+    if !(removes_itself && may && remove(shared, &container.id).await) {
+        shared.attached.end(&container.id, client, Waiting::ForItsEnd);
+    }
+}
+
+/// Removes a container that does not run. Whether it did.
+async fn remove(shared: &Shared, id: &str) -> bool {
+    let Ok(about) = shared.resolver.about().await else { return false };
+    let removed = shared.resolver.engine().ask("DELETE", &format!("/v{}/containers/{id}?v=1", about.version), None).await;
+    removed.is_ok_and(|(status, _)| status.is_success())
 }
 
 fn describe(open: &mut Open, known: &Known) {

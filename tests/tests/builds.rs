@@ -1,9 +1,10 @@
 //! Builds take from no image that their tenant may not have, and give no name that is not theirs to give, at whatever moment one looks.
-#![expect(clippy::unwrap_used, reason = "a test fails where something does not hold")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where something does not hold")]
 
 use std::io::Write;
 use std::process::Command;
 
+use serde_json::{Value, json};
 use tests::cli::Docker;
 use tests::http::over;
 use tests::image;
@@ -11,6 +12,7 @@ use tests::packages::Suite;
 use tests::registry::{ADDRESS, Registry};
 use tests::scratch::{Scratch, must};
 use tests::town::{IMAGE, Town};
+use tests::world::LABEL;
 
 /// A repository that the policy grants by its name.
 const TEAM: &str = "registry.example.com/team";
@@ -78,6 +80,40 @@ fn triggers_of_a_base_image_take_nothing_that_is_not_granted() {
     let plain = base("plain", "RUN echo triggered > /triggered");
     assert_eq!(plain.code, 0, "{}", plain.stderr);
     assert_eq!(town.bob.ok(&["run", "--rm", "bob-app", "cat", "/triggered"]), "triggered");
+}
+
+#[test]
+fn what_a_build_leaves_belongs_to_its_tenant_on_docker_20_10() {
+    what_a_build_leaves_belongs_to_its_tenant(Suite::Bookworm);
+}
+
+#[test]
+fn what_a_build_leaves_belongs_to_its_tenant_on_docker_26_1() {
+    what_a_build_leaves_belongs_to_its_tenant(Suite::Trixie);
+}
+
+/// Stages before the last, and steps before one that fails.
+fn what_a_build_leaves_belongs_to_its_tenant(suite: Suite) {
+    let town = Town::new(suite);
+    let images = || town.engine.json("/images/json?all=1").unwrap().as_array().cloned().unwrap_or_default();
+    let before: Vec<Value> = images().iter().map(|image| image["Id"].clone()).collect();
+    let stages = format!("FROM {IMAGE} AS first\nRUN echo one > /one\nFROM scratch\nCOPY --from=first /one /one\n");
+    assert_eq!(build(&town.alice, "alice-stages", &stages).code, 0);
+    assert_ne!(build(&town.alice, "alice-fails", &format!("FROM {IMAGE}\nRUN echo two > /two\nRUN false\n")).code, 0);
+    let made: Vec<Value> = images().into_iter().filter(|image| !before.contains(&image["Id"])).collect();
+    assert!(made.len() > 4, "{made:?}");
+    let tenant = made[0]["Labels"][LABEL].as_str().unwrap().to_owned();
+    for image in &made {
+        assert_eq!((&image["Labels"][LABEL], &image["Labels"]["seawall.kind"]), (&json!(tenant), &json!("image")), "{image}");
+    }
+    // Hers to remove, all of them.
+    let dangling = town.alice.ok(&["images", "--quiet", "--filter", "dangling=true"]);
+    assert!(dangling.lines().count() >= 2, "{dangling}");
+    assert_eq!(town.bob.ok(&["images", "--quiet", "--filter", "dangling=true"]), "");
+    for id in dangling.lines() {
+        town.bob.fails(&["rmi", id]);
+        town.alice.ok(&["rmi", id]);
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Two tenants on one engine cannot see or touch each other's objects, whatever they call them by.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where something does not hold")]
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use tests::cli::Docker;
 use tests::engine::Engine;
@@ -181,6 +183,60 @@ fn implicit_volumes_belong_to_the_tenant_or_are_not_made() {
     }
     assert!(!town.bob.ok(&["volume", "ls", "--quiet"]).contains("implicit"));
     town.bob.fails(&["run", "--rm", "--volume", "implicit:/v", IMAGE, "ls", "/v"]);
+}
+
+#[test]
+fn volumes_without_a_name_belong_to_their_tenant_on_docker_20_10() {
+    volumes_without_a_name_belong_to_their_tenant(Suite::Bookworm);
+}
+
+#[test]
+fn volumes_without_a_name_belong_to_their_tenant_on_docker_26_1() {
+    volumes_without_a_name_belong_to_their_tenant(Suite::Trixie);
+}
+
+fn volumes_without_a_name_belong_to_their_tenant(suite: Suite) {
+    let town = Town::new(suite);
+    let context = Scratch::new("context");
+    context.write("Dockerfile", format!("FROM {IMAGE}\nRUN mkdir /data && echo kept > /data/file\nVOLUME /data\n"));
+    town.alice.ok(&["build", "--tag", "alice-db", context.path().to_str().unwrap()]);
+    let volumes = || -> BTreeSet<String> {
+        let listed = town.engine.json("/volumes").unwrap()["Volumes"].clone();
+        listed.as_array().into_iter().flatten().map(|volume| volume["Name"].as_str().unwrap().to_owned()).collect()
+    };
+    // What the image has there is there, and goes with the container.
+    let shown = town.alice.ok(&["run", "--rm", "--volume", "/own", "alice-db", "sh", "-c", "cat /data/file && mount"]);
+    assert!(shown.contains("kept") && shown.contains(" /own ") && shown.contains(" /data "), "{shown}");
+    assert_eq!(volumes(), BTreeSet::new(), "`--rm` takes them with it");
+
+    town.alice.ok(&["run", "--name", "first", "--volume", "/own", "alice-db", "sh", "-c", "echo mine > /data/file"]);
+    let made = volumes();
+    assert_eq!(made.len(), 2, "{made:?}");
+    let listed: BTreeSet<String> = town.alice.ok(&["volume", "ls", "--quiet"]).lines().map(str::to_owned).collect();
+    assert_eq!(listed, made, "hers, and she sees them");
+    assert_eq!(town.bob.ok(&["volume", "ls", "--quiet"]), "");
+    for name in &made {
+        town.bob.fails(&["volume", "rm", name]);
+        town.bob.fails(&["volume", "inspect", name]);
+        town.alice.fails(&["volume", "rm", name]);
+    }
+    // What is inherited from another container, or mounted by name or in memory, stands in the image's place.
+    assert_eq!(town.alice.ok(&["run", "--rm", "--volumes-from", "first", "alice-db", "cat", "/data/file"]), "mine");
+    town.alice.ok(&["run", "--rm", "--tmpfs", "/data", "alice-db", "sh", "-c", "mount | grep 'tmpfs on /data '"]);
+    assert_eq!(town.alice.ok(&["run", "--rm", "--volume", "named:/data", "alice-db", "cat", "/data/file"]), "kept");
+    town.alice.ok(&["volume", "rm", "named"]);
+    assert_eq!(volumes(), made);
+
+    town.alice.ok(&["rm", "first"]);
+    assert_eq!(volumes(), made, "only `--volumes` takes them");
+    for name in &made {
+        town.bob.fails(&["volume", "rm", name]);
+        town.alice.ok(&["volume", "rm", name]);
+    }
+    town.alice.ok(&["create", "--name", "second", "--volume", "/own", "alice-db"]);
+    assert_eq!(volumes().len(), 2);
+    town.alice.ok(&["rm", "--volumes", "second"]);
+    assert_eq!(volumes(), BTreeSet::new());
 }
 
 #[test]

@@ -2,6 +2,10 @@
 //! looked at.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where something does not hold")]
 
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tests::cli::Docker;
 use tests::engine::Engine;
@@ -16,6 +20,11 @@ use tests::world::LABEL;
 const POLICY: &str =
     "version: 1\ninclude: [ci]\nimages: [docker.io/library/cifixture]\nallow: [privileged, host-pid, host-ipc, unmasked-paths, writable-kernel]\n";
 const IMAGE: &str = "cifixture:1";
+
+/// Of the operations on containers `GRANTED` alone, and all that a plain container demands.
+const NO_START: &str = "version: 1\noperations: { system: { all: all }, GRANTED }\nimages: [docker.io/library/cifixture]\nnetworks: [bridge]\n\
+    capabilities: [default]\nallow: [mutable-tag, new-privileges, root-user, shareable-ipc, writable-rootfs]\n\
+    limits: { memory: unlimited, swap: unlimited, pids: unlimited, cpus: unlimited, shm: unlimited }\n";
 
 #[test]
 fn containers_without_labels_of_their_own_start_on_docker_20_10() {
@@ -68,6 +77,63 @@ fn container_that_removes_itself_is_removed_when_its_start_is_refused() {
         let removals: Vec<&str> = asked.iter().filter(|request| request.method == "DELETE").map(|request| request.target.as_str()).collect();
         let expected: &[&str] = if auto_remove { &["/v1.47/containers/c0ffee?v=1"] } else { &[] };
         assert_eq!(removals, expected, "not by force: one that runs stays");
+    }
+}
+
+/// Who may make containers and not start them: `docker run` has attached, and waits.
+#[test]
+fn nobody_waits_for_a_container_that_is_not_started_on_docker_20_10() {
+    nobody_waits_for_a_container_that_is_not_started(Suite::Bookworm);
+}
+
+#[test]
+fn nobody_waits_for_a_container_that_is_not_started_on_docker_26_1() {
+    nobody_waits_for_a_container_that_is_not_started(Suite::Trixie);
+}
+
+fn nobody_waits_for_a_container_that_is_not_started(suite: Suite) {
+    let engine = Engine::start(suite);
+    image::import(&engine, "cifixture", "1", "good");
+    let containers = || engine.json("/containers/json?all=1").unwrap().as_array().unwrap().len();
+    // Removed like one whose start fails, by who may remove it; otherwise it stays as `docker create` leaves it.
+    for (deletes, left) in [(", delete: own", 0), ("", 1)] {
+        let granted = format!("container: {{ read: own, create: own, enter: own{deletes} }}");
+        let proxy = Seawall::serve(&engine.address(), &NO_START.replace("GRANTED", &granted));
+        let docker = Docker::at(&proxy.address());
+        let refused = docker.fails(&["run", "--rm", IMAGE, "true"]);
+        assert!(refused.contains("does not grant this ContainerStart"), "{refused}");
+        assert_eq!(containers(), left, "{granted}");
+        let refused = docker.fails(&["run", IMAGE, "true"]);
+        assert!(refused.contains("does not grant this ContainerStart"), "{refused}");
+        assert_eq!(containers(), left + 1, "{granted}: only `--rm` removes");
+        for container in engine.json("/containers/json?all=1").unwrap().as_array().unwrap() {
+            engine.call("DELETE", &format!("/containers/{}", container["Id"].as_str().unwrap()), None);
+        }
+    }
+}
+
+/// The streams of who is refused end, those of others do not, and neither do those of a container that runs.
+#[test]
+fn refused_start_ends_what_waits_for_it() {
+    for running in [false, true] {
+        let front = Front::new(move |request: &Request| match (request.method.as_str(), request.route().as_str()) {
+            ("POST", route) if route.ends_with("/wait") => Some(Reply::Hang),
+            ("GET", route) if route.starts_with("/containers/") && route.ends_with("/json") => {
+                let mut container = stored("c0ffee", false);
+                container["State"] = json!({ "Running": running });
+                Some(Reply::Json(200, container))
+            }
+            _ => None,
+        });
+        let mut wait = UnixStream::connect(front.proxy.socket()).unwrap();
+        wait.write_all(b"POST /v1.41/containers/ci-own2/wait?condition=next-exit HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n").unwrap();
+        wait.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        front.stub().wait_for("POST", "/containers/c0ffee/wait");
+        let answer = front.proxy.call("POST", "/v1.41/containers/ci-own2/start", None);
+        assert_eq!(answer.status, 403, "{}", answer.text());
+        wait.set_nonblocking(running).unwrap();
+        let read = wait.read(&mut [0]);
+        assert_eq!(read.map_err(|error| error.kind()), if running { Err(ErrorKind::WouldBlock) } else { Ok(0) });
     }
 }
 

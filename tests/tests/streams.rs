@@ -121,6 +121,25 @@ fn bodies_are_counted_by_what_they_are() {
     drop(begun);
 }
 
+/// HTTP/1.0 ends a body where the connection ends: it is told so, and the connection ends.
+#[test]
+fn an_older_http_is_refused_and_not_waited_for() {
+    let front = Front::new(|_| None);
+    for request in [
+        "GET /v1.41/containers/json HTTP/1.0\r\n\r\n",
+        "GET /v1.41/containers/json HTTP/1.0\r\nHost: docker\r\nConnection: keep-alive\r\n\r\nGET /v1.41/containers/json HTTP/1.1\r\nHost: docker\r\n\r\n",
+        "POST /v1.41/networks/create HTTP/1.0\r\nHost: docker\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
+        "GET /v1.41/containers/json\r\n",
+    ] {
+        let mut answer = String::new();
+        let mut stream = sent(&front, request);
+        stream.read_to_string(&mut answer).unwrap();
+        let status = if request.contains(" HTTP/") { "HTTP/1.1 505 " } else { "HTTP/1.1 400 " };
+        assert!(answer.starts_with(status) && answer.matches("Content-Length: ").count() == 1, "{request}: {answer}");
+    }
+    assert!(front.stub().requests().iter().all(|request| !matches!(request.route().as_str(), "/containers/json" | "/networks/create")));
+}
+
 #[test]
 fn slow_engine_slows_the_upload() {
     const TOTAL: usize = 64 << 20;

@@ -1,7 +1,7 @@
 //! Who may connect: the certificates that `seawall cert` makes, and nobody else.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tests::front::Front;
 use tests::http::{Framing, Reader, request};
 use tests::pki::{Odd, Pki, Tls, free_port};
@@ -186,6 +187,32 @@ fn plain_http_on_a_tls_port_gets_no_api() {
     drop(stream.read_to_end(&mut answer));
     assert!(!String::from_utf8_lossy(&answer).contains("200"), "{}", String::from_utf8_lossy(&answer));
     assert_eq!(heard(&front), before);
+}
+
+/// A bare FIN is no end of what a client says: whoever is on the way can send one.
+#[test]
+fn half_of_a_request_is_not_forwarded() {
+    let pki = Pki::new();
+    let folder = pki.issue("job", &[]);
+    let (front, port) = front(&pki);
+    let whole = request("POST", "/v1.41/networks/create", Some(&json!({ "Name": "half" })));
+    let archive = "PUT /v1.41/containers/ci-own1/archive?path=/ HTTP/1.1\r\nHost: docker\r\nContent-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let halves = [&whole[..20], &whole[..whole.len() - 3], archive.as_bytes(), &[archive.as_bytes(), b"5\r\nabc"].concat()];
+    for half in halves {
+        let mut stream = Tls::new(port, &pki, Some(&folder)).connect().unwrap();
+        stream.write_all(half).unwrap();
+        stream.flush().unwrap();
+        stream.sock.shutdown(Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        drop(stream.sock.read_to_end(&mut answer));
+    }
+    let record = |record: &Value| record["decision"] == "failed" && record["status"] == 0;
+    wait_until("all of them are recorded as failed", Duration::from_secs(20), || {
+        front.proxy.audit().iter().filter(|line| record(line)).count() == halves.len()
+    });
+    let asked = front.stub().requests();
+    let half = asked.iter().find(|request| matches!(request.method.as_str(), "POST" | "PUT"));
+    assert!(half.is_none(), "{half:?}");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! A classic build: what its query asks for. What its Dockerfile asks for is found while the context streams by.
 
 use super::container::DEFAULT_CAPABILITIES;
-use super::resources::{cpus, given, limit, swap};
+use super::resources::{cpus, given, limit, swap, ulimit};
 use super::{labels, used_container, used_network};
 use crate::demand::{Demand, Demands, Flag, Name, Quantity, Role, TagUse};
 use crate::facts::{Facts, ObjectKind};
-use crate::query::{Query, Value};
+use crate::query::{Query, QueryUlimit, Value};
 use crate::reference::ImageReference;
 use crate::types::strings::{ExtraHost, NetworkMode, SecurityOption, looks_like_image_id};
 use crate::wire::{Map, Text};
@@ -29,6 +29,9 @@ pub(super) fn build(query: &Query<'_>, facts: &Facts, demands: &mut Demands) {
             }
             ("buildargs", Value::Pairs(args)) => {
                 demands.flag("buildargs", Flag::BuildKit, args.keys().any(|name| name.to_ascii_uppercase().starts_with("BUILDKIT_")));
+            }
+            ("ulimits", Value::Ulimits(list)) => {
+                list.iter().for_each(|QueryUlimit { name, hard, soft }| ulimit("ulimits", name, [*soft, *hard], demands));
             }
             ("isolation", Value::Text(text)) if !text.is_empty() => {
                 demands.push("isolation", Demand::NotUnderstood("an isolation of Windows engines".to_owned()));

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::network::endpoint;
-use super::resources::{cpus, device_requests, device_rules, devices, given, limit, realtime, restart, swap, throttles, weights};
-use super::{image, labels, used_container, used_network, used_volume, user, volume_driver, working_dir};
-use crate::demand::{Bind, Demand, Demands, Flag, Name, Port, Quantity, Role};
+use super::resources::{cpus, device_requests, device_rules, devices, given, limit, realtime, restart, swap, throttles, ulimit, weights};
+use super::{host_path, image, labels, used_container, used_network, used_volume, user, volume_driver, working_dir};
+use crate::demand::{Amount, Bind, Demand, Demands, Flag, Name, Port, Quantity, Role};
 use crate::facts::{Facts, ObjectKind};
 use crate::stored::Defaults;
 use crate::types::container::{
@@ -53,7 +53,7 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
         on_build: _,
         labels: given_labels,
         stop_signal: _,
-        stop_timeout: _,
+        stop_timeout,
         shell: _,
         host_config,
         networking_config: _,
@@ -80,11 +80,11 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
         labels("Labels", given_labels.as_ref(), demands);
     }
     demands.flag("MacAddress", Flag::MacAddress, mac_address.as_ref().is_some_and(|address| !address.is_empty()));
-    for key in exposed_ports.iter().flat_map(|ports| ports.keys()) {
-        if PortKey::parse(key).is_none() {
-            demands.push("ExposedPorts", Demand::NotUnderstood(format!("`{}` is no port", key.escape_debug())));
-        }
+    if matches!(view, View::Request) {
+        understood_ports("ExposedPorts", exposed_ports.iter().flat_map(|ports| ports.keys()), demands);
     }
+    let exposed = exposed_ports.iter().flat_map(|ports| ports.keys()).map(Text::as_str);
+    published(host_config.as_ref(), exposed.chain(brought.iter().flat_map(|brought| &brought.ports).map(String::as_str)), demands);
     for path in volumes.iter().flat_map(|volumes| volumes.keys()) {
         match view {
             View::Request => written_target("Volumes", path, &[None], demands),
@@ -99,6 +99,7 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
         used_network("NetworkingConfig.EndpointsConfig", key, facts, demands);
         settings.into_iter().for_each(|settings| endpoint(settings, facts, demands));
     }
+    stop(*stop_timeout, demands);
     match host_config {
         Some(host) => host_demands(host, facts, view, demands),
         None => host_demands(&HostConfig::default(), facts, view, demands),
@@ -280,11 +281,8 @@ fn host_demands(host: &HostConfig<'_>, facts: &Facts, view: View<'_>, demands: &
     for list in [blkio_device_read_bps, blkio_device_write_bps, blkio_device_read_iops, blkio_device_write_iops] {
         throttles("HostConfig.BlkioDevice…", list.as_deref(), demands);
     }
-    for Ulimit { name, soft: _, hard: _ } in ulimits.iter().flatten() {
-        let name = name.as_deref().unwrap_or_default();
-        if !name.bytes().all(|b| b.is_ascii_lowercase()) || name.is_empty() {
-            demands.push("HostConfig.Ulimits", Demand::NotUnderstood(format!("ulimit `{}`", name.escape_debug())));
-        }
+    for Ulimit { name, soft, hard } in ulimits.iter().flatten() {
+        ulimit("HostConfig.Ulimits", name.as_deref().unwrap_or_default(), [*soft, *hard].map(Option::unwrap_or_default), demands);
     }
 }
 
@@ -295,6 +293,15 @@ impl View<'_> {
             Self::Request => false,
             Self::Stored(defaults) => same(defaults),
         }
+    }
+}
+
+/// How long it may take to stop, where that is more than engines wait by themselves. A negative time is for ever, for the engine's own end too (moby
+/// daemon/daemon.go, `ShutdownTimeout`). `t` of a stop or restart holds nothing but that request.
+fn stop(timeout: Option<i64>, demands: &mut Demands) {
+    const DEFAULT: i64 = 10;
+    if let Some(seconds) = timeout.filter(|seconds| !(0..=DEFAULT).contains(seconds)) {
+        limit("StopTimeout", Quantity::StopTimeout, Some(seconds), demands);
     }
 }
 
@@ -332,17 +339,17 @@ fn bind_line(bind: &crate::types::strings::Bind<'_>, facts: &Facts, demands: &mu
                 demands.push(AT, Demand::NotUnderstood(format!("propagation `{propagation}` of a volume")));
             }
         }
-        BindSource::Host(source) => demands.push(
-            AT,
-            Demand::Bind(Bind {
+        BindSource::Host(source) => {
+            let bind = Bind {
                 source: source.clone(),
                 writable: !bind.options.read_only || facts.is_writable_below(source),
                 propagation: Bind::propagation(bind.options.propagation.unwrap_or_default()),
                 relabel: bind.options.relabel.is_some(),
                 create: true,
-                plain: facts.is_plain(source),
-            }),
-        ),
+                plain: false,
+            };
+            host_path(AT, bind, facts, demands);
+        }
     }
 }
 
@@ -403,9 +410,8 @@ fn bind_mount(source: &str, read_only: bool, options: Option<&BindOptions<'_>>, 
     };
     let propagation = Bind::propagation(propagation);
     // Below a read-only mount other mounts may stay writable; then it is judged as a writable one.
-    let plain = facts.is_plain(&source);
     let part_writable = part_writable || facts.is_writable_below(&source);
-    demands.push(at, Demand::Bind(Bind { source, writable: !read_only || part_writable, propagation, relabel: false, create, plain }));
+    host_path(at, Bind { source, writable: !read_only || part_writable, propagation, relabel: false, create, plain: false }, facts, demands);
 }
 
 fn volume_mount(at: &'static str, options: Option<&VolumeOptions<'_>>, demands: &mut Demands) {
@@ -656,17 +662,43 @@ fn ports(bindings: Option<&PortBindings<'_>>, all: bool, demands: &mut Demands) 
     if all {
         demands.push("HostConfig.PublishAllPorts", Demand::Port(Port { address: None, ports: None, protocol: "tcp" }));
     }
+    understood_ports("HostConfig.PortBindings", bindings.iter().flat_map(|map| map.keys()), demands);
     for (key, list) in bindings.iter().flat_map(|map| map.iter()) {
-        let Some(PortKey { protocol, .. }) = PortKey::parse(key) else {
-            demands.push("HostConfig.PortBindings", Demand::NotUnderstood(format!("`{}` is no port", key.escape_debug())));
-            continue;
-        };
+        let Some(PortKey { protocol, .. }) = PortKey::parse(key) else { continue };
         // No binding, an empty list and an empty binding are all one ephemeral port (29.7, measured).
         let list = list.as_deref().unwrap_or_default();
         if list.is_empty() {
             port(&PortBinding::default(), protocol, demands);
         }
         list.iter().for_each(|binding| port(binding.as_ref().unwrap_or(&PortBinding::default()), protocol, demands));
+    }
+}
+
+fn understood_ports<'k>(at: &'static str, keys: impl Iterator<Item = &'k Text<'k>>, demands: &mut Demands) {
+    for key in keys.filter(|key| PortKey::parse(key).is_none()) {
+        demands.push(at, Demand::NotUnderstood(format!("`{}` is no port", key.escape_debug())));
+    }
+}
+
+/// How many ports of the host it takes: for each the engine has a process of its own (moby libnetwork/portmapper). Of a range of the host's ports it
+/// takes one; with all published, the exposed ones that have no binding too.
+fn published<'p>(host: Option<&HostConfig<'_>>, exposed: impl Iterator<Item = &'p str>, demands: &mut Demands) {
+    let Some(HostConfig { port_bindings, publish_all_ports, .. }) = host else { return };
+    let bindings = port_bindings.iter().flat_map(|map| map.iter()).filter_map(|(key, list)| Some((PortKey::parse(key)?, list.as_ref())));
+    let mut bound = BTreeSet::new();
+    let mut count = 0;
+    for (key, list) in bindings {
+        bound.insert(key);
+        count += key.count() * list.map_or(1, |list| u64::try_from(list.len()).unwrap_or(u64::MAX).max(1));
+    }
+    let mut amount = Some(count);
+    if *publish_all_ports == Some(true) {
+        // One that is not understood is of any number.
+        let others: Option<BTreeSet<PortKey>> = exposed.map(PortKey::parse).collect();
+        amount = others.map(|others| others.difference(&bound).fold(count, |count, key| count.saturating_add(key.count())));
+    }
+    if amount != Some(0) {
+        demands.push("HostConfig.PortBindings", Demand::Quantity(Quantity::Ports, Amount(amount)));
     }
 }
 

@@ -113,6 +113,15 @@ pub(super) fn swap(at: &'static str, swap: Option<i64>, memory: Option<i64>, dem
     }
 }
 
+/// A limit of processes, soft and hard. Most are between the container and its own limits: what it locks in memory and its files count as its memory,
+/// its niceness among its own processes. A real-time priority is one of the whole host's (sched(7)).
+pub(super) fn ulimit(at: &'static str, name: &str, values: [i64; 2], demands: &mut Demands) {
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase()) {
+        demands.push(at, Demand::NotUnderstood(format!("ulimit `{}`", name.escape_debug())));
+    }
+    demands.flag(at, Flag::RealtimeCpu, name == "rtprio" && values != [0, 0]);
+}
+
 pub(super) fn realtime(at: &'static str, period: Option<i64>, runtime: Option<i64>, demands: &mut Demands) {
     demands.flag(at, Flag::RealtimeCpu, given(period).is_some() || given(runtime).is_some());
 }

@@ -9,9 +9,9 @@ use crate::facts::{Facts, Object, ObjectKind, PREDEFINED_NETWORKS, Reference};
 use crate::operation::OperationId;
 use crate::query::{Filters, Value};
 use crate::reference::ImageReference;
-use crate::types::container::{ContainerCreate, HostConfig};
+use crate::types::container::{ContainerCreate, DriverConfig, HostConfig, Mount, VolumeOptions};
 use crate::types::network::EndpointSettings;
-use crate::types::strings::{BindSource, ContainerReference, IpcMode, NetworkMode, PidMode, clean_path, is_object_name};
+use crate::types::strings::{Bind, BindSource, ContainerPath, ContainerReference, IpcMode, NetworkMode, PidMode, clean_path, is_object_name};
 use crate::wire::{Map, Text};
 use crate::{KIND_LABEL, OWNER_LABEL};
 
@@ -45,10 +45,10 @@ impl Request<'_> {
         found
     }
 
-    /// The host paths that the request mounts, clean.
+    /// The host paths that the request mounts, clean; those that it inherits among them.
     #[must_use]
-    pub fn host_paths(&self) -> BTreeSet<String> {
-        if let Body::ContainerCreate(body) = &self.body { body.host_paths() } else { BTreeSet::new() }
+    pub fn host_paths(&self, facts: &Facts) -> BTreeSet<String> {
+        if let Body::ContainerCreate(body) = &self.body { body.host_paths(facts) } else { BTreeSet::new() }
     }
 
     /// The named volumes that the request mounts, those with a driver of their own left out.
@@ -159,7 +159,10 @@ impl Request<'_> {
             };
         }
         match &mut self.body {
-            Body::ContainerCreate(body) => body.bind(facts),
+            Body::ContainerCreate(body) => {
+                body.bind(facts);
+                self.unnamed_volumes = body.unnamed_volumes(facts);
+            }
             Body::NetworkConnect(body) => {
                 bind_container(&mut body.container, facts);
                 let network = self.object.as_deref().unwrap_or_default();
@@ -213,6 +216,7 @@ impl Request<'_> {
             Body::ContainerCreate(body) => {
                 owner(&mut body.labels);
                 kind(&mut body.labels, ObjectKind::Container);
+                body.write_volumes(&std::mem::take(&mut self.unnamed_volumes));
                 // Volumes that are made with the container; those that exist keep what they have.
                 let mounts = body.host_config.iter_mut().flat_map(|host| host.mounts.iter_mut()).flatten();
                 for mount in mounts.filter(|mount| mount.kind.as_deref() == Some("volume")) {
@@ -242,15 +246,57 @@ impl Request<'_> {
 }
 
 impl<'a> ContainerCreate<'a> {
-    /// The host paths that it mounts, clean.
-    pub(crate) fn host_paths(&self) -> BTreeSet<String> {
+    /// The host paths that it mounts, clean; those that it inherits among them.
+    pub(crate) fn host_paths(&self, facts: &Facts) -> BTreeSet<String> {
         let Some(host) = &self.host_config else { return BTreeSet::new() };
         let binds = host.binds.iter().flatten().filter_map(|bind| match &bind.source {
             BindSource::Host(path) => Some(path.clone()),
             BindSource::Anonymous | BindSource::Volume(_) => None,
         });
         let mounts = host.mounts.iter().flatten().filter(|mount| mount.kind.as_deref() == Some("bind"));
-        binds.chain(mounts.filter_map(|mount| clean_path(mount.source.as_deref().unwrap_or_default()))).collect()
+        let inherited = host.donors(facts).flat_map(|donor| &donor.binds).map(|bind| bind.source.clone());
+        binds.chain(mounts.filter_map(|mount| clean_path(mount.source.as_deref().unwrap_or_default()))).chain(inherited).collect()
+    }
+
+    /// Where the engine would make volumes without a name, its image's among them: nowhere where something else is mounted (moby
+    /// daemon/create_unix.go, `HasMountFor`). An image's place that is not absolute is left to the engine, which does not find a mount for it.
+    fn unnamed_volumes(&self, facts: &Facts) -> BTreeSet<String> {
+        let image = self.image.as_deref().and_then(|image| facts.object(ObjectKind::Image, image));
+        let brought = image.into_iter().flat_map(|image| &image.brings.volumes).map(String::as_str);
+        let given = self.volumes.iter().flat_map(|volumes| volumes.keys()).map(Text::as_str);
+        let mut places: BTreeSet<String> = brought.chain(given).filter_map(clean_path).collect();
+        let Some(host) = &self.host_config else { return places };
+        for Bind { source, target, .. } in host.binds.iter().flatten() {
+            match source {
+                BindSource::Anonymous => places.insert(target.to_string()),
+                BindSource::Host(_) | BindSource::Volume(_) => places.remove(target.as_str()),
+            };
+        }
+        for mount in host.mounts.iter().flatten().filter_map(|mount| mount.target.as_ref()) {
+            places.remove(mount.as_str());
+        }
+        let inherited: BTreeSet<&str> = host.donors(facts).flat_map(|donor| &donor.mounted).map(String::as_str).collect();
+        let in_memory: BTreeSet<String> = host.tmpfs.iter().flat_map(|tmpfs| tmpfs.keys()).filter_map(|path| clean_path(path)).collect();
+        places.retain(|place| !inherited.contains(place.as_str()) && !in_memory.contains(place));
+        places
+    }
+
+    /// Writes volumes without a name as mounts, which can have labels; the engine takes them for the same.
+    fn write_volumes(&mut self, places: &BTreeSet<String>) {
+        if places.is_empty() {
+            return;
+        }
+        let host = self.host_config.get_or_insert_default();
+        host.binds.iter_mut().for_each(|binds| binds.retain(|bind| bind.source != BindSource::Anonymous || !places.contains(bind.target.as_str())));
+        let driver = host.volume_driver.clone().filter(|driver| !matches!(driver.as_str(), "" | "local"));
+        let driver_config = driver.map(|name| DriverConfig { name: Some(name), options: None });
+        let volume_options = VolumeOptions { driver_config, ..VolumeOptions::default() };
+        host.mounts.get_or_insert_default().extend(places.iter().filter_map(|place| ContainerPath::parse(place).ok()).map(|place| Mount {
+            kind: Some(Text::from("volume")),
+            target: Some(place),
+            volume_options: Some(volume_options.clone()),
+            ..Mount::default()
+        }));
     }
 
     /// Every object that it names.
@@ -286,6 +332,11 @@ impl<'a> ContainerCreate<'a> {
 }
 
 impl HostConfig<'_> {
+    /// The containers whose mounts it inherits.
+    fn donors<'f>(&self, facts: &'f Facts) -> impl Iterator<Item = &'f Object> {
+        self.volumes_from.iter().flatten().filter_map(|from| facts.object(ObjectKind::Container, from.container.as_str())).map(AsRef::as_ref)
+    }
+
     fn references(&self, add: &mut impl FnMut(ObjectKind, &str)) {
         self.network_mode.iter().for_each(|mode| mode.reference(add));
         if let Some(PidMode::Container(container)) = &self.pid_mode {

@@ -604,7 +604,7 @@ impl fmt::Display for SecurityOption<'_> {
 string_form!(SecurityOption<'a>);
 
 /// A port or a range of ports with its protocol, `80`, `80/tcp`, `8000-8010/udp`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortKey {
     /// First and last port.
     pub ports: (u16, u16),
@@ -619,6 +619,13 @@ impl PortKey {
         let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         let protocol = *["tcp", "udp", "sctp"].iter().find(|known| known.eq_ignore_ascii_case(protocol))?;
         Some(Self { ports: parse_ports(ports)?, protocol })
+    }
+
+    /// How many ports it is.
+    #[must_use]
+    pub fn count(self) -> u64 {
+        let (first, last) = self.ports;
+        u64::from(last.saturating_sub(first)) + 1
     }
 }
 

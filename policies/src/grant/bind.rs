@@ -49,13 +49,18 @@ pub enum BindMode {
 }
 
 impl BindGrant {
+    /// Whether a path is its directory, or below it as it is written.
+    #[must_use]
+    pub fn reaches(&self, path: &str) -> bool {
+        let rest = path.strip_prefix(self.source.0.trim_end_matches('/'));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// Whether it covers a mount.
     #[must_use]
     pub fn covers(&self, bind: &Bind) -> bool {
-        let root = self.source.0.as_str();
-        let itself = bind.source == root;
-        let below = root == "/" || bind.source.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
-        (itself || (below && bind.plain))
+        let itself = bind.source == self.source.0;
+        (itself || (self.reaches(&bind.source) && bind.plain))
             && (self.mode == BindMode::Rw || !bind.writable)
             && bind.propagation.as_ref().is_none_or(|mode| self.propagation.contains(mode))
             && (self.relabel || !bind.relabel)
@@ -82,6 +87,9 @@ mod tests {
         ] {
             assert_eq!(grant.covers(&bind(source, writable, plain)), covered, "{source} writable={writable} plain={plain}");
         }
+        assert_eq!(["/srv/app", "/srv/app/link", "/srv/app-evil", "/srv", "/"].map(|path| grant.reaches(path)), [true, true, false, false, false]);
+        let all = BindGrant { source: HostPath::parse("/").unwrap(), ..grant.clone() };
+        assert!(all.reaches("/") && all.reaches("/srv"));
         let shared = Bind { propagation: Some("rshared".to_owned()), ..bind("/srv/app", false, true) };
         assert!(!grant.covers(&shared));
     }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// The most that may be asked for: `unlimited`, or an amount. Bytes take `k`, `m`, `g`, `t` (of 1024) with or without `i` and `B`; CPUs are
-/// counted, as `1.5`.
+/// counted, as `1.5`, and so are processes, ports, and seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "an amount (`2g`, `512MiB`, `100`, `1.5`) or `unlimited`")]
 pub enum Ceiling {
@@ -38,7 +38,7 @@ impl Ceiling {
     }
 }
 
-/// Reads an amount: bytes, processes, or CPUs in billionths.
+/// Reads an amount: bytes, a number, or CPUs in billionths.
 ///
 /// # Errors
 /// It is none.
@@ -48,7 +48,7 @@ pub fn amount_from_words(quantity: Quantity, words: &str) -> Result<Amount, Stri
     }
     let bad = || format!("`{words}` is no amount of {}", quantity.word());
     let amount = match quantity {
-        Quantity::Pids => words.parse().map_err(|_| bad())?,
+        Quantity::Pids | Quantity::Ports | Quantity::StopTimeout => words.parse().map_err(|_| bad())?,
         Quantity::Cpus => {
             let (whole, part) = words.split_once('.').unwrap_or((words, ""));
             if part.len() > 9 || !part.bytes().all(|b| b.is_ascii_digit()) {
@@ -76,7 +76,7 @@ pub fn amount_from_words(quantity: Quantity, words: &str) -> Result<Amount, Stri
             digits.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).ok_or_else(bad)?
         }
     };
-    if amount == 0 { Err(format!("{}, and 0 would mean no limit to the engine: write `unlimited`", bad())) } else { Ok(Amount(Some(amount))) }
+    if amount == 0 { Err(format!("{}: leave it out to grant none, or write `unlimited`", bad())) } else { Ok(Amount(Some(amount))) }
 }
 
 #[cfg(test)]

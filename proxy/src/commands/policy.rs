@@ -177,7 +177,7 @@ fn assume(request: &Request<'_>, objects: Owned) -> Facts {
         let object = Object { references: vec![name.clone()], ..Object::named(kind, &name, owner) };
         facts.insert(Reference { kind, name }, Some(object.into()));
     }
-    for path in request.host_paths() {
+    for path in request.host_paths(&facts) {
         facts.insert_plain_path(path);
     }
     facts
