@@ -83,15 +83,15 @@ fn container_that_removes_itself_is_removed_when_its_start_is_refused() {
 /// Who may make containers and not start them: `docker run` has attached, and waits.
 #[test]
 fn nobody_waits_for_a_container_that_is_not_started_on_docker_20_10() {
-    nobody_waits_for_a_container_that_is_not_started(Suite::Bookworm);
+    nobody_waits_for_a_container_that_is_not_started(Suite::Bookworm, Docker::of_20_10);
 }
 
 #[test]
 fn nobody_waits_for_a_container_that_is_not_started_on_docker_26_1() {
-    nobody_waits_for_a_container_that_is_not_started(Suite::Trixie);
+    nobody_waits_for_a_container_that_is_not_started(Suite::Trixie, |newest| newest);
 }
 
-fn nobody_waits_for_a_container_that_is_not_started(suite: Suite) {
+fn nobody_waits_for_a_container_that_is_not_started(suite: Suite, cli: fn(Docker) -> Docker) {
     let engine = Engine::start(suite);
     image::import(&engine, "cifixture", "1", "good");
     let containers = || engine.json("/containers/json?all=1").unwrap().as_array().unwrap().len();
@@ -99,7 +99,7 @@ fn nobody_waits_for_a_container_that_is_not_started(suite: Suite) {
     for (deletes, left) in [(", delete: own", 0), ("", 1)] {
         let granted = format!("container: {{ read: own, create: own, enter: own{deletes} }}");
         let proxy = Seawall::serve(&engine.address(), &NO_START.replace("GRANTED", &granted));
-        let docker = Docker::at(&proxy.address());
+        let docker = cli(Docker::at(&proxy.address()));
         let refused = docker.fails(&["run", "--rm", IMAGE, "true"]);
         assert!(refused.contains("does not grant this ContainerStart"), "{refused}");
         assert_eq!(containers(), left, "{granted}");
