@@ -163,6 +163,7 @@ pub struct Facts {
     plain_paths: BTreeSet<String>,
     unseen_paths: BTreeSet<String>,
     writable_below: BTreeSet<String>,
+    mounted_volumes: BTreeSet<String>,
 }
 
 impl Facts {
@@ -208,6 +209,17 @@ impl Facts {
     #[must_use]
     pub fn is_writable_below(&self, path: &str) -> bool {
         self.writable_below.contains(path)
+    }
+
+    /// Records that some container, running or not, has a volume.
+    pub fn insert_mounted_volume(&mut self, name: String) {
+        self.mounted_volumes.insert(name);
+    }
+
+    /// Whether some container has a volume.
+    #[must_use]
+    pub fn is_mounted(&self, volume: &str) -> bool {
+        self.mounted_volumes.contains(volume)
     }
 
     /// Whether the engine was asked about it.

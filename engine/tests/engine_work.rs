@@ -9,10 +9,33 @@ use engine::{DecodeError, Headers, Route};
 const JSON: Headers<'_> = Headers { content_type: Some("application/json"), registry_auth: None, registry_config: None };
 
 fn refused(options: &str) -> Option<String> {
-    let body = format!("{{\"Image\":\"a\",\"HostConfig\":{{\"LogConfig\":{{\"Type\":\"json-file\",\"Config\":{options}}}}}}}");
+    not_understood(&format!("\"HostConfig\":{{\"LogConfig\":{{\"Type\":\"json-file\",\"Config\":{options}}}}}"))
+}
+
+fn not_understood(member: &str) -> Option<String> {
+    let body = format!("{{\"Image\":\"a\",{member}}}");
     let route = Route::parse("POST", "/v1.41/containers/create").unwrap();
     let demands = route.decode(&JSON, body.as_bytes()).unwrap().demands(&Facts::default());
     demands.iter().find_map(|demanded| if let Demand::NotUnderstood(what) = &demanded.demand { Some(what.clone()) } else { None })
+}
+
+/// `CMD` without a word ends engines of before 2026-05, and with a restart policy again and again.
+#[test]
+fn a_health_check_is_something_to_run() {
+    for (test, understood) in [
+        ("[]", true),
+        ("null", true),
+        (r#"["NONE"]"#, true),
+        (r#"["CMD","true"]"#, true),
+        (r#"["CMD-SHELL","curl -f localhost || exit 1"]"#, true),
+        (r#"["CMD"]"#, false),
+        (r#"["CMD-SHELL"]"#, false),
+        (r#"["cmd","true"]"#, false),
+        (r#"[""]"#, false),
+    ] {
+        let why = not_understood(&format!("\"Healthcheck\":{{\"Test\":{test},\"Interval\":1000000000}}"));
+        assert_eq!(why.is_none(), understood, "{test}: {why:?}");
+    }
 }
 
 #[test]

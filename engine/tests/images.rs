@@ -148,6 +148,21 @@ fn volumes_without_a_name_are_written_with_their_owner() {
 }
 
 #[test]
+fn a_volume_that_a_container_has_is_not_filled() {
+    let mut known = facts(&[], "");
+    known.insert_mounted_volume("had".to_owned());
+    let body = r#"{"Image":"base","HostConfig":{"Binds":["had:/a","new:/b:ro"],"Mounts":[{"Type":"volume","Source":"had","Target":"/c"},{"Type":"volume","Source":"new","Target":"/d"}]}}"#;
+    let headers = Headers { content_type: Some("application/json"), ..Headers::default() };
+    let mut request = Route::parse("POST", "/v1.41/containers/create").unwrap().decode(&headers, body.as_bytes()).unwrap();
+    request.bind(&known);
+    let Payload::Json(sent) = request.encode(Version::new(41).unwrap()).payload else { panic!("no body") };
+    let sent: Value = serde_json::from_slice(&sent).unwrap();
+    let host = &sent["HostConfig"];
+    assert_eq!(host["Binds"], serde_json::json!(["had:/a:rw,nocopy", "new:/b:ro"]));
+    assert_eq!([0, 1].map(|n| host["Mounts"][n]["VolumeOptions"]["NoCopy"].clone()), [Value::Bool(true), Value::Null]);
+}
+
+#[test]
 fn what_stays_writable_below_a_read_only_mount_is_demanded_writable() {
     let writable = |host: &str, below: bool| {
         let mut facts = facts(&[], "");

@@ -31,4 +31,5 @@ pub mod resolve;
 pub mod respond;
 pub mod serve;
 pub mod tls;
+pub mod turns;
 pub mod vet;

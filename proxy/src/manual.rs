@@ -10,7 +10,9 @@
 //! | the host's namespaces, another's network by `NetworkID`, `container:` of a name that comes later | names become ids; a start is judged again | `tests/tests/ownership.rs` |
 //! | a privileged exec that was made before the policy changed | its start is judged by what the engine has of it | `tests/tests/starts.rs` |
 //! | `MaskedPaths: []`, `systempaths`, `seccomp={}`, a capability twice | what is weakened is a demand | the attack corpus |
-//! | somebody else's volume behind "201 Created", or made between look and use | volumes are made first, and looked at again after the create | `forward.rs` |
+//! | somebody else's volume behind "201 Created", or made between look and use | volumes are made first, and looked at again after the create | `forward/made.rs` |
+//! | a volume that is filled with an image's content, as root and by path, while a process leads it elsewhere | one that a container has is not filled; creates of one volume take turns | `turns.rs`, `tests/tests/ownership.rs` |
+//! | a health check without a word to run, which ends the engine | it is not understood | `engine/tests/engine_work.rs` |
 //! | an owner label inherited from an image | the label counts beside the kind of object that it was set on | [`engine::KIND_LABEL`] |
 //! | a Dockerfile that one reader reads otherwise: split words, quotes in flags, other blanks, escape directives, triggers | refused where engines differ | `engine::dockerfile` tests |
 //! | a system path that an image's `VOLUME` or `WORKDIR` names, or a Dockerfile's | what an image brings is demanded where it is used | `engine/tests/images.rs` |

@@ -24,6 +24,7 @@ use crate::relay::End;
 use crate::resolve::{About, Outlook, Resolver};
 use crate::respond::Refusal;
 use crate::tls::Trust;
+use crate::turns::{Held, Turn, Turns};
 
 /// Who is at the other end of a connection.
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub struct Shared {
     pub budget: Budget,
     /// Names that requests under way may give.
     pub leases: Leases,
+    /// Creates that mount one volume come one after another.
+    pub turns: Turns,
     /// Streams that wait for a container, to be ended when its start is refused.
     pub attached: Attached,
     /// Who is who.
@@ -203,6 +206,8 @@ const SHOWN: usize = 200;
 struct Judged<'b, 's> {
     permitted: Permitted<'b>,
     lease: Lease<'s>,
+    /// Volumes that nobody else mounts meanwhile.
+    _turns: Held<'s>,
     /// What its body takes.
     _share: Option<Share<'s>>,
     known: Rc<Known>,
@@ -257,9 +262,14 @@ async fn judge<'b, 's, S: End>(
     }
     // Before it is asked who has a name: whoever gets it meanwhile would not be seen.
     let lease = shared.leases.take(request.new_names(&references), &holder(&request, &known)).map_err(|name| in_use(&name))?;
+    let mut turns = shared.turns.begin();
+    turns.alone(mounts(&request, &known.tenant)).await;
     let facts = shared.resolver.facts(&request, references, &known).await?;
     let image = judged_image(&request, &facts);
     request.bind(&facts);
+    if request.makes_unnamed_volumes() && !request.mounts_unnamed_volumes() {
+        turns.beside(Turn::Unnamed(known.tenant.to_string())).await;
+    }
     open.record.object = request.object.clone().unwrap_or_default();
     let demands = request.demands(&facts);
     let decided = decide(shared, &known, request, &demands).await;
@@ -272,7 +282,7 @@ async fn judge<'b, 's, S: End>(
     let permitted = decided?;
     open.record.decision = "permitted";
     open.record.covered = u64::try_from(permitted.demands()).unwrap_or_default();
-    Ok(Judged { permitted, _share: share, lease, known, about, image })
+    Ok(Judged { permitted, _share: share, lease, _turns: turns, known, about, image })
 }
 
 /// Decides; what is to be started is judged once more, as it is now.
@@ -291,6 +301,15 @@ const MOST_REFERENCES: usize = 256;
 fn holder(request: &Request<'_>, known: &Known) -> Holder {
     let pulls = request.operation.id == OperationId::ImageCreate;
     if pulls { Holder::Pulls } else { Holder::Tenant(known.tenant.to_string()) }
+}
+
+/// The turns of a create: one at each volume that it names.
+fn mounts(request: &Request<'_>, tenant: &str) -> Vec<Turn> {
+    if request.operation.id != OperationId::ContainerCreate {
+        return Vec::new();
+    }
+    let unnamed = request.mounts_unnamed_volumes().then(|| Turn::Unnamed(tenant.to_owned()));
+    request.named_volumes().into_iter().map(Turn::Volume).chain(unnamed).collect()
 }
 
 fn in_use(name: &Reference) -> Refusal {

@@ -240,6 +240,35 @@ fn volumes_without_a_name_belong_to_their_tenant(suite: Suite) {
 }
 
 #[test]
+fn a_volume_is_filled_only_while_no_container_has_it_on_docker_20_10() {
+    a_volume_is_filled_only_while_no_container_has_it(Suite::Bookworm);
+}
+
+#[test]
+fn a_volume_is_filled_only_while_no_container_has_it_on_docker_26_1() {
+    a_volume_is_filled_only_while_no_container_has_it(Suite::Trixie);
+}
+
+/// The engine fills it as root and by path: a process that has the volume meanwhile could lead it out of there.
+fn a_volume_is_filled_only_while_no_container_has_it(suite: Suite) {
+    let town = Town::new(suite);
+    let context = Scratch::new("context");
+    context.write("Dockerfile", format!("FROM {IMAGE}\nRUN mkdir /data && echo kept > /data/file\n"));
+    town.alice.ok(&["build", "--tag", "alice-db", context.path().to_str().unwrap()]);
+    let contents = |mount: &[&str]| town.alice.ok(&[&["run", "--rm"], mount, &["alice-db", "ls", "/data"]].concat());
+
+    town.alice.ok(&["volume", "create", "early"]);
+    assert_eq!(contents(&["--volume", "early:/data"]), "file", "what is made before is filled when it is first mounted");
+    town.alice.ok(&["create", "--name", "holder", "--volume", "shared:/v:nocopy", "--volume", "/own", IMAGE]);
+    let unnamed = town.alice.ok(&["inspect", "--format", r#"{{range .Mounts}}{{if eq .Destination "/own"}}{{.Name}}{{end}}{{end}}"#, "holder"]);
+    for mount in ["--volume=shared:/data", "--mount=type=volume,source=shared,target=/data", &format!("--volume={unnamed}:/data")] {
+        assert_eq!(contents(&[mount]), "", "{mount} of a container that may run by now");
+    }
+    town.alice.ok(&["rm", "holder"]);
+    assert_eq!(contents(&["--volume", "shared:/data"]), "file");
+}
+
+#[test]
 fn start_is_decided_again_on_what_is_there_now() {
     let town = Town::new(Suite::Trixie);
     town.alice.ok(&["network", "create", "shared-name"]);

@@ -42,7 +42,7 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
         stdin_once: _,
         env: _,
         cmd: _,
-        healthcheck: _,
+        healthcheck,
         args_escaped: _,
         image: written,
         volumes,
@@ -100,6 +100,7 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
         settings.into_iter().for_each(|settings| endpoint(settings, facts, demands));
     }
     stop(*stop_timeout, demands);
+    health(healthcheck.as_ref().and_then(|check| check.test.as_deref()).unwrap_or_default(), demands);
     match host_config {
         Some(host) => host_demands(host, facts, view, demands),
         None => host_demands(&HostConfig::default(), facts, view, demands),
@@ -293,6 +294,21 @@ impl View<'_> {
             Self::Request => false,
             Self::Stored(defaults) => same(defaults),
         }
+    }
+}
+
+/// A check is for an engine that ends when it has no word to run (moby daemon/health.go, `cmdProbe.run`, before 14efa29c44 of 2026-05).
+fn health(test: &[Text<'_>], demands: &mut Demands) {
+    let mut words = test.iter().map(Text::as_str);
+    let understood = match words.next() {
+        None | Some("NONE") => true,
+        Some("CMD" | "CMD-SHELL") => words.next().is_some(),
+        Some(_) => false,
+    };
+    if !understood {
+        let kind = test.first().map_or("", Text::as_str).escape_debug();
+        demands
+            .push("Healthcheck.Test", Demand::NotUnderstood(format!("a health check of kind `{kind}` with {} words", test.len().saturating_sub(1))));
     }
 }
 

@@ -11,7 +11,9 @@ use crate::query::{Filters, Value};
 use crate::reference::ImageReference;
 use crate::types::container::{ContainerCreate, DriverConfig, HostConfig, Mount, VolumeOptions};
 use crate::types::network::EndpointSettings;
-use crate::types::strings::{Bind, BindSource, ContainerPath, ContainerReference, IpcMode, NetworkMode, PidMode, clean_path, is_object_name};
+use crate::types::strings::{
+    Bind, BindSource, ContainerPath, ContainerReference, IpcMode, NetworkMode, PidMode, clean_path, is_object_name, looks_like_id,
+};
 use crate::wire::{Map, Text};
 use crate::{KIND_LABEL, OWNER_LABEL};
 
@@ -82,6 +84,18 @@ impl Request<'_> {
             self.references().into_iter().filter(|reference| reference.kind == ObjectKind::Volume).map(|reference| reference.name).collect();
         names.dedup();
         names
+    }
+
+    /// Whether it mounts volumes that were made without a name, by the ids that the engine has given them.
+    #[must_use]
+    pub fn mounts_unnamed_volumes(&self) -> bool {
+        matches!(self.body, Body::ContainerCreate(_)) && self.named_volumes().iter().any(|name| looks_like_id(name))
+    }
+
+    /// Whether volumes without a name are made with it; known once it is bound.
+    #[must_use]
+    pub fn makes_unnamed_volumes(&self) -> bool {
+        !self.unnamed_volumes.is_empty()
     }
 
     /// Names that it may give to what it makes, and that are one for all tenants: tags, and of its references the volumes.
@@ -377,12 +391,30 @@ impl HostConfig<'_> {
         }
         self.volumes_from.iter_mut().flatten().for_each(|from| resolve(&mut from.container));
         self.links.iter_mut().flatten().for_each(|link| resolve(&mut link.container));
+        self.leave_as_they_are(facts);
         for mount in self.mounts.iter_mut().flatten() {
             if mount.kind.as_deref() == Some("image")
                 && let Some(source) = &mut mount.source
                 && let Some(object) = facts.object(ObjectKind::Image, source)
             {
                 *source = Text::from(object.id.clone());
+            }
+        }
+    }
+}
+
+impl HostConfig<'_> {
+    /// A volume that some container has is not filled with what the image has in its place: the container's processes could lead the engine, which
+    /// writes as root and by path, out of it.
+    fn leave_as_they_are(&mut self, facts: &Facts) {
+        for bind in self.binds.iter_mut().flatten() {
+            if matches!(&bind.source, BindSource::Volume(name) if facts.is_mounted(name)) {
+                bind.options.no_copy = true;
+            }
+        }
+        for mount in self.mounts.iter_mut().flatten().filter(|mount| mount.kind.as_deref() == Some("volume")) {
+            if mount.source.as_deref().is_some_and(|name| facts.is_mounted(name)) {
+                mount.volume_options.get_or_insert_default().no_copy = Some(true);
             }
         }
     }

@@ -22,6 +22,7 @@ use crate::receive::Bounds;
 use crate::resolve::Resolver;
 use crate::serve::{Client, Shared, connection};
 use crate::tls::EngineConnector;
+use crate::turns::Turns;
 
 /// Serves until it is told to stop.
 ///
@@ -40,6 +41,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let shared = Rc::new(Shared {
         budget: Budget::default(),
         leases: Leases::default(),
+        turns: Turns::default(),
         attached: Attached::default(),
         clients: Clients::load(config.clients.clone())?,
         resolver: Resolver::new(Engine::new(address(&config.engine)?)),
