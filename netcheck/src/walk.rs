@@ -24,6 +24,7 @@ mod rules;
 mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::model::dispatch::{Dispatch, Met, Translations};
@@ -60,7 +61,7 @@ pub enum Start {
     Process {
         /// In this namespace.
         namespace: usize,
-        /// Through this link, which link-local destinations need.
+        /// Through this link, which link-local destinations need, and to which any program may keep (`SO_BINDTODEVICE`).
         link: Option<u32>,
     },
     /// A program writes the frame onto a link: no routing, no OUTPUT.
@@ -75,6 +76,14 @@ pub enum Start {
         /// flags of a SYN, extension headers, options.
         forged: bool,
     },
+}
+
+impl Start {
+    /// Whether its program keeps to a link although the packet can do without.
+    pub(crate) fn is_bound(&self, packet: &Packet) -> bool {
+        let link_local = matches!(packet.destination, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        matches!(self, Self::Process { link: Some(_), .. }) && !link_local
+    }
 }
 
 /// How a walk ends.
@@ -200,6 +209,8 @@ struct Skb {
     redirected: bool,
     /// Came by `lo` with its route: no second routing decision.
     looped: bool,
+    /// The link that its program keeps to.
+    bound: Option<u32>,
     /// Whether it is behind a second priority tag, so that rules which see frames do not find the packet; none before the first of them.
     hidden: Option<bool>,
     hops: u32,
@@ -318,7 +329,7 @@ impl<'m> Walker<'m> {
         let arrived = &delivered.packet;
         let mut answer = Packet::new(arrived.destination, arrived.source, arrived.answer());
         answer.tos = arrived.tos;
-        let local = |address: std::net::IpAddr| matches!(address, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let local = |address: IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
         let link = delivered.last_receiver.filter(|_| local(answer.destination)).map(|place| place.link);
         let space = Space::point(Header::values(&answer));
         let mut connections = delivered.connections.clone();
@@ -495,6 +506,7 @@ impl Skb {
             bridged: false,
             redirected: false,
             looped: false,
+            bound: None,
             hidden: None,
             hops: 0,
         }

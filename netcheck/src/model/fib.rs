@@ -151,6 +151,12 @@ impl Fib {
         self.rules.iter().any(|rule| rule.tos != 0) || self.tables.values().flat_map(|table| &table.routes).any(|route| route.tos != 0)
     }
 
+    /// Whether a rule or a route is for some source addresses.
+    pub(crate) fn looks_at_source(&self) -> bool {
+        self.rules.iter().any(|rule| rule.source.is_some())
+            || self.tables.values().flat_map(|table| &table.routes).any(|route| route.source.is_some())
+    }
+
     /// Whether there are rules besides the kernel's own.
     #[must_use]
     pub fn has_custom_rules(&self) -> bool {

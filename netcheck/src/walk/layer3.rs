@@ -26,6 +26,8 @@ pub(super) enum Routed {
 pub(super) struct Way {
     pub(super) link: u32,
     pub(super) gateway: Option<IpAddr>,
+    /// The source address that the route names.
+    pub(super) preferred: Option<IpAddr>,
 }
 
 /// RTN_* numbers, as rules see them.
@@ -341,7 +343,15 @@ impl<'m> Walker<'m> {
             return Err(End::Unknown(gap.clone()));
         }
         self.note(namespace, What::Sent { link });
-        let way = self.route_output(namespace, link, skb)?;
+        skb.bound = link;
+        let mut way = self.route_output(namespace, link, skb)?;
+        if skb.header.source.value == 0 {
+            skb.header.source = self.chosen_source(namespace, way, skb)?;
+            // `ip_route_connect`, `ip6_dst_lookup_tail`.
+            if matches!(skb.header.transport, Transport::Tcp { .. }) && skb.header.ipv4 {
+                way = self.route_output(namespace, link, skb)?;
+            }
+        }
         let Some(out) = content.links.get(&way.link) else {
             return Err(self.lost(Place { namespace, link: way.link }));
         };
@@ -366,22 +376,44 @@ impl<'m> Walker<'m> {
         if route.kind == RouteKind::Local {
             return Some(destination);
         }
-        if let Some(source) = route.preferred_source {
-            return Some(source);
-        }
         let hop = next_hops.first()?;
-        let own = || content.addresses_of(hop.oif?).iter().map(Some).collect::<Option<Vec<_>>>();
-        let same = |address: &IpAddr| address.is_ipv4() == destination.is_ipv4();
-        let near = hop.gateway.unwrap_or(destination);
-        let own = own()?;
-        let on_link = own.iter().find(|own| own.address.contains(&near) && !own.unusable);
-        let any = on_link.or_else(|| own.iter().find(|own| same(&own.address.addr()) && own.scope == 0 && !own.unusable));
-        any.map(|own| own.address.addr()).or_else(|| content.addresses().map(|own| own.address.addr()).find(|own| same(own) && !own.is_loopback()))
+        self.source_by(namespace, Way { link: hop.oif?, gateway: hop.gateway, preferred: route.preferred_source }, destination)
     }
 
-    /// `ip_route_me_harder`.
+    /// The same when the route is known. `fib_result_prefsrc`, `inet_select_addr`.
+    fn source_by(&self, namespace: usize, way: Way, destination: IpAddr) -> Option<IpAddr> {
+        let content = self.model.namespace(namespace);
+        let own = content.addresses_of(way.link);
+        let same = |address: &IpAddr| address.is_ipv4() == destination.is_ipv4();
+        let near = way.gateway.unwrap_or(destination);
+        let on_link = own.iter().find(|own| own.address.contains(&near) && !own.unusable);
+        let any = on_link.or_else(|| own.iter().find(|own| same(&own.address.addr()) && own.scope == 0 && !own.unusable));
+        let elsewhere = || content.addresses().map(|own| own.address.addr()).find(|own| same(own) && !own.is_loopback());
+        way.preferred.or_else(|| any.map(|own| own.address.addr())).or_else(elsewhere)
+    }
+
+    /// The source address of a packet whose program has chosen none: its route is looked up before. Without any, IPv4 sends from 0.0.0.0.
+    fn chosen_source(&mut self, namespace: usize, way: Way, skb: &Skb) -> Result<Number, End> {
+        let destination = skb.header.destination;
+        if skb.looped {
+            return Ok(destination);
+        }
+        let own = |own: &&crate::snapshot::Address| !own.address.addr().is_ipv4() && own.scope == 0 && !own.unusable;
+        if !skb.header.ipv4 && way.preferred.is_none() && self.model.namespace(namespace).addresses_of(way.link).iter().filter(own).count() > 1 {
+            return Err(End::Unknown("which of several addresses the kernel sends from".to_owned()));
+        }
+        match self.source_by(namespace, way, skb.header.address(destination)) {
+            Some(source) => Ok(Number::fixed(number(source))),
+            None if skb.header.ipv4 => Ok(Number::fixed(0)),
+            None => Err(self.drop_at(namespace, "route", "no address to send from")),
+        }
+    }
+
+    /// `ip_route_me_harder`: asks for the link that the socket is bound to (`SO_BINDTODEVICE`), and not for one that a message was sent by
+    /// (`IP_PKTINFO`).
     pub(super) fn reroute(&mut self, namespace: usize, skb: &mut Skb) -> Result<(), End> {
-        self.rerouted = Some(self.route_output(namespace, None, skb)?);
+        let link = skb.bound.filter(|_| self.perhaps("whether a program keeps to its link"));
+        self.rerouted = Some(self.route_output(namespace, link, skb)?);
         Ok(())
     }
 
@@ -409,10 +441,10 @@ impl<'m> Walker<'m> {
             Found::Route { route, .. } if matches!(route.kind, RouteKind::Local | RouteKind::Anycast) => {
                 self.route_note(namespace, route, None);
                 skb.looped = true;
-                Ok(Way { link: lo, gateway: None })
+                Ok(Way { link: lo, gateway: None, preferred: None })
             }
             Found::Route { route, next_hops } if route.kind == RouteKind::Unicast => {
-                let way = self.pick(&next_hops, Place { namespace, link: 0 })?;
+                let way = Way { preferred: route.preferred_source, ..self.pick(&next_hops, Place { namespace, link: 0 })? };
                 self.route_note(namespace, route, Some(way));
                 self.check_loopback_source(namespace, way, skb)?;
                 skb.looped = false;
@@ -420,9 +452,21 @@ impl<'m> Walker<'m> {
             }
             Found::Route { route, .. } => Err(self.drop_at(namespace, "route", format!("{} is {:?}", route.destination, route.kind))),
             Found::Unknown(why) => Err(End::Unknown(why)),
+            Found::Refused(_) | Found::Nothing if header.ipv4 && oif.is_some() => self.on_link(namespace, link, skb),
             Found::Refused(kind) => Err(self.drop_at(namespace, "route", format!("the route says {kind:?}"))),
             Found::Nothing => Err(self.no_route(namespace, skb)),
         }
+    }
+
+    /// What has no route by the link that was asked for is taken to be on it. `ip_route_output_key_hash_rcu`: "Apparently, routing tables are wrong."
+    fn on_link(&mut self, namespace: usize, link: Option<u32>, skb: &mut Skb) -> Result<Way, End> {
+        let Some(link) = link else { return Err(self.no_route(namespace, skb)) };
+        let way = Way { link, gateway: None, preferred: None };
+        let destination = skb.header.address(skb.header.destination).into();
+        self.note(namespace, What::Route { destination, local: false, link: Some(link), gateway: None });
+        self.check_loopback_source(namespace, way, skb)?;
+        skb.looped = false;
+        Ok(way)
     }
 
     /// `__mkroute_output`: a loopback source stays on loopback unless `route_localnet` says otherwise.
@@ -466,7 +510,7 @@ impl<'m> Walker<'m> {
     fn pick(&mut self, hops: &[&NextHop], place: Place) -> Result<Way, End> {
         let choice = if hops.len() > 1 { self.choose(hops.len(), "which way of a multipath route") } else { 0 };
         let hop = hops.get(choice).or(hops.first());
-        match hop.and_then(|hop| hop.oif.map(|link| Way { link, gateway: hop.gateway })) {
+        match hop.and_then(|hop| hop.oif.map(|link| Way { link, gateway: hop.gateway, preferred: None })) {
             Some(way) => Ok(way),
             None => Err(self.drop_at(place.namespace, "route", "the route has no link")),
         }

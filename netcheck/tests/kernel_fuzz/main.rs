@@ -7,6 +7,7 @@
 
 mod bridges;
 mod lab;
+mod programs;
 mod random;
 mod rules;
 mod world;
@@ -231,7 +232,7 @@ fn fire(world: &World, probes: &[Probe], expected: &[Vec<Branch>]) -> Observed {
         member.sockets.drain();
     }
     for probe in probes {
-        world.members[probe.from].sockets.send(&wire::bytes(&probe.packet, probe.id), probe.packet.destination, 0);
+        world.members[probe.from].sockets.send(&wire::bytes(&probe.packet, probe.id), probe.packet.destination, None);
     }
     let surely = |branches: &Vec<Branch>| branches.iter().all(|branch| matches!(branch.end, End::Delivered { .. }));
     let awaited: BTreeSet<u32> = probes.iter().zip(expected).filter(|(_, branches)| surely(branches)).map(|(probe, _)| probe.id).collect();
@@ -320,7 +321,7 @@ fn answer(
             packet.tos = branch.packet.tos;
             packet.length = wire::length(&packet);
             let answers = walker.answers(branch);
-            world.members[member].sockets.send(&wire::bytes(&packet, probe.id | ANSWERS), packet.destination, 0);
+            world.members[member].sockets.send(&wire::bytes(&packet, probe.id | ANSWERS), packet.destination, None);
             sent.push((Probe { id: probe.id | ANSWERS, from: member, packet }, answers, (branch, source_port)));
         }
     }
