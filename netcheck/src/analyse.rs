@@ -474,6 +474,12 @@ impl<'m> Explorer<'m> {
             found.add_doubtful(self.explore_probes(&sent, only), "whether the sender's connections offer ECN (tcp_ecn)");
             self.offers_ecn = false;
         }
+        if self.model.headers_matter() {
+            let (samples, before) = (self.samples.take(), self.walker.choose_headers(true));
+            found.add_doubtful(self.explore_probes(&sent, only), "headers that the sender chooses: options, routing headers, fragments");
+            self.walker.choose_headers(before);
+            self.samples = samples;
+        }
         let tunnels = self.model.tunnels();
         if !tunnels.is_empty() {
             let samples = self.samples.take();
@@ -695,6 +701,7 @@ impl Explorer<'_> {
     fn behind(&mut self, namespace: usize, proxy: Proxy, protocol: Protocol) -> Behind {
         let (model, walker) = (self.model, &mut self.walker);
         let find = || {
+            let chosen = walker.choose_headers(false);
             let source = if proxy.address.is_ipv4() { "0.0.0.0" } else { "::" }.parse().unwrap_or(proxy.address);
             let source = walker.source_for(namespace, proxy.address).unwrap_or(source);
             let hop = Packet::new(source, proxy.address, protocol.first(40_000, proxy.port));
@@ -714,6 +721,7 @@ impl Explorer<'_> {
                     behind.insert(place, certain);
                 }
             }
+            walker.choose_headers(chosen);
             behind.into_iter().collect()
         };
         self.proxied.entry((namespace, proxy, protocol)).or_insert_with(find).clone()

@@ -32,6 +32,7 @@ pub struct Model {
     redirecting: Vec<usize>,
     bridges_look: bool,
     frames_matter: bool,
+    headers_matter: bool,
     ecn_matters: bool,
     tags: BTreeSet<Tags>,
     /// The namespace that netcheck was started in.
@@ -132,6 +133,7 @@ impl Model {
         model.redirecting = model.namespaces().filter(|(_, namespace)| namespace.redirects()).map(|(index, _)| index).collect();
         model.bridges_look = model.namespaces.iter().any(Namespace::bridges_look);
         model.frames_matter = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_frames());
+        model.headers_matter = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_headers());
         model.ecn_matters = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_ecn());
         model.wire();
         model.name_endpoints(snapshot);
@@ -220,6 +222,12 @@ impl Model {
     #[must_use]
     pub const fn frames_matter(&self) -> bool {
         self.frames_matter
+    }
+
+    /// Whether a rule asks for headers that any program may choose.
+    #[must_use]
+    pub const fn headers_matter(&self) -> bool {
+        self.headers_matter
     }
 
     /// Whether a rule may tell a SYN that offers ECN from another one.

@@ -164,6 +164,8 @@ pub struct Walker<'m> {
     /// Translations that the rule which runs may make for all ports at once.
     offered: Option<Rc<Translations>>,
     translated: Option<Rc<Translations>>,
+    /// Which headers packets may have at least.
+    least: Headers,
     /// Addresses that packets were kept to, one by one, and whether this walk had one too many.
     pinned: BTreeSet<(Field, u128)>,
     overrun: bool,
@@ -201,8 +203,8 @@ struct Skb {
     bridge_routed: bool,
     /// The bridge port that it came in by, while br_netfilter knows.
     physical_in: Option<Place>,
-    /// What of its headers is not followed is the sender's choice.
-    forged: bool,
+    /// What of its headers is not followed and may be unusual.
+    headers: Headers,
     /// Came by a bridge port, and goes on to another one.
     bridged: bool,
     /// A frame for the bridge itself, which rules have sent on to another port.
@@ -214,6 +216,23 @@ struct Skb {
     /// Whether it is behind a second priority tag, so that rules which see frames do not find the packet; none before the first of them.
     hidden: Option<bool>,
     hops: u32,
+}
+
+/// Which headers a packet may have that are not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Headers {
+    /// No others: it is whole, and has neither options nor extension headers.
+    Usual,
+    /// What any program may choose: options, routing headers, and that it is sent in fragments. `ip_options_compile`, `do_ipv6_setsockopt`.
+    Chosen,
+    /// And what only who writes packets may: all extension headers, further flags of a SYN, fragments of any size.
+    Forged,
+}
+
+impl Headers {
+    const fn forged(forged: bool) -> Self {
+        if forged { Self::Forged } else { Self::Usual }
+    }
 }
 
 /// What conntrack knows of a packet.
@@ -300,9 +319,16 @@ impl<'m> Walker<'m> {
             open_way: None,
             offered: None,
             translated: None,
+            least: Headers::Usual,
             pinned: BTreeSet::new(),
             overrun: false,
         }
+    }
+
+    /// Walks packets with headers of their program's choice from now on, or with usual ones; whether it did so before.
+    pub(crate) fn choose_headers(&mut self, chosen: bool) -> bool {
+        let least = if chosen { Headers::Chosen } else { Headers::Usual };
+        std::mem::replace(&mut self.least, least) == Headers::Chosen
     }
 
     /// How many rules it has looked at, and places it has come to.
@@ -416,18 +442,19 @@ impl<'m> Walker<'m> {
             Start::Process { namespace, link } => self.send(namespace, link, skb)?,
             Start::Wire { from, to, tags, forged } => {
                 let source = self.model.link(from).and_then(|link| link.mac).filter(|_| !forged);
-                skb.forged = forged;
+                skb.headers = Headers::forged(forged);
                 skb.frame = Some(Frame { source, destination: Some(to), tags });
                 self.steps.push(Step { namespace: from.namespace, what: What::Wrote { link: from.link, to, tags } });
                 Next::Transmit(from)
             }
             Start::Arrival { at, to, tags, forged } => {
-                skb.forged = forged;
+                skb.headers = Headers::forged(forged);
                 skb.frame = Some(Frame { source: None, destination: Some(to), tags });
                 self.steps.push(Step { namespace: at.namespace, what: What::Arrived { link: at.link, tags } });
                 Next::Receive(at)
             }
         };
+        skb.headers = skb.headers.max(self.least);
         loop {
             skb.hops += 1;
             self.looked += 1;
@@ -502,7 +529,7 @@ impl Skb {
             prerouted: false,
             bridge_routed: false,
             physical_in: None,
-            forged: false,
+            headers: Headers::Usual,
             bridged: false,
             redirected: false,
             looped: false,

@@ -658,7 +658,7 @@ fn a_tunnel_is_an_entry() {
     }
 }
 
-/// Headers that are not followed are the choice of whoever has NET_RAW: further flags of a SYN, extension headers, options.
+/// Headers that are not followed are the sender's choice: routing headers, options and fragments anybody's, further flags of a SYN with NET_RAW.
 #[test]
 fn unusual_headers_pass_rules_that_know_the_usual() {
     const R: Register = Register(0);
@@ -692,7 +692,7 @@ fn unusual_headers_pass_rules_that_know_the_usual() {
         ("--tcp-flags ALL SYN, with other flags", iptables(0x3f), Attacker::NetRaw, chosen),
         ("ECE and CWR in a mask", iptables(0xff), Attacker::Process, ecn),
         ("--syn", iptables(0x17), Attacker::NetRaw, ""),
-        ("ip6 nexthdr", next_header.clone(), Attacker::Process, ""),
+        ("ip6 nexthdr", next_header.clone(), Attacker::Process, chosen),
         ("an extension header", next_header, Attacker::NetRaw, chosen),
     ];
     for (name, expressions, attacker, want) in cases {

@@ -13,7 +13,7 @@ use crate::space::Ranges;
 use super::conntrack::{NatKindAt, NatTo, Tuple};
 use super::header::{Cell, Number, Origin};
 use super::rules::{At, Step, masked, packet_type};
-use super::{Ct, End, Skb, Walker};
+use super::{Ct, End, Headers, Skb, Walker};
 
 impl<'m> Walker<'m> {
     #[expect(clippy::too_many_lines, reason = "one arm a kind")]
@@ -278,7 +278,7 @@ impl<'m> Walker<'m> {
     /// `rpfilter_mt`.
     /// Whether flags are as a rule wants them. `tcp_mt`.
     fn flagged(&mut self, skb: &Skb, own: u8, wanted: TcpFlags) -> bool {
-        let chosen = if skb.forged { wanted.mask & BESIDES_SYN } else { 0 };
+        let chosen = if skb.headers == Headers::Forged { wanted.mask & BESIDES_SYN } else { 0 };
         let fits = (own & wanted.mask) | chosen == wanted.set | chosen;
         fits && (chosen == 0 || self.perhaps("flags that the sender chooses"))
     }

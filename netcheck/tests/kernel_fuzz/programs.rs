@@ -37,7 +37,11 @@ fn link(lab: &Lab, name: &str, own: &str, net: u8) {
 }
 
 /// A datagram of `a`'s, sent without any capability from an address and by a link of its choice. That the kernel refuses it is an outcome.
-fn send(lab: &Lab, (source, link): (Option<&str>, Option<&str>), to: IpAddr, id: u32) {
+fn send(lab: &Lab, choice: (Option<&str>, Option<&str>), to: IpAddr, id: u32) {
+    send_bytes(lab, choice, to, &id.to_be_bytes());
+}
+
+fn send_bytes(lab: &Lab, (source, link): (Option<&str>, Option<&str>), to: IpAddr, bytes: &[u8]) {
     lab.inside("a", || {
         let none = CapabilitySet::empty();
         set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none }).unwrap();
@@ -53,7 +57,7 @@ fn send(lab: &Lab, (source, link): (Option<&str>, Option<&str>), to: IpAddr, id:
         if let Some(source) = source {
             socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into()).unwrap();
         }
-        let _ = socket.send_to(&id.to_be_bytes(), &SocketAddr::new(to, PORT).into());
+        let _ = socket.send_to(bytes, &SocketAddr::new(to, PORT).into());
     });
 }
 
@@ -149,5 +153,27 @@ fn a_program_without_an_address_passes_by_rules_for_addresses() {
         let got = ask(&lab, "10.40.2.2");
         send(&lab, (source, None), "10.40.2.2".parse().unwrap(), id);
         assert_eq!((arrives(&sockets, id), got.answer), (arrived, Answer::Open), "from {source:?}: {got:#?}");
+    }
+}
+
+/// A long datagram goes in fragments, which rules see where nothing tracks connections. `nf_ct_netns_get`.
+#[test]
+fn a_long_datagram_passes_by_rules_for_fragments() {
+    let lab = build("f");
+    let sockets = lab.sockets("b");
+    let (ipv4, ipv6) = ("ip frag-off & 0x3fff != 0 accept", "exthdr frag exists accept");
+    let cases = [
+        ("10.40.2.2", [""; 2], false, Answer::Closed),
+        ("10.40.2.2", ["", ipv4], true, Answer::Unknown),
+        ("10.40.2.2", ["ct state invalid drop", ipv4], false, Answer::Closed),
+        ("fd40:0:0:2::2", ["", ipv6], true, Answer::Unknown),
+        ("fd40:0:0:2::2", ["ct state invalid drop", ipv6], false, Answer::Closed),
+    ];
+    for (id, (to, rules, arrived, want)) in (1_u32..).zip(cases) {
+        let rules = rules.join("\n    ");
+        lab.nft("h", &format!("flush ruleset\ntable inet t {{\n  chain c {{\n    type filter hook forward priority 0;\n    {rules}\n    udp dport 53 drop\n  }}\n}}\n")).unwrap();
+        let got = ask(&lab, to);
+        send_bytes(&lab, (None, None), to.parse().unwrap(), &[&id.to_be_bytes()[..], &[0; 3000]].concat());
+        assert_eq!((arrives(&sockets, id), got.answer), (arrived, want), "{rules} to {to}: {got:#?}");
     }
 }
