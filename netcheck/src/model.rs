@@ -392,6 +392,7 @@ impl Namespace {
         namespace.local6 = delivered(&namespace.fib6);
         let proxies = |conf: &snapshot::Ipv4Conf| conf.proxy_arp || conf.proxy_arp_pvlan;
         namespace.for_others = proxies(&read.ipv4_all)
+            || namespace.fib4.delivers_elsewhere()
             || read.links.iter().any(|link| link.ipv4.as_ref().is_some_and(proxies))
             || read.neighbours.iter().any(|neighbour| neighbour.proxy);
         namespace.own4 = Ranges::union_of(read.addresses.iter().filter(|own| own.address.addr().is_ipv4()).map(|own| {
@@ -447,7 +448,7 @@ impl Namespace {
         self.bridge_calls_iptables || self.bridge_calls_ip6tables || self.rules.looks_into_frames() || self.links.values().any(of_link)
     }
 
-    /// Whether it may answer ARP for addresses that are not its own.
+    /// Whether it may answer ARP for addresses that are not in its table of local ones.
     #[must_use]
     pub const fn answers_for_others(&self) -> bool {
         self.for_others

@@ -213,6 +213,8 @@ struct Skb {
     looped: bool,
     /// The link that its program keeps to.
     bound: Option<u32>,
+    /// Its sender, while that is a neighbour who takes another way when a router tells it so.
+    redirectable: Option<usize>,
     /// Whether it is behind a second priority tag, so that rules which see frames do not find the packet; none before the first of them.
     hidden: Option<bool>,
     hops: u32,
@@ -534,6 +536,7 @@ impl Skb {
             redirected: false,
             looped: false,
             bound: None,
+            redirectable: None,
             hidden: None,
             hops: 0,
         }

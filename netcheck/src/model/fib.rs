@@ -151,6 +151,23 @@ impl Fib {
         self.rules.iter().any(|rule| rule.tos != 0) || self.tables.values().flat_map(|table| &table.routes).any(|route| route.tos != 0)
     }
 
+    /// Whether a table besides `local` delivers to this namespace.
+    pub(crate) fn delivers_elsewhere(&self) -> bool {
+        self.tables.values().flat_map(|table| &table.routes).any(|route| route.kind == RouteKind::Local && route.table != LOCAL)
+    }
+
+    /// Whether another route may be taken while a router does not answer: over IPv4 another default route of the same metric (`fib_select_default`),
+    /// over IPv6 any to the same destination (`find_rr_leaf`).
+    pub(crate) fn may_pass_over(&self, router: IpAddr) -> bool {
+        let by_it = |route: &Route| route.next_hops.iter().any(|hop| hop.gateway == Some(router));
+        let as_good = |route: &Route, other: &Route| {
+            let same = route.destination == other.destination && !std::ptr::eq(route, other);
+            same && (!router.is_ipv4() || route.destination.prefix_len() == 0 && route.metric == other.metric)
+        };
+        let passed = |table: &Table| table.routes.iter().any(|route| by_it(route) && table.routes.iter().any(|other| as_good(route, other)));
+        self.tables.values().any(passed)
+    }
+
     /// Whether a rule or a route is for some source addresses.
     pub(crate) fn looks_at_source(&self) -> bool {
         self.rules.iter().any(|rule| rule.source.is_some())

@@ -600,7 +600,8 @@ impl<'m> Walker<'m> {
         if !holds && !proxied {
             return Ok(false);
         }
-        self.solicitation_passes(asker, receiver, target, skb)
+        // Who is not asked, or does not answer, is known to whom it has asked itself.
+        Ok(self.solicitation_passes(asker, receiver, target, skb)? || self.perhaps("whether a neighbour that does not answer is known from earlier"))
     }
 
     /// Walks the solicitation to the neighbour and the advertisement back.

@@ -74,7 +74,8 @@ impl<'m> Walker<'m> {
             }
             Some((way, links)) => {
                 skb.physical_in = None;
-                self.ip_hook(place.namespace, Hook::Postrouting, links, skb)?;
+                let redirects = skb.redirectable.is_some();
+                self.ip_hook(place.namespace, Hook::Postrouting, links, skb).map_err(|end| around(redirects, end))?;
                 self.out(Place { link: way.link, ..place }, way.gateway, skb).map(Some)
             }
         }
@@ -97,8 +98,30 @@ impl<'m> Walker<'m> {
             return Err(self.lost(Place { link: way.link, ..place }));
         };
         let links = Links { iif: Some(link), oif: Some(out), ..Links::default() };
-        self.ip_hook(place.namespace, Hook::Forward, links, skb)?;
+        skb.redirectable = skb.redirectable.filter(|sender| way.link == link.index && self.redirects(place, link, way, *sender, skb));
+        let redirects = skb.redirectable.is_some();
+        self.ip_hook(place.namespace, Hook::Forward, links, skb).map_err(|end| around(redirects, end))?;
         Ok(Some((way, links)))
+    }
+
+    /// Whether a router tells a packet's sender of the neighbour that it sends it back to. `__ip_do_redirect`: nobody is shown the way to itself.
+    #[expect(clippy::too_many_arguments, reason = "who tells whom of what")]
+    fn redirects(&self, place: Place, link: &Link, way: Way, sender: usize, skb: &Skb) -> bool {
+        let ipv4 = skb.header.ipv4;
+        let next = way.gateway.map_or(skb.header.destination.value, number);
+        let sends = !ipv4 || self.model.namespace(place.namespace).ipv4_either(link, |conf| conf.send_redirects);
+        sends && !self.model.own(sender, ipv4).contains(next)
+    }
+
+    /// Whether a sender takes another way when a router tells it so (`IN_DEV_RX_REDIRECTS`, `ndisc_redirect_rcv`); `all` is read on the host only.
+    fn accepts_redirects(&self, place: Place, link: &Link, ipv4: bool) -> bool {
+        let all = place.namespace != self.model.host || self.model.namespace(place.namespace).ipv4_all.accept_redirects;
+        match (link.ipv4, link.ipv6) {
+            (Some(own), _) if ipv4 && own.forwarding => all && own.accept_redirects,
+            (Some(own), _) if ipv4 => all || own.accept_redirects,
+            (_, Some(own)) if !ipv4 => own.accept_redirects && !own.forwarding,
+            _ => false,
+        }
     }
 
     fn check_ipv6(&mut self, place: Place, link: &Link, skb: &Skb) -> Result<(), End> {
@@ -498,7 +521,14 @@ impl<'m> Walker<'m> {
         }
         let target = gateway.map_or(skb.header.destination, |gateway| Number::fixed(number(gateway)));
         let ipv4 = gateway.map_or(skb.header.ipv4, |gateway| gateway.is_ipv4());
-        let destination = self.resolve(place, link, target, ipv4, skb)?;
+        let fib = if ipv4 { &content.fib4 } else { &content.fib6 };
+        let destination = match self.resolve(place, link, target, ipv4, skb) {
+            Err(End::Dropped(_)) if gateway.is_some_and(|router| fib.may_pass_over(router)) => {
+                return Err(End::Unknown("which of several routes is taken while a router does not answer".to_owned()));
+            }
+            resolved => resolved?,
+        };
+        skb.redirectable = (gateway.is_some() && skb.hops == 0 && self.accepts_redirects(place, link, skb.header.ipv4)).then_some(place.namespace);
         skb.frame = Some(Frame { source: link.mac, destination, tags: Tags::NONE });
         skb.hidden = None;
         skb.bridged = false;
@@ -709,6 +739,12 @@ impl<'m> Walker<'m> {
             skb.mark = [super::Cell::fixed(0); 4];
         }
     }
+}
+
+/// What rules of a router drop comes to nothing once its sender was shown the way around it: that is before they are asked (`ip_forward`,
+/// `ip6_forward`).
+fn around(redirects: bool, end: End) -> End {
+    if redirects && matches!(end, End::Dropped(_)) { End::Unknown("the sender may be redirected around the router".to_owned()) } else { end }
 }
 
 /// What no IPv4 packet to one host is sent to. `ipv4_is_multicast`, `ipv4_is_lbcast`, `ipv4_is_zeronet`: since 5.3, the rest of 0.0.0.0/8 is unicast,

@@ -15,7 +15,7 @@ use crate::lab::Lab;
 const PORT: u16 = 53;
 
 /// A sender `a` and a receiver `b` on two links of a router `h`.
-fn build(tag: &str) -> Lab {
+pub(crate) fn build(tag: &str) -> Lab {
     let mut lab = Lab::new(tag);
     for name in ["h", "a", "b"] {
         lab.add(name);
@@ -37,7 +37,7 @@ fn link(lab: &Lab, name: &str, own: &str, net: u8) {
 }
 
 /// A datagram of `a`'s, sent without any capability from an address and by a link of its choice. That the kernel refuses it is an outcome.
-fn send(lab: &Lab, choice: (Option<&str>, Option<&str>), to: IpAddr, id: u32) {
+pub(crate) fn send(lab: &Lab, choice: (Option<&str>, Option<&str>), to: IpAddr, id: u32) {
     send_bytes(lab, choice, to, &id.to_be_bytes());
 }
 
@@ -62,7 +62,7 @@ fn send_bytes(lab: &Lab, (source, link): (Option<&str>, Option<&str>), to: IpAdd
 }
 
 /// Whether a datagram arrives; neighbours may have to be found first.
-fn arrives(sockets: &Sockets, id: u32) -> bool {
+pub(crate) fn arrives(sockets: &Sockets, id: u32) -> bool {
     (0..60).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(1));
         sockets.drain().iter().any(|seen| seen.identify().is_some_and(|(got, _)| got == id))
@@ -80,7 +80,7 @@ fn snapshot(lab: &Lab) -> Snapshot {
     (0..200).map(|_| read()).find(settled).unwrap()
 }
 
-fn ask(lab: &Lab, to: &str) -> Explanation {
+pub(crate) fn ask(lab: &Lab, to: &str) -> Explanation {
     let model = Model::new(&snapshot(lab));
     let question = Question { from: lab.full("a"), to: to.to_owned(), protocol: Protocol::Udp, port: Some(PORT), attacker: Attacker::Process };
     explain(&model, &question).unwrap()

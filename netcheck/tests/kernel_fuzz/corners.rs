@@ -1,0 +1,68 @@
+//! Ways that few hosts have: each was closed for netcheck once, and a packet passed.
+
+use std::net::UdpSocket;
+
+use netcheck::analyse::Answer;
+use netcheck::twin::Sockets;
+
+use crate::lab::Lab;
+use crate::programs::{arrives, ask, build, send};
+
+/// Whether one of many datagrams arrives: some ways open after the first.
+fn one_arrives(lab: &Lab, sockets: &Sockets, to: &str) -> bool {
+    (1..50).any(|id| {
+        send(lab, (None, None), to.parse().unwrap(), id);
+        arrives(sockets, id)
+    })
+}
+
+/// `arp_process`: whatever is routed to the namespace itself is answered for.
+#[test]
+fn a_local_route_of_another_table_is_answered_for() {
+    let lab = build("k");
+    lab.ip("b", "rule add to 10.40.9.0/24 lookup 100 pref 100\nroute add local 10.40.9.0/24 dev lo table 100\n");
+    lab.ip("h", "route add 10.40.9.0/24 dev v2\n");
+    let got = ask(&lab, "10.40.9.5");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.9.5"), got.answer), (true, Answer::Open), "{got:#?}");
+}
+
+/// `fib_select_default`.
+#[test]
+fn a_router_that_does_not_answer_is_passed_over() {
+    let lab = build("d");
+    lab.ip("a", "route prepend default via 10.40.1.77\n");
+    let got = ask(&lab, "10.40.2.2");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.2.2"), got.answer), (true, Answer::Unknown), "{got:#?}");
+}
+
+/// `ip_forward`: a router tells of a shorter way before its rules are asked.
+#[test]
+fn a_redirect_leads_around_the_router() {
+    let mut lab = Lab::new("i");
+    for name in ["h", "a", "b"] {
+        lab.add(name);
+        lab.sysctl(name, "net.ipv4.conf.all.rp_filter=0\nnet.ipv4.conf.default.rp_filter=0\nnet.ipv4.conf.all.accept_redirects=1\n");
+    }
+    lab.sysctl("h", "net.ipv4.ip_forward=1\nnet.ipv4.conf.all.send_redirects=1\nnet.bridge.bridge-nf-call-iptables=0\n");
+    lab.ip("h", "link add br0 type bridge forward_delay 0\naddr add 10.40.1.1/24 dev br0\naddr add 10.40.2.1/24 dev br0\nlink set br0 up\n");
+    for (net, name) in [(1, "a"), (2, "b")] {
+        let full = lab.full(name);
+        lab.ip("h", &format!("link add v{net} type veth peer name eth0 netns {full}\nlink set v{net} master br0 up\n"));
+        lab.ip(name, &format!("addr add 10.40.{net}.2/24 dev eth0\nlink set eth0 up\nroute add default via 10.40.{net}.1\n"));
+    }
+    lab.nft("h", "table ip t {\n  chain c {\n    type filter hook forward priority 0; policy drop;\n  }\n}\n").unwrap();
+    let got = ask(&lab, "10.40.2.2");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.2.2"), got.answer), (true, Answer::Unknown), "{got:#?}");
+}
+
+/// `ndisc_recv_ns`: who asks is remembered, and sent to without being asked.
+#[test]
+fn a_neighbour_that_does_not_answer_is_known_from_earlier() {
+    let lab = build("n");
+    lab.nft("b", "table inet t {\n  chain c {\n    type filter hook input priority 0;\n    meta nfproto ipv4 drop\n    icmpv6 type nd-neighbor-solicit drop\n  }\n}\n")
+        .unwrap();
+    let to = "fd40:0:0:2::2";
+    let got = ask(&lab, &lab.full("b"));
+    lab.inside("b", || UdpSocket::bind("[::]:0").unwrap().send_to(b"first", "[fd40:0:0:2::1]:9").unwrap());
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), to), got.answer), (true, Answer::Unknown), "{got:#?}");
+}
