@@ -70,7 +70,8 @@ impl<'m> Walker<'m> {
             Match::Sometimes(name) => self.perhaps(format!("match {name}")),
             Match::Local(name) => {
                 let own = matches!(at.hook, Hook::Output | Hook::Postrouting) && at.iif.is_none();
-                (own || name == "socket") && self.perhaps(format!("match {name}"))
+                let why = format!("match {name}");
+                if own || name == "socket" { self.perhaps(why) } else { self.may_have_socket(at, skb, &why) }
             }
             Match::Mac { address, invert } => match skb.frame.and_then(|frame| frame.source) {
                 Some(mac) => (mac == *address) != *invert,

@@ -849,16 +849,22 @@ impl<'m> Walker<'m> {
             MetaKey::SkUid | MetaKey::SkGid | MetaKey::Cgroup if matches!(at.hook, Hook::Output | Hook::Postrouting) && at.iif.is_none() => {
                 Some(vec![Cell::unknown(); 4])
             }
-            MetaKey::SkUid | MetaKey::SkGid => None,
-            MetaKey::Cgroup | MetaKey::Priority | MetaKey::SecMark | MetaKey::Cpu | MetaKey::PRandom | MetaKey::TimeHour => {
-                Some(vec![Cell::unknown(); 4])
+            // `udp_v4_early_demux`: a connected socket is found before INPUT.
+            MetaKey::SkUid | MetaKey::SkGid | MetaKey::Cgroup => {
+                self.may_have_socket(at, skb, "whether a connected socket waits for it").then(|| vec![Cell::unknown(); 4])
             }
+            MetaKey::Priority | MetaKey::SecMark | MetaKey::Cpu | MetaKey::PRandom | MetaKey::TimeHour => Some(vec![Cell::unknown(); 4]),
             MetaKey::TimeNs => Some(vec![Cell::unknown(); 8]),
             MetaKey::TimeDay => Some(vec![Cell::unknown()]),
             MetaKey::BriIifPvid | MetaKey::BriIifVproto | MetaKey::BriBroute | MetaKey::BriIifHwAddr | MetaKey::Other(_) => {
                 return Err(End::Unknown(format!("meta key {key:?}")));
             }
         })
+    }
+
+    /// Whether a packet that arrives has a socket when rules see it: only a datagram in INPUT may have one.
+    pub(super) fn may_have_socket(&mut self, at: &At<'m>, skb: &Skb, why: &str) -> bool {
+        at.hook == Hook::Input && matches!(skb.header.transport, Transport::Udp { .. }) && self.perhaps(why)
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]

@@ -66,3 +66,23 @@ fn a_neighbour_that_does_not_answer_is_known_from_earlier() {
     lab.inside("b", || UdpSocket::bind("[::]:0").unwrap().send_to(b"first", "[fd40:0:0:2::1]:9").unwrap());
     assert_eq!((one_arrives(&lab, &lab.sockets("b"), to), got.answer), (true, Answer::Unknown), "{got:#?}");
 }
+
+/// `udp_v4_early_demux`: a connected socket is found before INPUT.
+#[test]
+fn a_connected_socket_has_an_owner_in_input() {
+    let lab = build("u");
+    lab.nft("b", "table inet t {\n  chain c {\n    type filter hook input priority 0; policy drop;\n    meta skuid 0 accept\n  }\n}\n").unwrap();
+    let sockets = lab.sockets("b");
+    let got = ask(&lab, &lab.full("b"));
+    let sends = |id: u32| {
+        lab.inside("a", || UdpSocket::bind("10.40.1.2:4444").unwrap().send_to(&id.to_be_bytes(), "10.40.2.2:53").unwrap());
+        arrives(&sockets, id)
+    };
+    let before = sends(1);
+    let _connected = lab.inside("b", || {
+        let socket = UdpSocket::bind("10.40.2.2:53").unwrap();
+        socket.connect("10.40.1.2:4444").unwrap();
+        socket
+    });
+    assert_eq!((before, sends(2), got.answer), (false, true, Answer::Unknown), "{got:#?}");
+}
