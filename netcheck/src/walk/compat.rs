@@ -296,7 +296,8 @@ impl<'m> Walker<'m> {
         }
         let mark = if flags & VALID_MARK != 0 { self.mark_value(skb)? } else { 0 };
         let header = skb.header.reversed();
-        let key = Key { destination: header.destination.value, source: header.source.value, iif: "lo", mark, ..Key::default() };
+        let (destination, source, tos) = (header.destination.value, header.source.value, header.tos.byte());
+        let key = Key { destination, source, iif: "lo", mark, tos, ..Key::default() };
         let fib = if header.ipv4 { &at.content.fib4 } else { &at.content.fib6 };
         let passes = match self.fib(fib, &key, &header) {
             Found::Route { route, next_hops } => {

@@ -189,7 +189,7 @@ impl<'m> Walker<'m> {
             source: header.source.value,
             iif: &link.name,
             mark,
-            tos: header.tos.byte() & 0xfc,
+            tos: header.tos.byte(),
             transport: Some((header.protocol, header.source_port.port(), header.destination_port.port())),
             vrf_table: self.vrf_table(place),
             ..Key::default()
@@ -278,7 +278,7 @@ impl<'m> Walker<'m> {
             source: header.source.value,
             iif: out_name,
             mark,
-            tos: header.tos.byte() & 0xfc,
+            tos: header.tos.byte(),
             transport: Some((header.protocol, header.source_port.port(), header.destination_port.port())),
             ..Key::default()
         };
@@ -453,7 +453,7 @@ impl<'m> Walker<'m> {
             iif: "lo",
             oif: if header.ipv4 { oif } else { None },
             mark,
-            tos: header.tos.byte() & 0xfc,
+            tos: header.tos.byte(),
             transport: Some((header.protocol, header.source_port.port(), header.destination_port.port())),
             vrf_table: None,
             strict,
@@ -548,8 +548,14 @@ impl<'m> Walker<'m> {
 
     /// A lookup for packets with these headers that keeps to those for which it has the same answer.
     pub(super) fn fib<'f>(&mut self, fib: &'f Fib, key: &Key<'_>, header: &Header) -> Found<'f> {
-        if !header.tos.known && fib.looks_at_tos() {
+        let asked = fib.types_of_service();
+        if !asked.is_empty() && !header.tos.known {
             return Found::Unknown("routes for a type of service that rules have changed".to_owned());
+        }
+        if asked.contains(header.tos.value) {
+            self.narrow_number(header.tos, &Ranges::between(header.tos.value & !3, header.tos.value | 3));
+        } else if !asked.is_empty() {
+            self.exclude_number(header.tos, asked);
         }
         let mut seen = Vec::new();
         let found = fib.lookup(key, &mut seen);
@@ -691,6 +697,7 @@ impl<'m> Walker<'m> {
             source: header.source.value,
             iif: at.iif.map_or("lo", |link| &link.name),
             mark: self.mark_value(skb)?,
+            tos: header.tos.byte(),
             ..Key::default()
         };
         let found = self.fib(&at.content.fib4, &key, &header);

@@ -917,7 +917,8 @@ impl<'m> Walker<'m> {
         let mark = if flags & MARK != 0 { self.mark_value(skb)? } else { 0 };
         let ipv4 = skb.header.ipv4;
         let fib = if ipv4 { &at.content.fib4 } else { &at.content.fib6 };
-        let key = Key { destination: number.value, source: header.source.value, iif: "lo", oif: None, mark, strict, ..Key::default() };
+        let (destination, source, tos) = (number.value, header.source.value, header.tos.byte());
+        let key = Key { destination, source, iif: "lo", mark, tos, strict, ..Key::default() };
         let found = self.fib(fib, &key, &header);
         let looped = matches!(at.hook, Hook::Prerouting | Hook::Input | Hook::Ingress) && at.iif.is_some_and(|link| link.name == "lo");
         let oif = match found {

@@ -86,3 +86,26 @@ fn a_connected_socket_has_an_owner_in_input() {
     });
     assert_eq!((before, sends(2), got.answer), (false, true, Answer::Unknown), "{got:#?}");
 }
+
+/// `nft_fib4_eval`: the way back of a packet depends on its type of service.
+#[test]
+fn the_way_back_is_looked_up_with_the_type_of_service() {
+    let lab = build("o");
+    lab.ip("h", "route add 10.40.1.0/24 tos 0x10 dev v1\nroute del 10.40.1.0/24 dev v1 tos 0\nroute add 10.40.1.0/24 dev v2\n");
+    lab.nft(
+        "h",
+        "table inet t {\n  chain c {\n    type filter hook prerouting priority 0;\n    iifname v1 fib saddr . iif oif missing drop\n  }\n}\n",
+    )
+    .unwrap();
+    let sockets = lab.sockets("b");
+    let got = ask(&lab, "10.40.2.2");
+    let arrived = [(1_u32, 0), (2, 0x10)].map(|(id, tos)| {
+        lab.inside("a", || {
+            let socket = UdpSocket::bind("10.40.1.2:0").unwrap();
+            socket2::SockRef::from(&socket).set_tos_v4(tos).unwrap();
+            socket.send_to(&id.to_be_bytes(), "10.40.2.2:53").unwrap();
+        });
+        arrives(&sockets, id)
+    });
+    assert_eq!((arrived, got.answer), ([false, true], Answer::Open), "{got:#?}");
+}
