@@ -109,3 +109,19 @@ fn the_way_back_is_looked_up_with_the_type_of_service() {
     });
     assert_eq!((arrived, got.answer), ([false, true], Answer::Open), "{got:#?}");
 }
+
+/// `nf_nat_l4proto_unique_tuple`: of several ports, the first that is free.
+#[test]
+fn a_port_that_is_taken_is_passed_over() {
+    let lab = build("w");
+    lab.nft("h", "table ip t {\n  chain c {\n    type nat hook prerouting priority -100;\n    udp dport 53 dnat to 10.40.2.2:1053-1054\n  }\n}\n")
+        .unwrap();
+    lab.nft("b", "table ip t {\n  chain c {\n    type filter hook input priority 0;\n    udp dport 1053 drop\n  }\n}\n").unwrap();
+    let sockets = lab.sockets("b");
+    let got = ask(&lab, "10.40.1.1");
+    let arrived = [(1_u32, "10.40.1.1:53"), (2, "10.40.2.1:53")].map(|(id, to)| {
+        lab.inside("a", || UdpSocket::bind("10.40.1.2:4444").unwrap().send_to(&id.to_be_bytes(), to).unwrap());
+        arrives(&sockets, id)
+    });
+    assert_eq!((arrived, got.answer), ([false, true], Answer::Unknown), "{got:#?}");
+}
