@@ -527,6 +527,12 @@ impl Namespace {
         self.neighbours.range((link, first)..).take_while(move |((of, _), _)| *of == link).map(|((_, address), entry)| (*address, entry))
     }
 
+    /// Whether someone fixed where a hardware address is in a bridge.
+    #[must_use]
+    pub fn has_fixed_ports(&self) -> bool {
+        !self.fixed_macs.is_empty()
+    }
+
     /// Whether someone fixed the hardware address of a neighbour.
     #[must_use]
     pub fn has_fixed_neighbours(&self) -> bool {

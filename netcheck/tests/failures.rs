@@ -9,12 +9,12 @@ use std::path::Path;
 
 use netcheck::analyse::{Answer, Attacker, Explanation, Question, analyse, explain};
 use netcheck::compare::Comparison;
-use netcheck::model::Model;
+use netcheck::model::{EndpointKind, Model};
 use netcheck::packet::Protocol;
 use netcheck::snapshot::{
-    Address, BaseChain, BitOperation, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Element, Expression, Family, Gap, GapKind, Hook, IpSet,
-    IpSetElement, LinkKind, Match, MetaKey, Namespace, NatKind, NfObject, NfRule, PayloadBase, Policy, PortMatch, PortRange, Register, Set, SetFlags,
-    SetMatch, SetTarget, Snapshot, Table, Target, TcpFlags, Verdict,
+    Address, BaseChain, BitOperation, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Element, Expression, Family, Fdb, Gap, GapKind, Hook,
+    IpSet, IpSetElement, LinkKind, Match, MetaKey, Namespace, NatKind, NfObject, NfRule, PayloadBase, Policy, PortMatch, PortRange, Register, Set,
+    SetFlags, SetMatch, SetTarget, Snapshot, Table, Target, TcpFlags, Verdict,
 };
 
 const ENGINES: [&str; 5] = ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables", "29.7.2-nftables"];
@@ -708,6 +708,24 @@ fn unusual_headers_pass_rules_that_know_the_usual() {
         let closed = attacker == Attacker::Process && want.is_empty();
         assert!(!closed || got.answer == Answer::Closed, "{name}: {:?}", got.unknown_because);
     }
+}
+
+/// `br_fdb_find`: someone fixed where a hardware address is, and a frame for all goes past that.
+#[test]
+fn a_frame_for_all_goes_past_a_static_entry() {
+    let mut snapshot = snapshot("28.5.2");
+    let model = Model::new(&snapshot);
+    let link_of = |name: &str| match model.endpoint(name).map(|endpoint| endpoint.kind) {
+        Some(EndpointKind::Inside(namespace)) => model.namespace(namespace).link_named("eth0").unwrap().clone(),
+        other => panic!("{name} is {other:?}"),
+    };
+    let (mac, port) = (link_of("a2").mac.unwrap(), link_of("a1").peer.unwrap().index);
+    let content = host(&mut snapshot);
+    let bridge = content.links.iter().find(|link| link.index == port).unwrap().master;
+    expect("learnt", &ask(&snapshot, Attacker::NetRaw, "a1", "a2", "udp/7000"), Answer::Open);
+    host(&mut snapshot).fdb.push(Fdb { link: port, bridge, mac, vlan: None, permanent: false, fixed: true, remote: None });
+    expect("fixed", &ask(&snapshot, Attacker::NetRaw, "a1", "a2", "udp/7000"), Answer::Unknown);
+    expect("TCP", &ask(&snapshot, Attacker::NetRaw, "a1", "a2", "tcp/7000"), Answer::Closed);
 }
 
 /// Where source routes are accepted, addresses do not say where a packet goes.

@@ -93,7 +93,9 @@ fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
             if !reach.exits.is_empty() || model.uplinks.contains(&from) {
                 macs.push(NEIGHBOUR);
             }
-            if model.frames_matter() && !macs.is_empty() {
+            // A frame for all goes past what someone fixed in a bridge, too.
+            let fixed = model.namespaces().any(|(_, namespace)| namespace.has_fixed_ports());
+            if (model.frames_matter() || fixed) && !macs.is_empty() {
                 macs.extend([Mac::BROADCAST, ALL_HOSTS]);
             }
             macs.sort_unstable();
