@@ -728,6 +728,25 @@ fn a_frame_for_all_goes_past_a_static_entry() {
     expect("TCP", &ask(&snapshot, Attacker::NetRaw, "a1", "a2", "tcp/7000"), Answer::Closed);
 }
 
+/// `nft_meta_store_ifkind`: hardware has no kind, and no rule that asks for one matches.
+#[test]
+fn hardware_is_of_no_kind() {
+    const R: Register = Register(0);
+    let mut snapshot = snapshot("28.5.2");
+    let mut name = b"bridge".to_vec();
+    name.resize(16, 0);
+    let kind = Expression::Meta { key: MetaKey::IifKind, into: R };
+    let other = Expression::Cmp { source: R, operation: CmpOperation::Neq, value: Bytes(name) };
+    let drop = Expression::Immediate { into: None, data: Data::Verdict(Verdict::Drop) };
+    for link in host(&mut snapshot).links.iter_mut().filter(|link| link.name == "up0") {
+        link.kind = LinkKind::Physical;
+    }
+    for chain in host(&mut snapshot).tables.iter_mut().flat_map(|table| &mut table.chains).filter(|chain| chain.name == "INPUT") {
+        chain.rules.insert(0, rule(vec![kind.clone(), other.clone(), drop.clone()]));
+    }
+    expect("hardware", &ask(&snapshot, Attacker::Process, "outside", "host", "tcp/7777"), Answer::Open);
+}
+
 /// Where source routes are accepted, addresses do not say where a packet goes.
 #[test]
 fn a_source_route_leads_elsewhere() {

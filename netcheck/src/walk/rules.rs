@@ -808,7 +808,8 @@ impl<'m> Walker<'m> {
         let word = |value: u32| Some(host_order(value, little));
         let byte = |value: u8| Some(vec![Cell::fixed(value)]);
         let name = |link: Option<&Link>| Some(padded_name(link.map_or("", |link| &link.name)));
-        let kind = |link: Option<&Link>| Some(padded_name(link.map_or("", link_kind)));
+        // `nft_meta_store_ifkind`: links that nobody has made have none.
+        let kind = |link: &Link| link_kind(link).map(padded_name);
         Ok(match key {
             MetaKey::Len => {
                 let mut cells: Vec<Cell> = Cell::of_number(skb.header.length, 4).collect();
@@ -830,8 +831,8 @@ impl<'m> Walker<'m> {
             MetaKey::OifType => self.way_out(at).map(|link| host_order_short(arphrd(link), little)),
             MetaKey::IifGroup => at.iif.and_then(|link| word(link.group)),
             MetaKey::OifGroup => self.way_out(at).and_then(|link| word(link.group)),
-            MetaKey::IifKind => at.iif.and_then(|link| kind(Some(link))),
-            MetaKey::OifKind => self.way_out(at).and_then(|link| kind(Some(link))),
+            MetaKey::IifKind => at.iif.and_then(kind),
+            MetaKey::OifKind => self.way_out(at).and_then(kind),
             MetaKey::Sdif | MetaKey::SdifName if at.iif.is_some_and(|link| is_of_vrf(at, link)) => {
                 return Err(End::Unknown("which link of a VRF it came by".to_owned()));
             }
@@ -1198,9 +1199,9 @@ const fn arphrd(link: &Link) -> u16 {
     }
 }
 
-fn link_kind(link: &Link) -> &str {
+fn link_kind(link: &Link) -> Option<&str> {
     use crate::snapshot::LinkKind;
-    match &link.kind {
+    Some(match &link.kind {
         LinkKind::Bridge(_) => "bridge",
         LinkKind::Dummy => "dummy",
         LinkKind::Ipvlan { .. } => "ipvlan",
@@ -1210,7 +1211,7 @@ fn link_kind(link: &Link) -> &str {
         LinkKind::Vlan { .. } => "vlan",
         LinkKind::Vrf { .. } => "vrf",
         LinkKind::Vxlan { .. } => "vxlan",
-        LinkKind::Loopback | LinkKind::Physical => "",
+        LinkKind::Loopback | LinkKind::Physical => return None,
         LinkKind::Other(name) => name,
-    }
+    })
 }
