@@ -32,7 +32,7 @@ use origin::{Probe, probes};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Attacker {
-    /// A program without privilege: its namespace's own addresses, the kernel's routing.
+    /// A program without privilege: local addresses of IPv4 and any of IPv6, by the kernel's routing or a link of its choice.
     Process,
     /// With `CAP_NET_RAW`: any source address, and any destination MAC on its own links.
     NetRaw,
@@ -247,7 +247,7 @@ impl Flow {
             })
     }
 
-    /// The flow that somebody would try: from the address that the kernel chooses, else one that is answered, else any.
+    /// The flow that somebody would try: from the address that the kernel chooses, else by the link that it chooses; one that is answered before others.
     pub(crate) fn likeliest<'f, T>(
         model: &Model,
         origin: EndpointKind,
@@ -255,12 +255,22 @@ impl Flow {
         of: impl Fn(&T) -> &'f Self,
     ) -> Option<T> {
         let natural = flows.clone().find(|one| of(one).is_natural(model));
-        natural.or_else(|| flows.clone().find(|one| of(one).replies(model, origin))).or_else(|| flows.next())
+        let unbound = || flows.clone().filter(|one| !of(one).is_bound());
+        let answered = |one: &T| of(one).replies(model, origin);
+        let chosen = natural.or_else(|| unbound().find(answered)).or_else(|| unbound().next());
+        chosen.or_else(|| flows.clone().find(answered)).or_else(|| flows.next())
+    }
+
+    fn is_bound(&self) -> bool {
+        self.start.is_some_and(|start| start.is_bound(&self.witness))
     }
 
     fn is_natural(&self, model: &Model) -> bool {
         match self.start {
-            Some(Start::Process { namespace, .. }) => Walker::new(model).source_for(namespace, self.witness.destination) == Some(self.witness.source),
+            Some(Start::Process { namespace, .. }) if !self.is_bound() => {
+                let source = self.witness.source;
+                source.is_unspecified() || Walker::new(model).source_for(namespace, self.witness.destination) == Some(source)
+            }
             Some(_) => false,
             None => true,
         }
@@ -463,6 +473,12 @@ impl<'m> Explorer<'m> {
             self.offers_ecn = true;
             found.add_doubtful(self.explore_probes(&sent, only), "whether the sender's connections offer ECN (tcp_ecn)");
             self.offers_ecn = false;
+        }
+        if self.model.headers_matter() {
+            let (samples, before) = (self.samples.take(), self.walker.choose_headers(true));
+            found.add_doubtful(self.explore_probes(&sent, only), "headers that the sender chooses: options, routing headers, fragments");
+            self.walker.choose_headers(before);
+            self.samples = samples;
         }
         let tunnels = self.model.tunnels();
         if !tunnels.is_empty() {
@@ -685,6 +701,7 @@ impl Explorer<'_> {
     fn behind(&mut self, namespace: usize, proxy: Proxy, protocol: Protocol) -> Behind {
         let (model, walker) = (self.model, &mut self.walker);
         let find = || {
+            let chosen = walker.choose_headers(false);
             let source = if proxy.address.is_ipv4() { "0.0.0.0" } else { "::" }.parse().unwrap_or(proxy.address);
             let source = walker.source_for(namespace, proxy.address).unwrap_or(source);
             let hop = Packet::new(source, proxy.address, protocol.first(40_000, proxy.port));
@@ -704,6 +721,7 @@ impl Explorer<'_> {
                     behind.insert(place, certain);
                 }
             }
+            walker.choose_headers(chosen);
             behind.into_iter().collect()
         };
         self.proxied.entry((namespace, proxy, protocol)).or_insert_with(find).clone()

@@ -33,6 +33,7 @@ pub struct Model {
     redirecting: Vec<usize>,
     bridges_look: bool,
     frames_matter: bool,
+    headers_matter: bool,
     ecn_matters: bool,
     tags: BTreeSet<Tags>,
     /// The namespace that netcheck was started in.
@@ -133,6 +134,7 @@ impl Model {
         model.redirecting = model.namespaces().filter(|(_, namespace)| namespace.redirects()).map(|(index, _)| index).collect();
         model.bridges_look = model.namespaces.iter().any(Namespace::bridges_look);
         model.frames_matter = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_frames());
+        model.headers_matter = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_headers());
         model.ecn_matters = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_ecn());
         model.wire();
         model.name_endpoints(snapshot);
@@ -221,6 +223,12 @@ impl Model {
     #[must_use]
     pub const fn frames_matter(&self) -> bool {
         self.frames_matter
+    }
+
+    /// Whether a rule asks for headers that any program may choose.
+    #[must_use]
+    pub const fn headers_matter(&self) -> bool {
+        self.headers_matter
     }
 
     /// Whether a rule may tell a SYN that offers ECN from another one.
@@ -385,6 +393,7 @@ impl Namespace {
         namespace.local6 = delivered(&namespace.fib6);
         let proxies = |conf: &snapshot::Ipv4Conf| conf.proxy_arp || conf.proxy_arp_pvlan;
         namespace.for_others = proxies(&read.ipv4_all)
+            || namespace.fib4.delivers_elsewhere()
             || read.links.iter().any(|link| link.ipv4.as_ref().is_some_and(proxies))
             || read.neighbours.iter().any(|neighbour| neighbour.proxy);
         namespace.own4 = Ranges::union_of(read.addresses.iter().filter(|own| own.address.addr().is_ipv4()).map(|own| {
@@ -440,7 +449,7 @@ impl Namespace {
         self.bridge_calls_iptables || self.bridge_calls_ip6tables || self.rules.looks_into_frames() || self.links.values().any(of_link)
     }
 
-    /// Whether it may answer ARP for addresses that are not its own.
+    /// Whether it may answer ARP for addresses that are not in its table of local ones.
     #[must_use]
     pub const fn answers_for_others(&self) -> bool {
         self.for_others
@@ -517,6 +526,12 @@ impl Namespace {
     fn neighbours_of(&self, link: u32) -> impl Iterator<Item = (IpAddr, &Neighbour)> {
         let first = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         self.neighbours.range((link, first)..).take_while(move |((of, _), _)| *of == link).map(|((_, address), entry)| (*address, entry))
+    }
+
+    /// Whether someone fixed where a hardware address is in a bridge.
+    #[must_use]
+    pub fn has_fixed_ports(&self) -> bool {
+        !self.fixed_macs.is_empty()
     }
 
     /// Whether someone fixed the hardware address of a neighbour.

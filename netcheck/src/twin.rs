@@ -160,7 +160,7 @@ impl Twin {
         match sample.start {
             Start::Process { namespace, link } => {
                 if let Some(sockets) = self.rooms.get(namespace).and_then(|room| room.sockets.as_ref()) {
-                    sockets.send(&wire::bytes(packet, id), packet.destination, link.unwrap_or(0));
+                    sockets.send(&wire::bytes(packet, id), packet.destination, link);
                 }
             }
             Start::Wire { from, to, tags, forged } => self.write(from, packet, id, (to, tags, forged)),
@@ -190,7 +190,10 @@ impl Twin {
         let wired = |place: &Place| self.rooms.get(place.namespace).and_then(|room| room.wires.as_ref()).is_some_and(|wires| wires.knows(place.link));
         wire::can_be_written(&sample.packet)
             && match &sample.start {
-                Start::Process { namespace, .. } => self.rooms.get(*namespace).is_some_and(|room| room.sockets.is_some()),
+                Start::Process { namespace, link } => {
+                    let there = |link: u32| wired(&Place { namespace: *namespace, link });
+                    self.rooms.get(*namespace).is_some_and(|room| room.sockets.is_some()) && link.is_none_or(there)
+                }
                 Start::Wire { from, .. } => wired(from),
                 Start::Arrival { at, .. } => match self.outside.get(at) {
                     Some(outside) => outside.wires.as_ref().is_some_and(|wires| wires.knows(OUTER)),

@@ -24,6 +24,7 @@ mod rules;
 mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::model::dispatch::{Dispatch, Met, Translations};
@@ -60,7 +61,7 @@ pub enum Start {
     Process {
         /// In this namespace.
         namespace: usize,
-        /// Through this link, which link-local destinations need.
+        /// Through this link, which link-local destinations need, and to which any program may keep (`SO_BINDTODEVICE`).
         link: Option<u32>,
     },
     /// A program writes the frame onto a link: no routing, no OUTPUT.
@@ -75,6 +76,14 @@ pub enum Start {
         /// flags of a SYN, extension headers, options.
         forged: bool,
     },
+}
+
+impl Start {
+    /// Whether its program keeps to a link although the packet can do without.
+    pub(crate) fn is_bound(&self, packet: &Packet) -> bool {
+        let link_local = matches!(packet.destination, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        matches!(self, Self::Process { link: Some(_), .. }) && !link_local
+    }
 }
 
 /// How a walk ends.
@@ -157,6 +166,8 @@ pub struct Walker<'m> {
     translated: Option<Rc<Translations>>,
     /// Which order was taken of chains that have several, by where they are kept.
     orders: BTreeMap<usize, usize>,
+    /// Which headers packets may have at least.
+    least: Headers,
     /// Addresses that packets were kept to, one by one, and whether this walk had one too many.
     pinned: BTreeSet<(Field, u128)>,
     overrun: bool,
@@ -194,17 +205,38 @@ struct Skb {
     bridge_routed: bool,
     /// The bridge port that it came in by, while br_netfilter knows.
     physical_in: Option<Place>,
-    /// What of its headers is not followed is the sender's choice.
-    forged: bool,
+    /// What of its headers is not followed and may be unusual.
+    headers: Headers,
     /// Came by a bridge port, and goes on to another one.
     bridged: bool,
     /// A frame for the bridge itself, which rules have sent on to another port.
     redirected: bool,
     /// Came by `lo` with its route: no second routing decision.
     looped: bool,
+    /// The link that its program keeps to.
+    bound: Option<u32>,
+    /// Its sender, while that is a neighbour who takes another way when a router tells it so.
+    redirectable: Option<usize>,
     /// Whether it is behind a second priority tag, so that rules which see frames do not find the packet; none before the first of them.
     hidden: Option<bool>,
     hops: u32,
+}
+
+/// Which headers a packet may have that are not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Headers {
+    /// No others: it is whole, and has neither options nor extension headers.
+    Usual,
+    /// What any program may choose: options, routing headers, and that it is sent in fragments. `ip_options_compile`, `do_ipv6_setsockopt`.
+    Chosen,
+    /// And what only who writes packets may: all extension headers, further flags of a SYN, fragments of any size.
+    Forged,
+}
+
+impl Headers {
+    const fn forged(forged: bool) -> Self {
+        if forged { Self::Forged } else { Self::Usual }
+    }
 }
 
 /// What conntrack knows of a packet.
@@ -292,9 +324,16 @@ impl<'m> Walker<'m> {
             offered: None,
             translated: None,
             orders: BTreeMap::new(),
+            least: Headers::Usual,
             pinned: BTreeSet::new(),
             overrun: false,
         }
+    }
+
+    /// Walks packets with headers of their program's choice from now on, or with usual ones; whether it did so before.
+    pub(crate) fn choose_headers(&mut self, chosen: bool) -> bool {
+        let least = if chosen { Headers::Chosen } else { Headers::Usual };
+        std::mem::replace(&mut self.least, least) == Headers::Chosen
     }
 
     /// How many rules it has looked at, and places it has come to.
@@ -321,7 +360,7 @@ impl<'m> Walker<'m> {
         let arrived = &delivered.packet;
         let mut answer = Packet::new(arrived.destination, arrived.source, arrived.answer());
         answer.tos = arrived.tos;
-        let local = |address: std::net::IpAddr| matches!(address, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let local = |address: IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
         let link = delivered.last_receiver.filter(|_| local(answer.destination)).map(|place| place.link);
         let space = Space::point(Header::values(&answer));
         let mut connections = delivered.connections.clone();
@@ -409,18 +448,19 @@ impl<'m> Walker<'m> {
             Start::Process { namespace, link } => self.send(namespace, link, skb)?,
             Start::Wire { from, to, tags, forged } => {
                 let source = self.model.link(from).and_then(|link| link.mac).filter(|_| !forged);
-                skb.forged = forged;
+                skb.headers = Headers::forged(forged);
                 skb.frame = Some(Frame { source, destination: Some(to), tags });
                 self.steps.push(Step { namespace: from.namespace, what: What::Wrote { link: from.link, to, tags } });
                 Next::Transmit(from)
             }
             Start::Arrival { at, to, tags, forged } => {
-                skb.forged = forged;
+                skb.headers = Headers::forged(forged);
                 skb.frame = Some(Frame { source: None, destination: Some(to), tags });
                 self.steps.push(Step { namespace: at.namespace, what: What::Arrived { link: at.link, tags } });
                 Next::Receive(at)
             }
         };
+        skb.headers = skb.headers.max(self.least);
         loop {
             skb.hops += 1;
             self.looked += 1;
@@ -495,10 +535,12 @@ impl Skb {
             prerouted: false,
             bridge_routed: false,
             physical_in: None,
-            forged: false,
+            headers: Headers::Usual,
             bridged: false,
             redirected: false,
             looped: false,
+            bound: None,
+            redirectable: None,
             hidden: None,
             hops: 0,
         }

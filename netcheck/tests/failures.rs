@@ -9,12 +9,12 @@ use std::path::Path;
 
 use netcheck::analyse::{Answer, Attacker, Explanation, Question, analyse, explain};
 use netcheck::compare::Comparison;
-use netcheck::model::Model;
+use netcheck::model::{EndpointKind, Model};
 use netcheck::packet::Protocol;
 use netcheck::snapshot::{
-    Address, BaseChain, BitOperation, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Element, Expression, Family, Gap, GapKind, Hook, IpSet,
-    IpSetElement, LinkKind, Match, MetaKey, Namespace, NatKind, NfObject, NfRule, PayloadBase, Policy, PortMatch, PortRange, Register, Set, SetFlags,
-    SetMatch, SetTarget, Snapshot, Table, Target, TcpFlags, Verdict,
+    Address, BaseChain, BitOperation, Bytes, Chain, ChainKind, CmpOperation, CtKey, Data, Element, Expression, Family, Fdb, Gap, GapKind, Hook,
+    IpSet, IpSetElement, LinkKind, Match, MetaKey, Namespace, NatKind, NfObject, NfRule, PayloadBase, Policy, PortMatch, PortRange, Register, Set,
+    SetFlags, SetMatch, SetTarget, Snapshot, Table, Target, TcpFlags, Verdict,
 };
 
 const ENGINES: [&str; 5] = ["20.10.24", "26.1.5", "28.5.2", "29.7.2-iptables", "29.7.2-nftables"];
@@ -658,7 +658,7 @@ fn a_tunnel_is_an_entry() {
     }
 }
 
-/// Headers that are not followed are the choice of whoever has NET_RAW: further flags of a SYN, extension headers, options.
+/// Headers that are not followed are the sender's choice: routing headers, options and fragments anybody's, further flags of a SYN with NET_RAW.
 #[test]
 fn unusual_headers_pass_rules_that_know_the_usual() {
     const R: Register = Register(0);
@@ -692,7 +692,7 @@ fn unusual_headers_pass_rules_that_know_the_usual() {
         ("--tcp-flags ALL SYN, with other flags", iptables(0x3f), Attacker::NetRaw, chosen),
         ("ECE and CWR in a mask", iptables(0xff), Attacker::Process, ecn),
         ("--syn", iptables(0x17), Attacker::NetRaw, ""),
-        ("ip6 nexthdr", next_header.clone(), Attacker::Process, ""),
+        ("ip6 nexthdr", next_header.clone(), Attacker::Process, chosen),
         ("an extension header", next_header, Attacker::NetRaw, chosen),
     ];
     for (name, expressions, attacker, want) in cases {
@@ -708,6 +708,43 @@ fn unusual_headers_pass_rules_that_know_the_usual() {
         let closed = attacker == Attacker::Process && want.is_empty();
         assert!(!closed || got.answer == Answer::Closed, "{name}: {:?}", got.unknown_because);
     }
+}
+
+/// `br_fdb_find`: someone fixed where a hardware address is, and a frame for all goes past that.
+#[test]
+fn a_frame_for_all_goes_past_a_static_entry() {
+    let mut snapshot = snapshot("28.5.2");
+    let model = Model::new(&snapshot);
+    let link_of = |name: &str| match model.endpoint(name).map(|endpoint| endpoint.kind) {
+        Some(EndpointKind::Inside(namespace)) => model.namespace(namespace).link_named("eth0").unwrap().clone(),
+        other => panic!("{name} is {other:?}"),
+    };
+    let (mac, port) = (link_of("a2").mac.unwrap(), link_of("a1").peer.unwrap().index);
+    let content = host(&mut snapshot);
+    let bridge = content.links.iter().find(|link| link.index == port).unwrap().master;
+    expect("learnt", &ask(&snapshot, Attacker::NetRaw, "a1", "a2", "udp/7000"), Answer::Open);
+    host(&mut snapshot).fdb.push(Fdb { link: port, bridge, mac, vlan: None, permanent: false, fixed: true, remote: None });
+    expect("fixed", &ask(&snapshot, Attacker::NetRaw, "a1", "a2", "udp/7000"), Answer::Unknown);
+    expect("TCP", &ask(&snapshot, Attacker::NetRaw, "a1", "a2", "tcp/7000"), Answer::Closed);
+}
+
+/// `nft_meta_store_ifkind`: hardware has no kind, and no rule that asks for one matches.
+#[test]
+fn hardware_is_of_no_kind() {
+    const R: Register = Register(0);
+    let mut snapshot = snapshot("28.5.2");
+    let mut name = b"bridge".to_vec();
+    name.resize(16, 0);
+    let kind = Expression::Meta { key: MetaKey::IifKind, into: R };
+    let other = Expression::Cmp { source: R, operation: CmpOperation::Neq, value: Bytes(name) };
+    let drop = Expression::Immediate { into: None, data: Data::Verdict(Verdict::Drop) };
+    for link in host(&mut snapshot).links.iter_mut().filter(|link| link.name == "up0") {
+        link.kind = LinkKind::Physical;
+    }
+    for chain in host(&mut snapshot).tables.iter_mut().flat_map(|table| &mut table.chains).filter(|chain| chain.name == "INPUT") {
+        chain.rules.insert(0, rule(vec![kind.clone(), other.clone(), drop.clone()]));
+    }
+    expect("hardware", &ask(&snapshot, Attacker::Process, "outside", "host", "tcp/7777"), Answer::Open);
 }
 
 /// Where source routes are accepted, addresses do not say where a packet goes.
@@ -974,7 +1011,7 @@ fn ipv6_addresses_are_not_looked_at_one_by_one() {
         ("masquerade", ChainKind::Nat, Hook::Postrouting, masquerade(), 0, Answer::Open),
         ("masquerade behind several addresses", ChainKind::Nat, Hook::Postrouting, masquerade(), 3, Answer::Open),
         ("a prefix for a prefix", ChainKind::Nat, Hook::Prerouting, netmap, 0, Answer::Unknown),
-        ("low bits that nobody has", ChainKind::Filter, Hook::Forward, masked(half, CmpOperation::Eq, low(0xfe)), 0, Answer::Unknown),
+        ("low bits that nobody has", ChainKind::Filter, Hook::Forward, masked(half, CmpOperation::Eq, low(0xfe)), 0, Answer::Open),
         ("one bit", ChainKind::Filter, Hook::Forward, masked(low(0), CmpOperation::Neq, low(0)), 0, Answer::Open),
     ];
     for (name, kind, hook, expressions, more, want) in cases {

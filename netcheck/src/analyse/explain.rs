@@ -176,11 +176,12 @@ fn closers(model: &Model, found: &Found, targets: &[IpAddr], port: u128) -> Vec<
         });
         let reason = reason.unwrap_or_else(|| lost.reason.clone());
         let says_little = !matches!(reason.as_hop().kind, "rule" | "policy");
-        reasons.insert((lost.packet.source.is_loopback(), says_little, !asked.is_ipv4(), reason));
+        let unlikely = lost.packet.source.is_loopback() || lost.start.is_bound(&asked);
+        reasons.insert((unlikely, says_little, !asked.is_ipv4(), reason));
     }
-    // A loopback source is nobody's first try: that it goes nowhere is told when nothing else was sent.
-    let natural = reasons.iter().any(|(loopback, ..)| !loopback);
-    let told = reasons.into_iter().filter(|(loopback, ..)| !(natural && *loopback));
+    // A loopback source, or a link of one's own choice, is nobody's first try: that it goes nowhere is told when nothing else was sent.
+    let natural = reasons.iter().any(|(unlikely, ..)| !unlikely);
+    let told = reasons.into_iter().filter(|(unlikely, ..)| !(natural && *unlikely));
     told.map(|(.., reason)| reason).take(MOST).collect()
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::model::{Model, Place};
 use crate::packet::Packet;
 use crate::snapshot::{Expression, Family, LinkKind, Match, MetaKey, PayloadBase};
-use crate::walk::{Start, address_of};
+use crate::walk::Start;
 
 use super::rows::Sender;
 use super::{Flow, Pair};
@@ -137,27 +137,19 @@ impl Pair {
 
 impl Flow {
     fn sent_by(&mut self, sender: &Sender) -> bool {
-        let both = self.sources.intersect(&sender.own);
         let ipv4 = self.witness.is_ipv4();
-        let chosen = both.first().map(|source| address_of(source, ipv4)).filter(|source| sender.has(*source));
-        match &mut self.start {
+        let chosen = sender.one_of(&self.sources, ipv4);
+        let (from, is_own) = match &mut self.start {
             None | Some(Start::Arrival { .. }) => return true,
-            Some(Start::Process { namespace: from, .. }) => {
-                let Some(source) = chosen else { return false };
-                if *from != sender.namespace || !sender.has(self.witness.source) {
-                    self.witness = Packet { source, ..self.witness };
-                }
-                *from = sender.namespace;
-            }
-            Some(Start::Wire { from, .. }) => {
-                if from.namespace != sender.namespace
-                    && let Some(source) = chosen
-                {
-                    self.witness = Packet { source, ..self.witness };
-                }
-                from.namespace = sender.namespace;
-            }
+            // Whoever chooses none has the kernel choose.
+            Some(Start::Process { .. }) if ipv4 && chosen.is_none() && !self.sources.contains(0) => return false,
+            Some(Start::Process { namespace, .. }) => (namespace, sender.has(self.witness.source)),
+            Some(Start::Wire { from, .. }) => (&mut from.namespace, true),
+        };
+        if let Some(source) = chosen.filter(|_| *from != sender.namespace || !is_own) {
+            self.witness = Packet { source, ..self.witness };
         }
+        *from = sender.namespace;
         true
     }
 }

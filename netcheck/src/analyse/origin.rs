@@ -42,33 +42,41 @@ pub(crate) fn probes(model: &Model, origin: &Origin, attacker: Attacker) -> Vec<
     }
 }
 
-/// What programs without privilege can send.
+/// What programs without privilege can send: over IPv4 from any address that is local (`ip_route_output_key_hash_rcu`, `__ip_dev_find`), over IPv6 from
+/// any at all (`IPV6_FREEBIND`).
 fn programs(model: &Model, namespace: usize, members: &[usize]) -> Vec<Probe> {
     let content = model.namespace(namespace);
     let start = Start::Process { namespace, link: None };
     // Members of a group send alike, each with its own addresses.
-    let own =
-        |wanted: fn(&Address) -> bool| addresses(members.iter().flat_map(|member| model.namespace(*member).addresses()).filter(|own| wanted(own)));
+    let of_members = || members.iter().flat_map(|member| model.namespace(*member).addresses());
+    let own = |wanted: fn(&Address) -> bool| addresses(of_members().filter(|own| wanted(own)));
     let ipv4 = own(|own| own.address.addr().is_ipv4());
     let ipv6 = own(|own| !own.address.addr().is_ipv4() && own.scope != 253);
     let preferred = |ranges: &Ranges| {
         let loopback = |value: u128| value >> 24 == 127 || value == 1;
         ranges.as_slice().iter().map(|range| range.0).find(|value| !loopback(*value))
     };
-    let mut probes = vec![
-        Probe { start, ipv4: true, preferred: preferred(&ipv4), sources: ipv4, destinations: unicast4() },
-        Probe { start, ipv4: false, preferred: preferred(&ipv6), sources: ipv6, destinations: global6() },
-    ];
+    let local = members.iter().fold(ipv4.clone(), |local, member| local.union(model.own(*member, true)));
+    let any6 = |preferred: Option<u128>| Probe { start, ipv4: false, preferred, sources: unicast6(), destinations: global6() };
+    let mut probes = vec![Probe { start, ipv4: true, preferred: preferred(&ipv4), sources: local, destinations: unicast4() }, any6(preferred(&ipv6))];
+    // Who leaves the choice of an address to the kernel is routed before there is one, or is given none.
+    let unaddressed = preferred(&ipv4).is_none();
+    let later = |probe: &&Probe| if probe.ipv4 { unaddressed || content.fib4.looks_at_source() } else { content.fib6.looks_at_source() };
+    probes.extend(probes.clone().iter().filter(later).map(|probe| Probe { sources: Ranges::one(0), ..probe.clone() }));
+    let free = probes.clone();
     for link in content.links.values().filter(|link| link.kind != LinkKind::Loopback && link.up) {
+        let bound = Start::Process { namespace, link: Some(link.index) };
+        // Answers to what is asked by a port come by its bridge, which knows nothing of it.
+        let usable = |ipv4: bool| link.port.is_none() && if ipv4 { link.ipv4.is_some() } else { link.ipv6.is_some_and(|conf| !conf.disable_ipv6) };
+        probes.extend(free.iter().filter(|probe| usable(probe.ipv4)).map(|probe| probe.keeping_to(model, bound)));
         let of_member = |member: &usize| {
             let content = model.namespace(*member);
             let same = content.link_named(&link.name).map_or(0, |link| link.index);
             content.addresses_of(same).iter().filter(|own| !own.address.addr().is_ipv4())
         };
-        let sources = addresses(members.iter().flat_map(of_member));
-        if !sources.is_empty() {
-            let start = Start::Process { namespace, link: Some(link.index) };
-            probes.push(Probe { start, ipv4: false, preferred: None, sources, destinations: link_local6() });
+        let own = addresses(members.iter().flat_map(of_member));
+        if let Some((first, _)) = own.as_slice().first() {
+            probes.push(Probe { start: bound, destinations: link_local6(), ..any6(Some(*first)) });
         }
     }
     probes
@@ -85,7 +93,9 @@ fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
             if !reach.exits.is_empty() || model.uplinks.contains(&from) {
                 macs.push(NEIGHBOUR);
             }
-            if model.frames_matter() && !macs.is_empty() {
+            // A frame for all goes past what someone fixed in a bridge, too.
+            let fixed = model.namespaces().any(|(_, namespace)| namespace.has_fixed_ports());
+            if (model.frames_matter() || fixed) && !macs.is_empty() {
                 macs.extend([Mac::BROADCAST, ALL_HOSTS]);
             }
             macs.sort_unstable();
@@ -206,6 +216,20 @@ fn global6() -> Ranges {
 }
 
 impl Probe {
+    /// The same by one link, without what goes there anyway.
+    fn keeping_to(&self, model: &Model, start: Start) -> Self {
+        let mut probe = Self { start, ..self.clone() };
+        if let Start::Process { namespace, link: Some(link) } = start {
+            let content = model.namespace(namespace);
+            let fib = if self.ipv4 { &content.fib4 } else { &content.fib6 };
+            if fib.has_default_rules() {
+                let anyway = fib.plainly_by(|by| by == link).subtract(model.own(namespace, self.ipv4));
+                probe.destinations = self.destinations.subtract(&anyway);
+            }
+        }
+        probe
+    }
+
     /// Every packet of a protocol that it can make.
     pub(crate) fn space(&self, protocol: Protocol) -> Space {
         let header: u128 = if self.ipv4 { 20 } else { 40 };

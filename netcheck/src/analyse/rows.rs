@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::model::fib::number;
 use crate::model::{Endpoint, EndpointKind, METADATA, Model};
 use crate::space::Ranges;
+use crate::walk::address_of;
 
 use super::group::{Groups, Origin};
 use super::{Attacker, Explorer, Found, Pair, Reachability};
@@ -36,23 +37,32 @@ struct Sends {
     speaker: Option<(usize, Arc<Found>)>,
 }
 
-/// Addresses of one that a group speaks for.
+/// One that a group may speak for, and the addresses that it sends from.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sender {
     pub(super) namespace: usize,
-    pub(super) own: Ranges,
-    pub(super) usable: Vec<IpAddr>,
+    /// Of its links, loopback last.
+    usable: Vec<IpAddr>,
+    /// Of IPv4, what else is local.
+    local4: Ranges,
 }
 
 impl Sender {
     fn new(model: &Model, namespace: usize) -> Self {
-        let addresses = || model.namespace(namespace).addresses();
-        let own = Ranges::union_of(addresses().map(|own| (number(own.address.addr()), number(own.address.addr()))));
-        Self { namespace, own, usable: addresses().filter(|own| !own.unusable).map(|own| own.address.addr()).collect() }
+        let usable = model.namespace(namespace).addresses().filter(|own| !own.unusable).map(|own| own.address.addr());
+        let (loopback, others): (Vec<IpAddr>, Vec<IpAddr>) = usable.partition(IpAddr::is_loopback);
+        Self { namespace, usable: [others, loopback].concat(), local4: model.own(namespace, true).clone() }
     }
 
     pub(super) fn has(&self, address: IpAddr) -> bool {
-        self.usable.contains(&address)
+        self.usable.contains(&address) || address.is_ipv4() && self.local4.contains(number(address))
+    }
+
+    /// One of its own addresses that is among these.
+    pub(super) fn one_of(&self, sources: &Ranges, ipv4: bool) -> Option<IpAddr> {
+        let usable = self.usable.iter().copied().find(|own| own.is_ipv4() == ipv4 && sources.contains(number(*own)));
+        let local = || sources.intersect(&self.local4).first().filter(|_| ipv4);
+        usable.or_else(|| local().map(|source| address_of(source, ipv4)))
     }
 }
 

@@ -53,7 +53,7 @@ fn between_containers(from: &Party, to: &Party, published: bool) -> (&'static st
 pub(super) fn fix(host: Option<&Namespace>, from: &Party, to: &Party, (packet, trace): (&Packet, &[Step])) -> String {
     let host = Host { namespace: host, ipv4: packet.is_ipv4() };
     let written = trace.first().is_some_and(|step| step.text.starts_with("written"));
-    let forged = written && !from.addresses.contains(&packet.source);
+    let forged = from.kind == PartyKind::Container && !from.addresses.contains(&packet.source);
     let change = match Way::of(trace) {
         Way::Proxied { input } => host.drop_at_proxy(&input, packet),
         Way::Direct { how, .. } if to.kind == PartyKind::Host => {

@@ -16,6 +16,7 @@ pub struct Fib {
     tables: BTreeMap<u32, Table>,
     rules: Vec<PolicyRule>,
     custom: bool,
+    types_of_service: Ranges,
 }
 
 /// What is asked.
@@ -122,7 +123,10 @@ impl Fib {
         if let (true, Some(main)) = (plain, tables.get(&MAIN)) {
             tables.insert(LOCAL, main.clone());
         }
-        Self { tables, rules, custom: !plain }
+        let of_routes = tables.values().flat_map(|table| &table.routes).map(|route| route.tos);
+        let asked = rules.iter().map(|rule| rule.tos).chain(of_routes).filter(|tos| *tos != 0);
+        let types_of_service = Ranges::union_of(asked.map(|tos| (u128::from(tos & !3), u128::from(tos | 3))));
+        Self { tables, rules, custom: !plain, types_of_service }
     }
 
     /// Whether only the kernel's own rules are there.
@@ -146,9 +150,32 @@ impl Fib {
         })
     }
 
-    /// Whether a rule or a route is for one type of service.
-    pub(crate) fn looks_at_tos(&self) -> bool {
-        self.rules.iter().any(|rule| rule.tos != 0) || self.tables.values().flat_map(|table| &table.routes).any(|route| route.tos != 0)
+    /// The types of service that rules or routes are for, with any ECN bits: these are no part of the question. `fib_dscp_masked_match`.
+    pub(crate) const fn types_of_service(&self) -> &Ranges {
+        &self.types_of_service
+    }
+
+    /// Whether a table besides `local` delivers to this namespace.
+    pub(crate) fn delivers_elsewhere(&self) -> bool {
+        self.tables.values().flat_map(|table| &table.routes).any(|route| route.kind == RouteKind::Local && route.table != LOCAL)
+    }
+
+    /// Whether another route may be taken while a router does not answer: over IPv4 another default route of the same metric (`fib_select_default`),
+    /// over IPv6 any to the same destination (`find_rr_leaf`).
+    pub(crate) fn may_pass_over(&self, router: IpAddr) -> bool {
+        let by_it = |route: &Route| route.next_hops.iter().any(|hop| hop.gateway == Some(router));
+        let as_good = |route: &Route, other: &Route| {
+            let same = route.destination == other.destination && !std::ptr::eq(route, other);
+            same && (!router.is_ipv4() || route.destination.prefix_len() == 0 && route.metric == other.metric)
+        };
+        let passed = |table: &Table| table.routes.iter().any(|route| by_it(route) && table.routes.iter().any(|other| as_good(route, other)));
+        self.tables.values().any(passed)
+    }
+
+    /// Whether a rule or a route is for some source addresses.
+    pub(crate) fn looks_at_source(&self) -> bool {
+        self.rules.iter().any(|rule| rule.source.is_some())
+            || self.tables.values().flat_map(|table| &table.routes).any(|route| route.source.is_some())
     }
 
     /// Whether there are rules besides the kernel's own.
@@ -265,7 +292,7 @@ fn rule_matches(rule: &PolicyRule, key: &Key<'_>, seen: &mut Seen<'_>) -> bool {
     if rule.oif.as_deref().is_some_and(|name| key.oif.is_none_or(|(_, oif)| oif != name)) {
         return false;
     }
-    if (key.mark ^ rule.fwmark) & rule.fwmask != 0 || (rule.tos != 0 && rule.tos != key.tos) {
+    if (key.mark ^ rule.fwmark) & rule.fwmask != 0 || (rule.tos != 0 && (rule.tos ^ key.tos) & !3 != 0) {
         return false;
     }
     let ports = [(&rule.source_ports, Field::SourcePort), (&rule.destination_ports, Field::DestinationPort)];
@@ -399,7 +426,7 @@ impl Table {
         let alike = if first.is_some_and(is_plain_local) && key.strict.is_none() && key.oif.is_none() { &self.local } else { &class.addresses };
         seen.push((Field::Destination, Cow::Borrowed(alike)));
         for route in class.candidates.iter().filter_map(|index| self.routes.get(*index)) {
-            if route.tos != 0 && route.tos != key.tos {
+            if route.tos != 0 && (route.tos ^ key.tos) & !3 != 0 {
                 continue;
             }
             if let Some(net) = &route.source {

@@ -70,6 +70,8 @@ pub struct NfTable {
     by_name: BTreeMap<String, usize>,
     shortcuts: Vec<Shortcuts>,
     sets: BTreeMap<String, SearchSet>,
+    /// Whether fragments of IPv4, and of IPv6, are put together before they come here.
+    whole: [bool; 2],
 }
 
 /// A set that can be searched.
@@ -94,6 +96,9 @@ pub(super) const EXPECTATION: u32 = 9;
 const NEXT_HEADER: u32 = 6;
 /// Where TCP has its flags.
 const TCP_FLAGS: u32 = 13;
+/// Where IPv4 says whether it is a fragment.
+const FRAGMENT: std::ops::Range<u32> = 6..8;
+const DEFRAGMENTATION: i32 = -400;
 /// `NF_IP_PRI_CONNTRACK`, `NF_IP_PRI_NAT_DST` and `NF_IP_PRI_NAT_SRC`, which are the same for IPv6.
 const CONNTRACK: i32 = -200;
 const NAT_DESTINATION: i32 = -100;
@@ -105,6 +110,13 @@ impl Ruleset {
     /// Hooks the chains of these tables. `links` are the names of the namespace's links.
     #[must_use]
     pub fn new(tables: &[Table], links: &BTreeMap<String, u32>) -> Self {
+        let mut own: Vec<NfTable> = tables.iter().map(|table| NfTable::new(table, links)).collect();
+        let tracks =
+            [Layer::Ip, Layer::Ip6].map(|layer| tables.iter().any(|table| layers(table.family).contains(&layer) && expressions(table).any(tracks)));
+        for (table, read) in own.iter_mut().zip(tables) {
+            let early = read.chains.iter().filter_map(|chain| chain.base.as_ref()).any(|base| base.priority <= DEFRAGMENTATION);
+            table.whole = tracks.map(|tracks| tracks && !early && !matches!(read.family, Family::Bridge | Family::Netdev));
+        }
         // The newest first.
         let mut order: Vec<(usize, &Table)> = tables.iter().enumerate().filter(|(_, table)| !table.dormant).collect();
         order.sort_by_key(|(_, table)| std::cmp::Reverse(table.handle));
@@ -131,7 +143,7 @@ impl Ruleset {
             nat: nat.iter().map(|(at, chains)| (*at, Orders::new(chains.clone(), |chain| of_chain(chain).of_nat_chain()))).collect(),
             devices: devices.iter().map(|(at, chains)| (at.clone(), Orders::new(chains.clone(), of_chain))).collect(),
             changed_ipsets: tables.iter().flat_map(expressions).flat_map(changed_ipsets).collect(),
-            tables: tables.iter().map(|table| NfTable::new(table, links)).collect(),
+            tables: own,
         }
     }
 
@@ -189,22 +201,32 @@ impl Ruleset {
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is asks for something else")]
     pub fn asks_about_frames(&self) -> bool {
-        let asks = |(table, expression): (&NfTable, &Expression)| match expression {
+        let asks = |expression: &Expression| match expression {
             Expression::Match(Match::Tcp { flags: Some(flags), .. }) => flags.mask & BESIDES_SYN != 0,
             Expression::Match(Match::Mac { .. } | Match::Pkttype { .. })
             | Expression::Payload { base: PayloadBase::Link, .. }
-            | Expression::Meta { key: MetaKey::PktType, .. }
-            | Expression::Exthdr { kind: ExthdrKind::Ipv4 | ExthdrKind::Ipv6, .. } => true,
-            Expression::Payload { base: PayloadBase::Network, offset, len, .. } => {
-                let options = offset + len > if table.family == Family::Ip { 20 } else { 40 };
-                options || *offset == 0 || (table.family != Family::Ip && (*offset..offset + len).contains(&NEXT_HEADER))
-            }
+            | Expression::Meta { key: MetaKey::PktType, .. } => true,
             Expression::Payload { base: PayloadBase::Transport, offset, len, .. } => (*offset..offset + len).contains(&TCP_FLAGS),
             _ => false,
         };
-        let rules =
-            |table: &'_ NfTable| table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions).any(|one| asks((table, one)));
-        self.tables.iter().any(rules)
+        self.asks_about_headers() || self.tables.iter().flat_map(NfTable::expressions).any(asks)
+    }
+
+    /// Whether a rule asks for headers that any program may choose: options, extension headers, fragments.
+    #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is asks for something else")]
+    pub fn asks_about_headers(&self) -> bool {
+        let asks = |table: &NfTable, expression: &Expression| match expression {
+            Expression::Exthdr { kind: ExthdrKind::Ipv4 | ExthdrKind::Ipv6, .. } => true,
+            Expression::Payload { base: PayloadBase::Network, offset, len, .. } => {
+                let bytes = *offset..offset + len;
+                let options = bytes.end > if table.family == Family::Ip { 20 } else { 40 };
+                let fragment = bytes.start < FRAGMENT.end && FRAGMENT.start < bytes.end && !table.sees_whole(true);
+                options || bytes.start == 0 || fragment || (table.family != Family::Ip && bytes.contains(&NEXT_HEADER))
+            }
+            _ => false,
+        };
+        self.tables.iter().any(|table| table.expressions().any(|one| asks(table, one)))
     }
 
     /// Whether a rule may tell a SYN that offers ECN from another one.
@@ -376,7 +398,19 @@ impl NfTable {
             shortcuts: if rewrites { Vec::new() } else { table.chains.iter().map(|chain| Shortcuts::new(chain, links)).collect() },
             by_name: table.chains.iter().enumerate().map(|(index, chain)| (chain.name.clone(), index)).collect(),
             sets: table.sets.iter().map(|one| (one.name.clone(), set(one))).collect(),
+            whole: [false; 2],
         }
+    }
+
+    /// Whether fragments are put together before they come here.
+    #[must_use]
+    pub const fn sees_whole(&self, ipv4: bool) -> bool {
+        let [whole4, whole6] = self.whole;
+        if ipv4 { whole4 } else { whole6 }
+    }
+
+    fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions)
     }
 
     /// The place of a chain.
@@ -409,6 +443,20 @@ pub(super) fn expects(table: &Table) -> bool {
         )
     };
     table.objects.iter().any(|object| matches!(object.kind, HELPER | EXPECTATION)) || expressions(table).any(helps)
+}
+
+/// Whether connections are tracked because of an instruction (`nf_ct_netns_get`): then fragments are put together, too.
+const fn tracks(expression: &Expression) -> bool {
+    matches!(
+        expression,
+        Expression::Ct { .. }
+            | Expression::CtSet { .. }
+            | Expression::Masq { .. }
+            | Expression::Match(Match::Conntrack(_) | Match::Connmark { .. })
+            | Expression::Nat { .. }
+            | Expression::Redir { .. }
+            | Expression::Target(Target::Dnat(_) | Target::Masquerade(_) | Target::Netmap(_) | Target::Redirect(_) | Target::Snat(_))
+    )
 }
 
 /// Whether a header may be another one after this.

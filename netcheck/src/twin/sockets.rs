@@ -5,8 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
+use rustix::net::netdevice::index_to_name;
 use rustix::net::sockopt::{set_ip_multicast_if_with_ifindex, set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force};
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType, recvfrom, sendto, socket_with};
+use socket2::SockRef;
 
 use super::wire;
 
@@ -58,13 +60,22 @@ impl Sockets {
         Ok(Self { send4: raw(true, RAW)?, send6: raw(false, RAW)?, receive })
     }
 
-    /// Sends a whole packet, IP header included; `scope` is the link for link-local destinations. That it is refused is an outcome: no route, or a
-    /// rule in OUTPUT.
-    pub fn send(&self, packet: &[u8], destination: IpAddr, scope: u32) {
+    /// Sends a whole packet, IP header included, by a link if one is named. That it is refused is an outcome: no such link, no route, or a rule in
+    /// OUTPUT.
+    pub fn send(&self, packet: &[u8], destination: IpAddr, link: Option<u32>) {
+        let socket = if destination.is_ipv4() { &self.send4 } else { &self.send6 };
+        let keep_to = |name: Option<&[u8]>| SockRef::from(socket).bind_device(name).is_ok();
+        let keeps = |link: u32| index_to_name(socket, link).is_ok_and(|name| keep_to(Some(name.as_bytes())));
+        if link.is_some_and(|link| !keeps(link)) {
+            return;
+        }
         when_there_is_room(|| match destination {
-            IpAddr::V4(v4) => sendto(&self.send4, packet, SendFlags::empty(), &SocketAddrV4::new(v4, 0)),
-            IpAddr::V6(v6) => sendto(&self.send6, packet, SendFlags::empty(), &SocketAddrV6::new(v6, 0, 0, scope)),
+            IpAddr::V4(v4) => sendto(socket, packet, SendFlags::empty(), &SocketAddrV4::new(v4, 0)),
+            IpAddr::V6(v6) => sendto(socket, packet, SendFlags::empty(), &SocketAddrV6::new(v6, 0, 0, 0)),
         });
+        if link.is_some() {
+            keep_to(None);
+        }
     }
 
     /// Everything that has passed INPUT since the last time.

@@ -67,7 +67,7 @@ pub fn verify(twin: &mut Twin, model: &Model, samples: &[Sample]) -> Result<Veri
             let branches = walker.branches(sample.packet, sample.start, &point(&sample.packet));
             if branches.iter().any(|branch| matches!(branch.end, End::Unknown(_))) {
                 verification.unknown += 1;
-            } else if let Some(reason) = obstacle(twin, &incomplete, &sample, &branches) {
+            } else if let Some(reason) = obstacle(twin, &incomplete, &sample, &branches).or_else(|| unsendable(model, &sample)) {
                 *verification.skipped.entry(reason).or_default() += 1;
             } else {
                 round.push((sample, branches));
@@ -132,6 +132,17 @@ fn obstacle(twin: &Twin, incomplete: &BTreeMap<usize, String>, sample: &Sample, 
     }
     let met = branches.iter().flat_map(|branch| branch.steps.iter().map(|step| step.namespace));
     met.filter_map(|namespace| incomplete.get(&namespace)).next().map(|what| format!("the twin lacks {what}"))
+}
+
+/// Why a raw socket does not send a packet as a program does: its header has a source address, of which routing does not know (`raw_sendmsg`).
+fn unsendable(model: &Model, sample: &Sample) -> Option<String> {
+    let Start::Process { namespace, .. } = sample.start else { return None };
+    let content = model.namespace(namespace);
+    let fib = if sample.packet.is_ipv4() { &content.fib4 } else { &content.fib6 };
+    if sample.packet.source.is_unspecified() {
+        return Some("the kernel chooses its address, which its checksum is about".to_owned());
+    }
+    fib.looks_at_source().then(|| "a raw socket is routed without regard to the packet's address".to_owned())
 }
 
 enum Judgement {

@@ -13,7 +13,7 @@ use crate::space::Ranges;
 use super::conntrack::{NatKindAt, NatTo, Tuple};
 use super::header::{Cell, Number, Origin};
 use super::rules::{At, Step, masked, packet_type};
-use super::{Ct, End, Skb, Walker};
+use super::{Ct, End, Headers, Skb, Walker};
 
 impl<'m> Walker<'m> {
     #[expect(clippy::too_many_lines, reason = "one arm a kind")]
@@ -70,7 +70,8 @@ impl<'m> Walker<'m> {
             Match::Sometimes(name) => self.perhaps(format!("match {name}")),
             Match::Local(name) => {
                 let own = matches!(at.hook, Hook::Output | Hook::Postrouting) && at.iif.is_none();
-                (own || name == "socket") && self.perhaps(format!("match {name}"))
+                let why = format!("match {name}");
+                if own || name == "socket" { self.perhaps(why) } else { self.may_have_socket(at, skb, &why) }
             }
             Match::Mac { address, invert } => match skb.frame.and_then(|frame| frame.source) {
                 Some(mac) => (mac == *address) != *invert,
@@ -278,7 +279,7 @@ impl<'m> Walker<'m> {
     /// `rpfilter_mt`.
     /// Whether flags are as a rule wants them. `tcp_mt`.
     fn flagged(&mut self, skb: &Skb, own: u8, wanted: TcpFlags) -> bool {
-        let chosen = if skb.forged { wanted.mask & BESIDES_SYN } else { 0 };
+        let chosen = if skb.headers == Headers::Forged { wanted.mask & BESIDES_SYN } else { 0 };
         let fits = (own & wanted.mask) | chosen == wanted.set | chosen;
         fits && (chosen == 0 || self.perhaps("flags that the sender chooses"))
     }
@@ -295,7 +296,8 @@ impl<'m> Walker<'m> {
         }
         let mark = if flags & VALID_MARK != 0 { self.mark_value(skb)? } else { 0 };
         let header = skb.header.reversed();
-        let key = Key { destination: header.destination.value, source: header.source.value, iif: "lo", mark, ..Key::default() };
+        let (destination, source, tos) = (header.destination.value, header.source.value, header.tos.byte());
+        let key = Key { destination, source, iif: "lo", mark, tos, ..Key::default() };
         let fib = if header.ipv4 { &at.content.fib4 } else { &at.content.fib6 };
         let passes = match self.fib(fib, &key, &header) {
             Found::Route { route, next_hops } => {

@@ -385,6 +385,7 @@ impl<'m> Walker<'m> {
     }
 
     fn new_port(&mut self, kind: NatKindAt, old: Number, to: &NatTo) -> Result<Number, End> {
+        const MOST: usize = 8;
         let Some((first, last)) = to.ports else {
             return Ok(if to.flags & RANDOM != 0 { Number::random(old.value) } else { old });
         };
@@ -399,7 +400,13 @@ impl<'m> Walker<'m> {
                 return Ok(old);
             }
             if kind == NatKindAt::Destination {
-                return Ok(Number::fixed(u128::from(first)));
+                let others = usize::from(last.saturating_sub(first));
+                if others >= MOST {
+                    return Err(End::Unknown("translated to one of many ports".to_owned()));
+                }
+                // `nf_nat_l4proto_unique_tuple`: the first that the sender has no connection to from the same port.
+                let choice = self.choose(others + 1, "translated to the first of several ports that is free");
+                return Ok(Number::fixed(u128::from(first) + u128::try_from(choice).unwrap_or(0)));
             }
         }
         Ok(Number::random(u128::from(first)))

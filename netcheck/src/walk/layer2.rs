@@ -599,7 +599,8 @@ impl<'m> Walker<'m> {
         if !holds && !proxied {
             return Ok(false);
         }
-        self.solicitation_passes(asker, receiver, target, skb)
+        // Who is not asked, or does not answer, is known to whom it has asked itself.
+        Ok(self.solicitation_passes(asker, receiver, target, skb)? || self.perhaps("whether a neighbour that does not answer is known from earlier"))
     }
 
     /// Walks the solicitation to the neighbour and the advertisement back.
@@ -616,9 +617,13 @@ impl<'m> Walker<'m> {
             let own = self.model.namespace(place.namespace).addresses_of(place.link);
             own.iter().map(|own| own.address.addr()).find(|own| matches!(own, IpAddr::V6(v6) if v6.is_unicast_link_local()))
         };
-        let locals =
-            self.model.namespace(asker.namespace).addresses_of(asker.link).iter().any(|own| number(own.address.addr()) == skb.header.source.value);
-        let sender = if !skb.header.ipv4 && locals { address(skb.header.source.value, false) } else { local(asker).unwrap_or(address(0, false)) };
+        let own = self.model.namespace(asker.namespace).addresses_of(asker.link).iter().map(|own| number(own.address.addr()));
+        let own = Ranges::union_of(own.map(|own| (own, own)));
+        let sender = if !skb.header.ipv4 && self.test(skb.header.source, &own) {
+            address(skb.header.source.value, false)
+        } else {
+            local(asker).unwrap_or(address(0, false))
+        };
         let group = (0xff02_u128 << 112) | (1 << 32) | 0xff00_0000 | (target.value & 0x00ff_ffff);
         let target = address(target.value, false);
         let question = Packet::new(sender, address(group, false), Transport::Icmpv6 { kind: 135, code: 0, id: 0 });

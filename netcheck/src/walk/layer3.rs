@@ -26,6 +26,8 @@ pub(super) enum Routed {
 pub(super) struct Way {
     pub(super) link: u32,
     pub(super) gateway: Option<IpAddr>,
+    /// The source address that the route names.
+    pub(super) preferred: Option<IpAddr>,
 }
 
 /// RTN_* numbers, as rules see them.
@@ -72,7 +74,8 @@ impl<'m> Walker<'m> {
             }
             Some((way, links)) => {
                 skb.physical_in = None;
-                self.ip_hook(place.namespace, Hook::Postrouting, links, skb)?;
+                let redirects = skb.redirectable.is_some();
+                self.ip_hook(place.namespace, Hook::Postrouting, links, skb).map_err(|end| around(redirects, end))?;
                 self.out(Place { link: way.link, ..place }, way.gateway, skb).map(Some)
             }
         }
@@ -95,8 +98,30 @@ impl<'m> Walker<'m> {
             return Err(self.lost(Place { link: way.link, ..place }));
         };
         let links = Links { iif: Some(link), oif: Some(out), ..Links::default() };
-        self.ip_hook(place.namespace, Hook::Forward, links, skb)?;
+        skb.redirectable = skb.redirectable.filter(|sender| way.link == link.index && self.redirects(place, link, way, *sender, skb));
+        let redirects = skb.redirectable.is_some();
+        self.ip_hook(place.namespace, Hook::Forward, links, skb).map_err(|end| around(redirects, end))?;
         Ok(Some((way, links)))
+    }
+
+    /// Whether a router tells a packet's sender of the neighbour that it sends it back to. `__ip_do_redirect`: nobody is shown the way to itself.
+    #[expect(clippy::too_many_arguments, reason = "who tells whom of what")]
+    fn redirects(&self, place: Place, link: &Link, way: Way, sender: usize, skb: &Skb) -> bool {
+        let ipv4 = skb.header.ipv4;
+        let next = way.gateway.map_or(skb.header.destination.value, number);
+        let sends = !ipv4 || self.model.namespace(place.namespace).ipv4_either(link, |conf| conf.send_redirects);
+        sends && !self.model.own(sender, ipv4).contains(next)
+    }
+
+    /// Whether a sender takes another way when a router tells it so (`IN_DEV_RX_REDIRECTS`, `ndisc_redirect_rcv`); `all` is read on the host only.
+    fn accepts_redirects(&self, place: Place, link: &Link, ipv4: bool) -> bool {
+        let all = place.namespace != self.model.host || self.model.namespace(place.namespace).ipv4_all.accept_redirects;
+        match (link.ipv4, link.ipv6) {
+            (Some(own), _) if ipv4 && own.forwarding => all && own.accept_redirects,
+            (Some(own), _) if ipv4 => all || own.accept_redirects,
+            (_, Some(own)) if !ipv4 => own.accept_redirects && !own.forwarding,
+            _ => false,
+        }
     }
 
     fn check_ipv6(&mut self, place: Place, link: &Link, skb: &Skb) -> Result<(), End> {
@@ -164,7 +189,7 @@ impl<'m> Walker<'m> {
             source: header.source.value,
             iif: &link.name,
             mark,
-            tos: header.tos.byte() & 0xfc,
+            tos: header.tos.byte(),
             transport: Some((header.protocol, header.source_port.port(), header.destination_port.port())),
             vrf_table: self.vrf_table(place),
             ..Key::default()
@@ -253,7 +278,7 @@ impl<'m> Walker<'m> {
             source: header.source.value,
             iif: out_name,
             mark,
-            tos: header.tos.byte() & 0xfc,
+            tos: header.tos.byte(),
             transport: Some((header.protocol, header.source_port.port(), header.destination_port.port())),
             ..Key::default()
         };
@@ -341,7 +366,15 @@ impl<'m> Walker<'m> {
             return Err(End::Unknown(gap.clone()));
         }
         self.note(namespace, What::Sent { link });
-        let way = self.route_output(namespace, link, skb)?;
+        skb.bound = link;
+        let mut way = self.route_output(namespace, link, skb)?;
+        if skb.header.source.value == 0 {
+            skb.header.source = self.chosen_source(namespace, way, skb)?;
+            // `ip_route_connect`, `ip6_dst_lookup_tail`.
+            if matches!(skb.header.transport, Transport::Tcp { .. }) && skb.header.ipv4 {
+                way = self.route_output(namespace, link, skb)?;
+            }
+        }
         let Some(out) = content.links.get(&way.link) else {
             return Err(self.lost(Place { namespace, link: way.link }));
         };
@@ -366,22 +399,44 @@ impl<'m> Walker<'m> {
         if route.kind == RouteKind::Local {
             return Some(destination);
         }
-        if let Some(source) = route.preferred_source {
-            return Some(source);
-        }
         let hop = next_hops.first()?;
-        let own = || content.addresses_of(hop.oif?).iter().map(Some).collect::<Option<Vec<_>>>();
-        let same = |address: &IpAddr| address.is_ipv4() == destination.is_ipv4();
-        let near = hop.gateway.unwrap_or(destination);
-        let own = own()?;
-        let on_link = own.iter().find(|own| own.address.contains(&near) && !own.unusable);
-        let any = on_link.or_else(|| own.iter().find(|own| same(&own.address.addr()) && own.scope == 0 && !own.unusable));
-        any.map(|own| own.address.addr()).or_else(|| content.addresses().map(|own| own.address.addr()).find(|own| same(own) && !own.is_loopback()))
+        self.source_by(namespace, Way { link: hop.oif?, gateway: hop.gateway, preferred: route.preferred_source }, destination)
     }
 
-    /// `ip_route_me_harder`.
+    /// The same when the route is known. `fib_result_prefsrc`, `inet_select_addr`.
+    fn source_by(&self, namespace: usize, way: Way, destination: IpAddr) -> Option<IpAddr> {
+        let content = self.model.namespace(namespace);
+        let own = content.addresses_of(way.link);
+        let same = |address: &IpAddr| address.is_ipv4() == destination.is_ipv4();
+        let near = way.gateway.unwrap_or(destination);
+        let on_link = own.iter().find(|own| own.address.contains(&near) && !own.unusable);
+        let any = on_link.or_else(|| own.iter().find(|own| same(&own.address.addr()) && own.scope == 0 && !own.unusable));
+        let elsewhere = || content.addresses().map(|own| own.address.addr()).find(|own| same(own) && !own.is_loopback());
+        way.preferred.or_else(|| any.map(|own| own.address.addr())).or_else(elsewhere)
+    }
+
+    /// The source address of a packet whose program has chosen none: its route is looked up before. Without any, IPv4 sends from 0.0.0.0.
+    fn chosen_source(&mut self, namespace: usize, way: Way, skb: &Skb) -> Result<Number, End> {
+        let destination = skb.header.destination;
+        if skb.looped {
+            return Ok(destination);
+        }
+        let own = |own: &&crate::snapshot::Address| !own.address.addr().is_ipv4() && own.scope == 0 && !own.unusable;
+        if !skb.header.ipv4 && way.preferred.is_none() && self.model.namespace(namespace).addresses_of(way.link).iter().filter(own).count() > 1 {
+            return Err(End::Unknown("which of several addresses the kernel sends from".to_owned()));
+        }
+        match self.source_by(namespace, way, skb.header.address(destination)) {
+            Some(source) => Ok(Number::fixed(number(source))),
+            None if skb.header.ipv4 => Ok(Number::fixed(0)),
+            None => Err(self.drop_at(namespace, "route", "no address to send from")),
+        }
+    }
+
+    /// `ip_route_me_harder`: asks for the link that the socket is bound to (`SO_BINDTODEVICE`), and not for one that a message was sent by
+    /// (`IP_PKTINFO`).
     pub(super) fn reroute(&mut self, namespace: usize, skb: &mut Skb) -> Result<(), End> {
-        self.rerouted = Some(self.route_output(namespace, None, skb)?);
+        let link = skb.bound.filter(|_| self.perhaps("whether a program keeps to its link"));
+        self.rerouted = Some(self.route_output(namespace, link, skb)?);
         Ok(())
     }
 
@@ -398,7 +453,7 @@ impl<'m> Walker<'m> {
             iif: "lo",
             oif: if header.ipv4 { oif } else { None },
             mark,
-            tos: header.tos.byte() & 0xfc,
+            tos: header.tos.byte(),
             transport: Some((header.protocol, header.source_port.port(), header.destination_port.port())),
             vrf_table: None,
             strict,
@@ -409,10 +464,10 @@ impl<'m> Walker<'m> {
             Found::Route { route, .. } if matches!(route.kind, RouteKind::Local | RouteKind::Anycast) => {
                 self.route_note(namespace, route, None);
                 skb.looped = true;
-                Ok(Way { link: lo, gateway: None })
+                Ok(Way { link: lo, gateway: None, preferred: None })
             }
             Found::Route { route, next_hops } if route.kind == RouteKind::Unicast => {
-                let way = self.pick(&next_hops, Place { namespace, link: 0 })?;
+                let way = Way { preferred: route.preferred_source, ..self.pick(&next_hops, Place { namespace, link: 0 })? };
                 self.route_note(namespace, route, Some(way));
                 self.check_loopback_source(namespace, way, skb)?;
                 skb.looped = false;
@@ -420,9 +475,21 @@ impl<'m> Walker<'m> {
             }
             Found::Route { route, .. } => Err(self.drop_at(namespace, "route", format!("{} is {:?}", route.destination, route.kind))),
             Found::Unknown(why) => Err(End::Unknown(why)),
+            Found::Refused(_) | Found::Nothing if header.ipv4 && oif.is_some() => self.on_link(namespace, link, skb),
             Found::Refused(kind) => Err(self.drop_at(namespace, "route", format!("the route says {kind:?}"))),
             Found::Nothing => Err(self.no_route(namespace, skb)),
         }
+    }
+
+    /// What has no route by the link that was asked for is taken to be on it. `ip_route_output_key_hash_rcu`: "Apparently, routing tables are wrong."
+    fn on_link(&mut self, namespace: usize, link: Option<u32>, skb: &mut Skb) -> Result<Way, End> {
+        let Some(link) = link else { return Err(self.no_route(namespace, skb)) };
+        let way = Way { link, gateway: None, preferred: None };
+        let destination = skb.header.address(skb.header.destination).into();
+        self.note(namespace, What::Route { destination, local: false, link: Some(link), gateway: None });
+        self.check_loopback_source(namespace, way, skb)?;
+        skb.looped = false;
+        Ok(way)
     }
 
     /// `__mkroute_output`: a loopback source stays on loopback unless `route_localnet` says otherwise.
@@ -454,7 +521,14 @@ impl<'m> Walker<'m> {
         }
         let target = gateway.map_or(skb.header.destination, |gateway| Number::fixed(number(gateway)));
         let ipv4 = gateway.map_or(skb.header.ipv4, |gateway| gateway.is_ipv4());
-        let destination = self.resolve(place, link, target, ipv4, skb)?;
+        let fib = if ipv4 { &content.fib4 } else { &content.fib6 };
+        let destination = match self.resolve(place, link, target, ipv4, skb) {
+            Err(End::Dropped(_)) if gateway.is_some_and(|router| fib.may_pass_over(router)) => {
+                return Err(End::Unknown("which of several routes is taken while a router does not answer".to_owned()));
+            }
+            resolved => resolved?,
+        };
+        skb.redirectable = (gateway.is_some() && skb.hops == 0 && self.accepts_redirects(place, link, skb.header.ipv4)).then_some(place.namespace);
         skb.frame = Some(Frame { source: link.mac, destination, tags: Tags::NONE });
         skb.hidden = None;
         skb.bridged = false;
@@ -466,7 +540,7 @@ impl<'m> Walker<'m> {
     fn pick(&mut self, hops: &[&NextHop], place: Place) -> Result<Way, End> {
         let choice = if hops.len() > 1 { self.choose(hops.len(), "which way of a multipath route") } else { 0 };
         let hop = hops.get(choice).or(hops.first());
-        match hop.and_then(|hop| hop.oif.map(|link| Way { link, gateway: hop.gateway })) {
+        match hop.and_then(|hop| hop.oif.map(|link| Way { link, gateway: hop.gateway, preferred: None })) {
             Some(way) => Ok(way),
             None => Err(self.drop_at(place.namespace, "route", "the route has no link")),
         }
@@ -474,8 +548,14 @@ impl<'m> Walker<'m> {
 
     /// A lookup for packets with these headers that keeps to those for which it has the same answer.
     pub(super) fn fib<'f>(&mut self, fib: &'f Fib, key: &Key<'_>, header: &Header) -> Found<'f> {
-        if !header.tos.known && fib.looks_at_tos() {
+        let asked = fib.types_of_service();
+        if !asked.is_empty() && !header.tos.known {
             return Found::Unknown("routes for a type of service that rules have changed".to_owned());
+        }
+        if asked.contains(header.tos.value) {
+            self.narrow_number(header.tos, &Ranges::between(header.tos.value & !3, header.tos.value | 3));
+        } else if !asked.is_empty() {
+            self.exclude_number(header.tos, asked);
         }
         let mut seen = Vec::new();
         let found = fib.lookup(key, &mut seen);
@@ -617,6 +697,7 @@ impl<'m> Walker<'m> {
             source: header.source.value,
             iif: at.iif.map_or("lo", |link| &link.name),
             mark: self.mark_value(skb)?,
+            tos: header.tos.byte(),
             ..Key::default()
         };
         let found = self.fib(&at.content.fib4, &key, &header);
@@ -665,6 +746,12 @@ impl<'m> Walker<'m> {
             skb.mark = [super::Cell::fixed(0); 4];
         }
     }
+}
+
+/// What rules of a router drop comes to nothing once its sender was shown the way around it: that is before they are asked (`ip_forward`,
+/// `ip6_forward`).
+fn around(redirects: bool, end: End) -> End {
+    if redirects && matches!(end, End::Dropped(_)) { End::Unknown("the sender may be redirected around the router".to_owned()) } else { end }
 }
 
 /// What no IPv4 packet to one host is sent to. `ipv4_is_multicast`, `ipv4_is_lbcast`, `ipv4_is_zeronet`: since 5.3, the rest of 0.0.0.0/8 is unicast,

@@ -16,7 +16,7 @@ use super::classes::Guarded;
 use super::conntrack::{NatKindAt, NatTo};
 use super::header::{Cell, Number, Origin, Variable};
 use super::trace::{Did, What};
-use super::{Ct, End, Frame, Skb, Walker};
+use super::{Ct, End, Frame, Headers, Skb, Walker};
 
 /// Where rules run.
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +115,9 @@ impl Registers {
 const RT_NEXTHOP6: u32 = 2;
 const SOCKET_CGROUP: u32 = 3;
 const DEEPEST: u32 = 16;
+/// `IPPROTO_FRAGMENT`, and the least that every fragment but the last has.
+const FRAGMENT: u8 = 44;
+const SMALLEST_FRAGMENT: usize = 8;
 const IFNAMSIZ: usize = 16;
 /// Bytes of a helper's name.
 const HELPER: usize = 16;
@@ -378,12 +381,16 @@ impl<'m> Walker<'m> {
                 }
                 None => Step::Break,
             },
-            Expression::Exthdr { into, kind, present, len, .. } => match kind {
+            Expression::Exthdr { into, kind, header, present, len, .. } => match kind {
                 ExthdrKind::Tcp if matches!(skb.header.transport, Transport::Tcp { .. }) => {
                     registers.write(*into, vec![Cell::unknown(); usize::try_from(*len).unwrap_or(1).max(1)]);
                     Step::Go
                 }
-                ExthdrKind::Ipv4 | ExthdrKind::Ipv6 if skb.forged && (*kind == ExthdrKind::Ipv4) == skb.header.ipv4 => {
+                ExthdrKind::Ipv4 | ExthdrKind::Ipv6
+                    if skb.headers > Headers::Usual
+                        && (*kind == ExthdrKind::Ipv4) == skb.header.ipv4
+                        && (*header != FRAGMENT || may_be_fragment(at, skb)) =>
+                {
                     if !*present && !self.perhaps("headers that the sender chooses") {
                         return Ok(Step::Break);
                     }
@@ -696,12 +703,21 @@ impl<'m> Walker<'m> {
             PayloadBase::Transport if hidden => return Ok(None),
             PayloadBase::Network if at.layer == Layer::Arp => return Ok(None),
             PayloadBase::Network => {
-                let mut all = self.network_header(skb, offset);
+                let mut all = self.network_header(at, skb, offset);
                 // Options and extension headers come before the transport's.
-                if !skb.forged {
+                if skb.headers == Headers::Usual {
                     all.extend(transport_header(skb));
                 }
                 all
+            }
+            // Whoever writes packets may have the rest of the header in another fragment.
+            PayloadBase::Transport
+                if offset + len > SMALLEST_FRAGMENT
+                    && skb.headers == Headers::Forged
+                    && may_be_fragment(at, skb)
+                    && self.perhaps("a header in several fragments") =>
+            {
+                return Ok(None);
             }
             PayloadBase::Transport => transport_header(skb),
             PayloadBase::Link => match skb.frame {
@@ -729,16 +745,17 @@ impl<'m> Walker<'m> {
         Ok(Some(bytes.into_iter().chain(rest).skip(offset).take(len).collect()))
     }
 
-    fn network_header(&mut self, skb: &Skb, from: usize) -> Vec<Cell> {
+    fn network_header(&mut self, at: &At<'m>, skb: &Skb, from: usize) -> Vec<Cell> {
         let header = &skb.header;
         let mut bytes = Vec::with_capacity(60);
         if header.ipv4 {
-            bytes.push(if skb.forged { Cell { value: 0x45, origin: Origin::Unknown { mask: 0x0f } } } else { Cell::fixed(0x45) });
+            bytes.push(if skb.headers > Headers::Usual { Cell { value: 0x45, origin: Origin::Unknown { mask: 0x0f } } } else { Cell::fixed(0x45) });
             bytes.extend(Cell::of_number(header.tos, 1));
             bytes.extend(Cell::of_number(header.length, 2));
             bytes.extend([Cell::unknown(), Cell::unknown()]);
-            // Don't-fragment is the sender's choice; the rest says that this is a whole packet.
-            bytes.extend([Cell { value: 0, origin: Origin::Unknown { mask: 0x40 } }, Cell::fixed(0)]);
+            // Don't-fragment is the sender's choice; the rest says whether this is a whole packet.
+            let (flags, offset) = if may_be_fragment(at, skb) { (0x7f, 0xff) } else { (0x40, 0) };
+            bytes.extend([flags, offset].map(|mask| Cell { value: 0, origin: Origin::Unknown { mask } }));
             bytes.extend([Cell::unknown(), Cell::fixed(header.protocol), Cell::unknown(), Cell::unknown()]);
             bytes.extend(Cell::of_number(header.source, 4));
             bytes.extend(Cell::of_number(header.destination, 4));
@@ -753,7 +770,7 @@ impl<'m> Walker<'m> {
             bytes.push(Cell { value: tos << 4, origin: Origin::Unknown { mask: label } });
             bytes.extend([Cell::unknown(); 4]);
             // With extension headers, the first of them is named here.
-            bytes.push(if skb.forged { Cell::unknown() } else { Cell::fixed(header.protocol) });
+            bytes.push(if skb.headers > Headers::Usual { Cell::unknown() } else { Cell::fixed(header.protocol) });
             bytes.push(Cell::unknown());
             bytes.extend(Cell::of_number(header.source, 16));
             bytes.extend(Cell::of_number(header.destination, 16));
@@ -791,7 +808,8 @@ impl<'m> Walker<'m> {
         let word = |value: u32| Some(host_order(value, little));
         let byte = |value: u8| Some(vec![Cell::fixed(value)]);
         let name = |link: Option<&Link>| Some(padded_name(link.map_or("", |link| &link.name)));
-        let kind = |link: Option<&Link>| Some(padded_name(link.map_or("", link_kind)));
+        // `nft_meta_store_ifkind`: links that nobody has made have none.
+        let kind = |link: &Link| link_kind(link).map(padded_name);
         Ok(match key {
             MetaKey::Len => {
                 let mut cells: Vec<Cell> = Cell::of_number(skb.header.length, 4).collect();
@@ -813,8 +831,8 @@ impl<'m> Walker<'m> {
             MetaKey::OifType => self.way_out(at).map(|link| host_order_short(arphrd(link), little)),
             MetaKey::IifGroup => at.iif.and_then(|link| word(link.group)),
             MetaKey::OifGroup => self.way_out(at).and_then(|link| word(link.group)),
-            MetaKey::IifKind => at.iif.and_then(|link| kind(Some(link))),
-            MetaKey::OifKind => self.way_out(at).and_then(|link| kind(Some(link))),
+            MetaKey::IifKind => at.iif.and_then(kind),
+            MetaKey::OifKind => self.way_out(at).and_then(kind),
             MetaKey::Sdif | MetaKey::SdifName if at.iif.is_some_and(|link| is_of_vrf(at, link)) => {
                 return Err(End::Unknown("which link of a VRF it came by".to_owned()));
             }
@@ -832,16 +850,22 @@ impl<'m> Walker<'m> {
             MetaKey::SkUid | MetaKey::SkGid | MetaKey::Cgroup if matches!(at.hook, Hook::Output | Hook::Postrouting) && at.iif.is_none() => {
                 Some(vec![Cell::unknown(); 4])
             }
-            MetaKey::SkUid | MetaKey::SkGid => None,
-            MetaKey::Cgroup | MetaKey::Priority | MetaKey::SecMark | MetaKey::Cpu | MetaKey::PRandom | MetaKey::TimeHour => {
-                Some(vec![Cell::unknown(); 4])
+            // `udp_v4_early_demux`: a connected socket is found before INPUT.
+            MetaKey::SkUid | MetaKey::SkGid | MetaKey::Cgroup => {
+                self.may_have_socket(at, skb, "whether a connected socket waits for it").then(|| vec![Cell::unknown(); 4])
             }
+            MetaKey::Priority | MetaKey::SecMark | MetaKey::Cpu | MetaKey::PRandom | MetaKey::TimeHour => Some(vec![Cell::unknown(); 4]),
             MetaKey::TimeNs => Some(vec![Cell::unknown(); 8]),
             MetaKey::TimeDay => Some(vec![Cell::unknown()]),
             MetaKey::BriIifPvid | MetaKey::BriIifVproto | MetaKey::BriBroute | MetaKey::BriIifHwAddr | MetaKey::Other(_) => {
                 return Err(End::Unknown(format!("meta key {key:?}")));
             }
         })
+    }
+
+    /// Whether a packet that arrives has a socket when rules see it: only a datagram in INPUT may have one.
+    pub(super) fn may_have_socket(&mut self, at: &At<'m>, skb: &Skb, why: &str) -> bool {
+        at.hook == Hook::Input && matches!(skb.header.transport, Transport::Udp { .. }) && self.perhaps(why)
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
@@ -894,7 +918,8 @@ impl<'m> Walker<'m> {
         let mark = if flags & MARK != 0 { self.mark_value(skb)? } else { 0 };
         let ipv4 = skb.header.ipv4;
         let fib = if ipv4 { &at.content.fib4 } else { &at.content.fib6 };
-        let key = Key { destination: number.value, source: header.source.value, iif: "lo", oif: None, mark, strict, ..Key::default() };
+        let (destination, source, tos) = (number.value, header.source.value, header.tos.byte());
+        let key = Key { destination, source, iif: "lo", mark, tos, strict, ..Key::default() };
         let found = self.fib(fib, &key, &header);
         let looped = matches!(at.hook, Hook::Prerouting | Hook::Input | Hook::Ingress) && at.iif.is_some_and(|link| link.name == "lo");
         let oif = match found {
@@ -991,6 +1016,15 @@ impl<'m> Walker<'m> {
             CtKey::Other(number) => return Err(End::Unknown(format!("ct key {number}"))),
         })
     }
+}
+
+/// Whether rules may see fragments of a packet. `ip_local_deliver` puts IPv4 together before INPUT, `nf_defrag_ipv4` and `nf_defrag_ipv6` do before all
+/// rules of the IP stack where connections are tracked.
+fn may_be_fragment(at: &At<'_>, skb: &Skb) -> bool {
+    let ipv4 = skb.header.ipv4;
+    skb.headers > Headers::Usual
+        && !(at.hook == Hook::Input && ipv4)
+        && at.content.rules.table(at.chain.table).is_none_or(|table| !table.sees_whole(ipv4))
 }
 
 /// Whether rules see a frame in which they do not find the packet. `nft_do_chain_bridge`, `nft_do_chain_netdev`.
@@ -1111,7 +1145,11 @@ fn transport_header(skb: &Skb) -> Vec<Cell> {
         Transport::Tcp { flags, .. } => {
             let mut bytes: Vec<Cell> = ports().collect();
             bytes.extend([Cell::unknown(); 9]);
-            bytes.push(if skb.forged { Cell { value: flags, origin: Origin::Unknown { mask: BESIDES_SYN } } } else { Cell::fixed(flags) });
+            bytes.push(if skb.headers == Headers::Forged {
+                Cell { value: flags, origin: Origin::Unknown { mask: BESIDES_SYN } }
+            } else {
+                Cell::fixed(flags)
+            });
             bytes
         }
         Transport::Udp { .. } => ports().collect(),
@@ -1171,9 +1209,9 @@ const fn arphrd(link: &Link) -> u16 {
     }
 }
 
-fn link_kind(link: &Link) -> &str {
+fn link_kind(link: &Link) -> Option<&str> {
     use crate::snapshot::LinkKind;
-    match &link.kind {
+    Some(match &link.kind {
         LinkKind::Bridge(_) => "bridge",
         LinkKind::Dummy => "dummy",
         LinkKind::Ipvlan { .. } => "ipvlan",
@@ -1183,7 +1221,7 @@ fn link_kind(link: &Link) -> &str {
         LinkKind::Vlan { .. } => "vlan",
         LinkKind::Vrf { .. } => "vrf",
         LinkKind::Vxlan { .. } => "vxlan",
-        LinkKind::Loopback | LinkKind::Physical => "",
+        LinkKind::Loopback | LinkKind::Physical => return None,
         LinkKind::Other(name) => name,
-    }
+    })
 }

@@ -112,7 +112,7 @@ fn two_bridges_are_as_the_kernel_has_them() {
 /// Where a packet arrives; neighbours may have to be found first.
 fn fire(sockets: &[(&str, Sockets)], from: &str, packet: &Packet, id: u32) -> Option<String> {
     let sender = &sockets.iter().find(|(name, _)| *name == from).unwrap().1;
-    sender.send(&wire::bytes(packet, id), packet.destination, 0);
+    sender.send(&wire::bytes(packet, id), packet.destination, None);
     for _ in 0..60 {
         std::thread::sleep(std::time::Duration::from_millis(1));
         let seen: BTreeSet<&str> = sockets
@@ -292,7 +292,7 @@ fn an_answer_that_is_routed_back_gets_another_port() {
 
 /// Sends from one of two, and tells the ports with which it arrives at the other one.
 pub(crate) fn exchange(sockets: &[Sockets; 2], from: usize, packet: &Packet, id: u32) -> Option<(u16, u16)> {
-    sockets[from].send(&wire::bytes(packet, id), packet.destination, 0);
+    sockets[from].send(&wire::bytes(packet, id), packet.destination, None);
     for _ in 0..60 {
         let seen = sockets[1 - from].drain();
         if let Some((_, ports)) = seen.iter().filter_map(|seen| seen.identify()).find(|(got, _)| *got == id) {

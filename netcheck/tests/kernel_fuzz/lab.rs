@@ -97,18 +97,18 @@ impl Lab {
     }
 
     pub(crate) fn sockets(&self, name: &str) -> Sockets {
+        self.inside(name, || Sockets::open().unwrap())
+    }
+
+    /// Does something in a namespace. A thread that enters one ends there; its sockets stay in it.
+    pub(crate) fn inside<T: Send>(&self, name: &str, what: impl FnOnce() -> T + Send) -> T {
         let file = File::open(format!("/run/netns/{}", self.full(name))).unwrap();
-        // A thread that enters a namespace ends there; its sockets stay in it.
-        std::thread::scope(|scope| {
-            scope
-                .spawn(|| {
-                    let kind = rustix::thread::LinkNameSpaceType::Network;
-                    rustix::thread::move_into_link_name_space(file.as_fd(), Some(kind)).unwrap();
-                    Sockets::open().unwrap()
-                })
-                .join()
-                .unwrap()
-        })
+        let enter = || {
+            let kind = rustix::thread::LinkNameSpaceType::Network;
+            rustix::thread::move_into_link_name_space(file.as_fd(), Some(kind)).unwrap();
+            what()
+        };
+        std::thread::scope(|scope| scope.spawn(enter).join().unwrap())
     }
 }
 

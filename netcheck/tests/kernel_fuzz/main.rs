@@ -7,7 +7,9 @@
 
 mod bridges;
 mod chains;
+mod corners;
 mod lab;
+mod programs;
 mod random;
 mod rules;
 mod world;
@@ -232,7 +234,7 @@ fn fire(world: &World, probes: &[Probe], expected: &[Vec<Branch>]) -> Observed {
         member.sockets.drain();
     }
     for probe in probes {
-        world.members[probe.from].sockets.send(&wire::bytes(&probe.packet, probe.id), probe.packet.destination, 0);
+        world.members[probe.from].sockets.send(&wire::bytes(&probe.packet, probe.id), probe.packet.destination, None);
     }
     let surely = |branches: &Vec<Branch>| branches.iter().all(|branch| matches!(branch.end, End::Delivered { .. }));
     let awaited: BTreeSet<u32> = probes.iter().zip(expected).filter(|(_, branches)| surely(branches)).map(|(probe, _)| probe.id).collect();
@@ -321,7 +323,7 @@ fn answer(
             packet.tos = branch.packet.tos;
             packet.length = wire::length(&packet);
             let answers = walker.answers(branch);
-            world.members[member].sockets.send(&wire::bytes(&packet, probe.id | ANSWERS), packet.destination, 0);
+            world.members[member].sockets.send(&wire::bytes(&packet, probe.id | ANSWERS), packet.destination, None);
             sent.push((Probe { id: probe.id | ANSWERS, from: member, packet }, answers, (branch, source_port)));
         }
     }

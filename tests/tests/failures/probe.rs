@@ -1,7 +1,7 @@
 //! A witness as a real packet: sent from the namespace of who sends it, and seen in the namespace where it is said to arrive.
 
 use std::fs::File;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,9 +11,9 @@ use anyhow::{Context, Result, ensure};
 use netcheck::analyse::Explanation;
 use netcheck::model::{EndpointKind, Model, Place, Tags};
 use netcheck::packet::{Packet, Transport};
-use netcheck::twin::wire;
+use netcheck::twin::{Sockets, wire};
 use netcheck::walk::{End, Start, walk};
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType};
 
 use crate::host::Host;
 
@@ -77,18 +77,10 @@ fn own(model: &Model, witness: Packet, start: Start, target: usize) -> (Packet, 
 fn send(host: &Host, model: &Model, from: &str, start: Start, packet: Packet, id: u32) -> Result<()> {
     let bytes = wire::bytes(&packet, id);
     match start {
-        Start::Process { link, .. } => {
-            let scope = link.unwrap_or(0);
-            within(&host.namespace(from)?, || {
-                let family = if packet.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-                let socket = raw(family, 255)?;
-                match packet.destination {
-                    IpAddr::V4(v4) => rustix::net::sendto(&socket, &bytes, SendFlags::empty(), &SocketAddrV4::new(v4, 0)),
-                    IpAddr::V6(v6) => rustix::net::sendto(&socket, &bytes, SendFlags::empty(), &SocketAddrV6::new(v6, 0, 0, scope)),
-                }?;
-                Ok(())
-            })
-        }
+        Start::Process { link, .. } => within(&host.namespace(from)?, || {
+            Sockets::open()?.send(&bytes, packet.destination, link);
+            Ok(())
+        }),
         Start::Wire { from: place, to, tags, forged } => {
             ensure!(!forged, "frames are written with usual headers here");
             write_frame(host, model, from, place, (&to.to_string(), tags), &packet, &bytes)

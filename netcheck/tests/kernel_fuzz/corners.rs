@@ -1,0 +1,127 @@
+//! Ways that few hosts have: each was closed for netcheck once, and a packet passed.
+
+use std::net::UdpSocket;
+
+use netcheck::analyse::Answer;
+use netcheck::twin::Sockets;
+
+use crate::lab::Lab;
+use crate::programs::{arrives, ask, build, send};
+
+/// Whether one of many datagrams arrives: some ways open after the first.
+fn one_arrives(lab: &Lab, sockets: &Sockets, to: &str) -> bool {
+    (1..50).any(|id| {
+        send(lab, (None, None), to.parse().unwrap(), id);
+        arrives(sockets, id)
+    })
+}
+
+/// `arp_process`: whatever is routed to the namespace itself is answered for.
+#[test]
+fn a_local_route_of_another_table_is_answered_for() {
+    let lab = build("k");
+    lab.ip("b", "rule add to 10.40.9.0/24 lookup 100 pref 100\nroute add local 10.40.9.0/24 dev lo table 100\n");
+    lab.ip("h", "route add 10.40.9.0/24 dev v2\n");
+    let got = ask(&lab, "10.40.9.5");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.9.5"), got.answer), (true, Answer::Open), "{got:#?}");
+}
+
+/// `fib_select_default`.
+#[test]
+fn a_router_that_does_not_answer_is_passed_over() {
+    let lab = build("d");
+    lab.ip("a", "route prepend default via 10.40.1.77\n");
+    let got = ask(&lab, "10.40.2.2");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.2.2"), got.answer), (true, Answer::Unknown), "{got:#?}");
+}
+
+/// `ip_forward`: a router tells of a shorter way before its rules are asked.
+#[test]
+fn a_redirect_leads_around_the_router() {
+    let mut lab = Lab::new("i");
+    for name in ["h", "a", "b"] {
+        lab.add(name);
+        lab.sysctl(name, "net.ipv4.conf.all.rp_filter=0\nnet.ipv4.conf.default.rp_filter=0\nnet.ipv4.conf.all.accept_redirects=1\n");
+    }
+    lab.sysctl("h", "net.ipv4.ip_forward=1\nnet.ipv4.conf.all.send_redirects=1\nnet.bridge.bridge-nf-call-iptables=0\n");
+    lab.ip("h", "link add br0 type bridge forward_delay 0\naddr add 10.40.1.1/24 dev br0\naddr add 10.40.2.1/24 dev br0\nlink set br0 up\n");
+    for (net, name) in [(1, "a"), (2, "b")] {
+        let full = lab.full(name);
+        lab.ip("h", &format!("link add v{net} type veth peer name eth0 netns {full}\nlink set v{net} master br0 up\n"));
+        lab.ip(name, &format!("addr add 10.40.{net}.2/24 dev eth0\nlink set eth0 up\nroute add default via 10.40.{net}.1\n"));
+    }
+    lab.nft("h", "table ip t {\n  chain c {\n    type filter hook forward priority 0; policy drop;\n  }\n}\n").unwrap();
+    let got = ask(&lab, "10.40.2.2");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.2.2"), got.answer), (true, Answer::Unknown), "{got:#?}");
+}
+
+/// `ndisc_recv_ns`: who asks is remembered, and sent to without being asked.
+#[test]
+fn a_neighbour_that_does_not_answer_is_known_from_earlier() {
+    let lab = build("n");
+    lab.nft("b", "table inet t {\n  chain c {\n    type filter hook input priority 0;\n    meta nfproto ipv4 drop\n    icmpv6 type nd-neighbor-solicit drop\n  }\n}\n")
+        .unwrap();
+    let to = "fd40:0:0:2::2";
+    let got = ask(&lab, &lab.full("b"));
+    lab.inside("b", || UdpSocket::bind("[::]:0").unwrap().send_to(b"first", "[fd40:0:0:2::1]:9").unwrap());
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), to), got.answer), (true, Answer::Unknown), "{got:#?}");
+}
+
+/// `udp_v4_early_demux`: a connected socket is found before INPUT.
+#[test]
+fn a_connected_socket_has_an_owner_in_input() {
+    let lab = build("u");
+    lab.nft("b", "table inet t {\n  chain c {\n    type filter hook input priority 0; policy drop;\n    meta skuid 0 accept\n  }\n}\n").unwrap();
+    let sockets = lab.sockets("b");
+    let got = ask(&lab, &lab.full("b"));
+    let sends = |id: u32| {
+        lab.inside("a", || UdpSocket::bind("10.40.1.2:4444").unwrap().send_to(&id.to_be_bytes(), "10.40.2.2:53").unwrap());
+        arrives(&sockets, id)
+    };
+    let before = sends(1);
+    let _connected = lab.inside("b", || {
+        let socket = UdpSocket::bind("10.40.2.2:53").unwrap();
+        socket.connect("10.40.1.2:4444").unwrap();
+        socket
+    });
+    assert_eq!((before, sends(2), got.answer), (false, true, Answer::Unknown), "{got:#?}");
+}
+
+/// `nft_fib4_eval`: the way back of a packet depends on its type of service.
+#[test]
+fn the_way_back_is_looked_up_with_the_type_of_service() {
+    let lab = build("o");
+    lab.ip("h", "route add 10.40.1.0/24 tos 0x10 dev v1\nroute del 10.40.1.0/24 dev v1 tos 0\nroute add 10.40.1.0/24 dev v2\n");
+    lab.nft(
+        "h",
+        "table inet t {\n  chain c {\n    type filter hook prerouting priority 0;\n    iifname v1 fib saddr . iif oif missing drop\n  }\n}\n",
+    )
+    .unwrap();
+    let sockets = lab.sockets("b");
+    let got = ask(&lab, "10.40.2.2");
+    let arrived = [(1_u32, 0), (2, 0x10)].map(|(id, tos)| {
+        lab.inside("a", || {
+            let socket = UdpSocket::bind("10.40.1.2:0").unwrap();
+            socket2::SockRef::from(&socket).set_tos_v4(tos).unwrap();
+            socket.send_to(&id.to_be_bytes(), "10.40.2.2:53").unwrap();
+        });
+        arrives(&sockets, id)
+    });
+    assert_eq!((arrived, got.answer), ([false, true], Answer::Open), "{got:#?}");
+}
+
+/// `nf_nat_l4proto_unique_tuple`: of several ports, the first that is free.
+#[test]
+fn a_port_that_is_taken_is_passed_over() {
+    let lab = build("w");
+    lab.nft("h", "table ip t {\n  chain c {\n    type nat hook prerouting priority -100;\n    udp dport 53 dnat to 10.40.2.2:1053-1054\n  }\n}\n")
+        .unwrap();
+    lab.nft("b", "table ip t {\n  chain c {\n    type filter hook input priority 0;\n    udp dport 1053 drop\n  }\n}\n").unwrap();
+    let sockets = lab.sockets("b");
+    let got = ask(&lab, "10.40.1.1");
+    let arrived = [(1_u32, "10.40.1.1:53"), (2, "10.40.2.1:53")].map(|(id, to)| {
+        lab.inside("a", || UdpSocket::bind("10.40.1.2:4444").unwrap().send_to(&id.to_be_bytes(), to).unwrap());
+        arrives(&sockets, id)
+    });
+    assert_eq!((arrived, got.answer), ([false, true], Answer::Unknown), "{got:#?}");
+}
