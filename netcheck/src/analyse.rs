@@ -14,6 +14,7 @@ mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -25,7 +26,7 @@ use crate::space::{Field, Ranges, Space};
 use crate::walk::{Branch, End, Hop, Reason, Start, Walker};
 
 pub use explain::{Answer, Explanation, Question, QuestionError, explain};
-use group::Origin;
+use group::{Groups, Origin};
 use origin::{Probe, probes};
 
 /// What the sender is able to do. Each is able to do what those before it are.
@@ -414,6 +415,8 @@ impl Samples {
 pub(crate) struct Explorer<'m> {
     model: &'m Model,
     walker: Walker<'m>,
+    /// Who sends alike; nobody, where everybody is asked.
+    groups: Arc<Groups>,
     /// Whom a proxy reaches: its namespace, and where it connects to.
     proxied: BTreeMap<(usize, Proxy, Protocol), Behind>,
     /// Packets of each class, when they are wanted.
@@ -443,6 +446,7 @@ impl<'m> Explorer<'m> {
         Self {
             model,
             walker: Walker::new(model),
+            groups: Arc::default(),
             proxied: BTreeMap::new(),
             samples: None,
             offers_ecn: false,
@@ -467,7 +471,7 @@ impl<'m> Explorer<'m> {
     /// Everything that an origin can make; `only` keeps to one protocol and a set of destinations and ports.
     pub(crate) fn explore_all(&mut self, origin: &Origin, attacker: Attacker, only: Option<&Only>) -> Found {
         (self.looked, self.before) = (0, self.walker.looked());
-        let sent = probes(self.model, origin, attacker);
+        let sent = probes(self.model, &self.groups, origin, attacker);
         let mut found = self.explore_probes(&sent, only);
         if self.model.ecn_matters() {
             self.offers_ecn = true;
@@ -599,21 +603,22 @@ impl<'m> Explorer<'m> {
             sources: class.of(Field::Source).clone(),
         };
         for branch in branches {
-            let ports = arrival_ports(protocol, class, branch);
+            // Most are dropped, and of those nobody asks: of many ports that are translated it is much to tell.
+            let ports = || arrival_ports(protocol, class, branch);
             match &branch.end {
-                End::Delivered { namespace } => *reached.entry((Some(*namespace), ports.clone())).or_default() += 1,
+                End::Delivered { namespace } => *reached.entry((Some(*namespace), ports())).or_default() += 1,
                 End::Unknown(why) if branch.knows_destination() => {
                     let (owners, nobody) = self.model.owners(&branch.destinations(class), branch.packet.is_ipv4());
                     let outside = !nobody.is_empty() || branch.routed_to().is_some_and(|link| self.walker.leads_out(link));
                     for place in owners.into_iter().map(Some).chain(outside.then_some(None)) {
-                        found.add(place, false, flow(ports.clone(), vec![why.clone()]));
+                        found.add(place, false, flow(ports(), vec![why.clone()]));
                     }
                 }
                 End::Unknown(why) => found.add_anywhere(flow(all_ports(), vec![why.clone()])),
                 End::Dropped(_) | End::Left { .. } => {}
             }
             if !branch.exits.is_empty() || matches!(branch.end, End::Left { .. }) {
-                *reached.entry((None, ports)).or_default() += 1;
+                *reached.entry((None, ports())).or_default() += 1;
             }
         }
         for ((place, ports), times) in reached {

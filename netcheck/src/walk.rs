@@ -164,6 +164,10 @@ pub struct Walker<'m> {
     /// Translations that the rule which runs may make for all ports at once.
     offered: Option<Rc<Translations>>,
     translated: Option<Rc<Translations>>,
+    /// Chains that had nothing to say to a packet, as it was then, in the base chain that runs.
+    silent: Option<(rules::Met, BTreeSet<usize>)>,
+    /// How often rules changed a connection.
+    changes: u64,
     /// Which order was taken of chains that have several, by where they are kept.
     orders: BTreeMap<usize, usize>,
     /// Which headers packets may have at least.
@@ -323,6 +327,8 @@ impl<'m> Walker<'m> {
             open_way: None,
             offered: None,
             translated: None,
+            silent: None,
+            changes: 0,
             orders: BTreeMap::new(),
             least: Headers::Usual,
             pinned: BTreeSet::new(),

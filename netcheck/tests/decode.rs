@@ -2,7 +2,10 @@
 
 use netcheck::decode::message::{Message, Request};
 use netcheck::decode::{expression, ipset, link, route, socket, table};
+use netcheck::kernel::enter::Handle;
+use netcheck::kernel::netlink::{Connection, dump_request};
 use netcheck::snapshot::{Family, Snapshot};
+use rustix::net::netlink::NETFILTER;
 
 /// Numbers that look random and are the same each time (xorshift).
 struct Numbers(u64);
@@ -114,4 +117,27 @@ fn malformed_snapshots_are_errors() {
     }
     let missing = br#"{"version":1,"taken":"","host":"","kernel":"","little_endian":true,"this_host":7,"namespaces":[]}"#;
     assert!(Snapshot::from_json(missing).is_err());
+}
+
+/// What a kernel says of an ipset that was made with a netmask, and of one that was not.
+#[test]
+fn an_ipset_with_a_netmask_is_told_from_one_without() {
+    const CREATE: u16 = 6 << 8 | 2;
+    const LIST: u16 = 6 << 8 | 7;
+    const NESTED: u16 = 0x8000;
+    // `IPSET_ATTR_NETMASK`: 24 bits, as an attribute of one byte.
+    let netmask: &[u8] = &[5, 0, 20, 0, 24, 0, 0, 0];
+    let sets = Handle::create().unwrap().inside(|| {
+        let mut connection = Connection::open(Some(NETFILTER), "netfilter socket").unwrap();
+        for (name, created) in [("masked", netmask), ("plain", &[])] {
+            let request = Request::new(CREATE, 0, &[2, 0, 0, 0]).attribute(1, &[7]).string(2, name).string(3, "hash:ip");
+            let request = request.attribute(4, &[0]).attribute(5, &[2]).attribute(7 | NESTED, created);
+            connection.order("an ipset", &request).unwrap();
+        }
+        let request = dump_request(LIST, &[2, 0, 0, 0]).attribute(1, &[7]);
+        connection.dump("ipsets", &request, |message| ipset::ipset(message.payload).map(Some)).unwrap()
+    });
+    let mut masked: Vec<(String, bool)> = sets.unwrap().into_iter().map(|set| (set.name, set.masked)).collect();
+    masked.sort();
+    assert_eq!(masked, [("masked".to_owned(), true), ("plain".to_owned(), false)]);
 }

@@ -11,10 +11,10 @@ mod host;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use netcheck::analyse::{Attacker, analyse, analyse_within};
+use netcheck::analyse::{Answer, Attacker, Question, analyse, analyse_within, explain};
 use netcheck::model::Model;
 use netcheck::packet::Protocol;
-use netcheck::snapshot::{Bytes, ChainKind, CtMatch, Expression, Hook, Match, Register, Set, Snapshot, Verdict};
+use netcheck::snapshot::{Bytes, ChainKind, CtMatch, Expression, Hook, Match, NatKind, PayloadBase, Register, Set, Snapshot, Verdict};
 
 use host::host;
 
@@ -100,8 +100,10 @@ fn rules_of_single_addresses_do_not_multiply() {
 #[test]
 fn what_is_not_looked_at_is_unknown() {
     let model = Model::new(&host_with_rules_of_their_own(25, false));
-    for (most_looks, enough) in [(0, false), (200, false), (1_000_000, true)] {
-        let reachability = analyse_within(&model, Attacker::Process, most_looks);
+    let (process, raw) = (Attacker::Process, Attacker::NetRaw);
+    for (attacker, most_looks, enough) in [(process, 0, false), (process, 200, false), (process, 1_000_000, true), (raw, 0, false), (raw, 200, false)]
+    {
+        let reachability = analyse_within(&model, attacker, most_looks);
         let unknown = |(from, to): (&str, &str)| {
             let pair = reachability.pair(from, to).unwrap();
             assert!(pair.unknown.iter().all(|flow| flow.doubts == ["too many rules and flows to look at"]));
@@ -109,7 +111,25 @@ fn what_is_not_looked_at_is_unknown() {
             known.count() == 65535 && !pair.unknown.is_empty()
         };
         for pair in [("outside", "host"), ("c0", "host"), ("c0", "c1")] {
-            assert_eq!(unknown(pair), !enough, "{most_looks}: {pair:?}");
+            assert_eq!(unknown(pair), !enough, "{attacker:?} {most_looks}: {pair:?}");
         }
     }
+}
+
+/// A rule that sends everybody to an address of its own has to be asked for each: whoever may have any address has too many.
+#[test]
+fn too_many_addresses_to_look_at_are_unknown() {
+    let mut snapshot = host::host(2, 2);
+    let nat = Expression::Nat { kind: NatKind::Dnat, family: 2, addresses: Some((Register(0), Register(0))), ports: None, flags: 1 };
+    let source = Expression::Payload { into: Register(0), base: PayloadBase::Network, offset: 12, len: 4 };
+    let own = host::chain("OWN", Some((ChainKind::Nat, Hook::Prerouting, -110)), vec![host::rule([vec![source, nat]])]);
+    snapshot.namespaces[0].tables.push(host::table("own", vec![own]));
+    let model = Model::new(&snapshot);
+    let ask = |attacker| {
+        let question = Question { from: "c0".to_owned(), to: "c1".to_owned(), protocol: Protocol::Udp, port: Some(9), attacker };
+        let explanation = explain(&model, &question).unwrap();
+        (explanation.answer, explanation.unknown_because.iter().any(|why| why == "too many addresses to look at one by one"))
+    };
+    assert_eq!(ask(Attacker::Process), (Answer::Closed, false));
+    assert_eq!(ask(Attacker::NetRaw), (Answer::Unknown, true));
 }

@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::netfilter::HARDWARE_ADDRESSES;
 use crate::model::{Model, Place};
 use crate::packet::Packet;
-use crate::snapshot::{Expression, Family, LinkKind, Match, MetaKey, PayloadBase};
+use crate::snapshot::{Chain, Expression, Family, LinkKind, Match, MetaKey, PayloadBase};
 use crate::walk::Start;
 
 use super::rows::Sender;
@@ -64,6 +65,11 @@ impl Groups {
         Self { by_member }
     }
 
+    /// Each group.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &[usize]> {
+        self.by_member.iter().filter(|(member, members)| members.first() == Some(member)).map(|(_, members)| members.as_slice())
+    }
+
     /// Who is walked for what a namespace sends: the first of its group, and for what is sent to that one, the second.
     pub(crate) fn origins(&self, namespace: usize) -> Vec<Origin> {
         let Some(members) = self.by_member.get(&namespace) else {
@@ -104,7 +110,8 @@ fn likeness(model: &Model, index: usize, looking: &mut BTreeMap<usize, bool>) ->
     };
     let settings = port.port.as_ref()?;
     let looks = *looking.entry(peer.namespace).or_insert_with(|| around.rules.looks_at_ports());
-    let looked_at = looks || around.opaque_links.contains_key(&port.index) || !model.uppers_of(peer).is_empty();
+    let fixed = link.mac.is_some_and(|mac| around.fixed_port(bridge.index, mac).is_some());
+    let looked_at = looks || fixed || around.opaque_links.contains_key(&port.index) || !model.uppers_of(peer).is_empty();
     if switches.vlan_filtering || settings.hairpin || looked_at || model.uplinks.contains(&peer) || !port.up {
         return None;
     }
@@ -161,14 +168,31 @@ impl crate::model::netfilter::Ruleset {
             matches!(
                 expression,
                 Expression::Match(Match::Physdev { .. } | Match::Mac { .. } | Match::Opaque { .. })
-                    | Expression::Payload { base: PayloadBase::Link, .. }
+                    | Expression::Payload { base: PayloadBase::Link, offset: 0..HARDWARE_ADDRESSES, .. }
                     | Expression::Meta { key: MetaKey::BriIifName | MetaKey::BriOifName | MetaKey::BriIifHwAddr, .. }
                     | Expression::Opaque { .. }
             )
         };
+        // On a bridge, the links of a rule are its ports.
+        let asks_on_bridge = |expression: &Expression| {
+            let of_packet = [MetaKey::L4Proto, MetaKey::Len, MetaKey::Mark, MetaKey::NfProto, MetaKey::Protocol];
+            let of_link = |key: &MetaKey| !of_packet.contains(key);
+            matches!(expression, Expression::Match(_) | Expression::Target(_) | Expression::Fib { .. })
+                || matches!(expression, Expression::Meta { key, .. } if of_link(key))
+                || asks(expression)
+        };
         self.tables.iter().any(|table| {
-            let bridged = matches!(table.family, Family::Bridge | Family::Arp | Family::Netdev);
-            bridged || table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions).any(asks)
+            let mut expressions = table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions);
+            match table.family {
+                Family::Arp | Family::Netdev | Family::Other(_) => true,
+                Family::Bridge => expressions.any(asks_on_bridge),
+                Family::Inet | Family::Ip | Family::Ip6 => expressions.any(asks) || table.chains.iter().any(is_of_devices),
+            }
         })
     }
+}
+
+/// Whether a chain is hooked at links.
+fn is_of_devices(chain: &Chain) -> bool {
+    chain.base.as_ref().is_some_and(|base| !base.devices.is_empty())
 }

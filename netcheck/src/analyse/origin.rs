@@ -1,6 +1,6 @@
 //! What an endpoint can send: the ways it has to make a packet, and the addresses it may put into it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::fib::{number, prefix};
 use crate::model::{Model, Place, Reach, Tags};
@@ -9,6 +9,7 @@ use crate::snapshot::{Address, LinkKind, Mac};
 use crate::space::{Field, Ranges, Space};
 use crate::walk::{Start, not_unicast4};
 
+use super::group::Groups;
 use super::{Attacker, Flow, Origin, all_ports};
 
 /// One way to make packets.
@@ -29,12 +30,12 @@ const NEIGHBOUR: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
 const ALL_HOSTS: Mac = Mac([0x01, 0x00, 0x5e, 0, 0, 0x01]);
 
 /// Every way that an origin has.
-pub(crate) fn probes(model: &Model, origin: &Origin, attacker: Attacker) -> Vec<Probe> {
+pub(crate) fn probes(model: &Model, groups: &Groups, origin: &Origin, attacker: Attacker) -> Vec<Probe> {
     match origin.namespace() {
         Some(namespace) => {
             let mut probes = programs(model, namespace, origin.members());
             if attacker >= Attacker::NetRaw {
-                probes.extend(wires(model, namespace));
+                probes.extend(wires(model, groups, namespace));
             }
             probes
         }
@@ -83,34 +84,95 @@ fn programs(model: &Model, namespace: usize, members: &[usize]) -> Vec<Probe> {
 }
 
 /// What can be written onto the links of a namespace: any source, to any hardware address that is there.
-fn wires(model: &Model, namespace: usize) -> Vec<Probe> {
+fn wires(model: &Model, groups: &Groups, namespace: usize) -> Vec<Probe> {
     let content = model.namespace(namespace);
+    let alike = Alike::new(model, groups, namespace);
     let mut probes = Vec::new();
     for link in content.links.values().filter(|link| link.up && link.mac.is_some() && link.kind != LinkKind::Loopback) {
         let from = Place { namespace, link: link.index };
         for (tags, reach) in ways(model, model.bridges_look(), |tags| model.reach(from, tags)) {
-            let mut macs: Vec<Mac> = reach.receivers.iter().filter(|place| **place != from).filter_map(|place| model.link(*place)?.mac).collect();
+            // With whose they are, when they are one's only.
+            let mut macs: BTreeMap<Mac, Option<usize>> = BTreeMap::new();
+            for place in reach.receivers.iter().filter(|place| **place != from) {
+                if let Some(mac) = model.link(*place).and_then(|link| link.mac) {
+                    macs.entry(mac).and_modify(|owner| *owner = None).or_insert(Some(place.namespace));
+                }
+            }
             if !reach.exits.is_empty() || model.uplinks.contains(&from) {
-                macs.push(NEIGHBOUR);
+                macs.insert(NEIGHBOUR, None);
             }
             // A frame for all goes past what someone fixed in a bridge, too.
             let fixed = model.namespaces().any(|(_, namespace)| namespace.has_fixed_ports());
             if (model.frames_matter() || fixed) && !macs.is_empty() {
-                macs.extend([Mac::BROADCAST, ALL_HOSTS]);
+                macs.extend([(Mac::BROADCAST, None), (ALL_HOSTS, None)]);
             }
-            macs.sort_unstable();
-            macs.dedup();
             let forged = forgeries(model);
-            for (to, forged) in macs.into_iter().flat_map(|to| forged.iter().map(move |forged| (to, *forged))) {
+            for ((to, owner), forged) in macs.into_iter().flat_map(|to| forged.iter().map(move |forged| (to, *forged))) {
+                let [elsewhere4, elsewhere6] = alike.elsewhere(owner);
                 let start = Start::Wire { from, to, tags, forged };
                 let own =
                     |ipv4: bool| content.addresses_of(link.index).iter().map(|own| own.address.addr()).find(|own| own.is_ipv4() == ipv4).map(number);
-                probes.push(Probe { start, ipv4: true, sources: any4(), destinations: unicast4(), preferred: own(true) });
-                probes.push(Probe { start, ipv4: false, sources: Ranges::between(0, u128::MAX), destinations: unicast6(), preferred: own(false) });
+                probes.push(Probe { start, ipv4: true, sources: any4(), destinations: unicast4().subtract(&elsewhere4), preferred: own(true) });
+                let destinations = unicast6().subtract(&elsewhere6);
+                probes.push(Probe { start, ipv4: false, sources: Ranges::between(0, u128::MAX), destinations, preferred: own(false) });
             }
         }
     }
     probes
+}
+
+/// Neighbours on a bridge that are alike in all but their addresses.
+///
+/// What is sent by way of one of them to the address of another is asked of three: whoever has the source address, and whoever is meant, one of the
+/// three is neither, and does what all others would.
+#[derive(Debug, Default)]
+struct Alike {
+    /// IPv4 and IPv6 addresses of each group.
+    groups: Vec<[Ranges; 2]>,
+    /// Those of whom it is not asked, with their group and their own addresses.
+    spared: BTreeMap<usize, (usize, [Ranges; 2])>,
+}
+
+impl Alike {
+    fn new(model: &Model, groups: &Groups, sender: usize) -> Self {
+        const ASKED: usize = 3;
+        let mut alike = Self::default();
+        for members in groups.all() {
+            let own = members.iter().filter(|member| **member != sender).map(|member| (*member, own(model, *member)));
+            let (asked, spared): (Vec<_>, Vec<_>) = own.enumerate().partition(|(place, _)| *place < ASKED);
+            let of = |members: &[(usize, (usize, [Ranges; 2]))]| {
+                members.iter().fold([Ranges::empty(), Ranges::empty()], |all, (_, (_, own))| both(&all, own))
+            };
+            let together = of(&asked);
+            let counted = asked.iter().flat_map(|(_, (_, own))| own).map(Ranges::count).sum::<u128>();
+            // Two with one address are not two.
+            if together.iter().map(Ranges::count).sum::<u128>() == counted {
+                let group = alike.groups.len();
+                alike.groups.push(both(&together, &of(&spared)));
+                alike.spared.extend(spared.into_iter().map(|(_, (member, own))| (member, (group, own))));
+            }
+        }
+        alike
+    }
+
+    /// Addresses that are not asked for by way of this one.
+    fn elsewhere(&self, owner: Option<usize>) -> [Ranges; 2] {
+        let spared = owner.and_then(|owner| self.spared.get(&owner));
+        let of = spared.and_then(|(group, own)| Some((self.groups.get(*group)?, own)));
+        of.map_or_else(|| [Ranges::empty(), Ranges::empty()], |([all4, all6], [own4, own6])| [all4.subtract(own4), all6.subtract(own6)])
+    }
+}
+
+/// IPv4 and IPv6 addresses of the one link of a member of a group.
+fn own(model: &Model, member: usize) -> [Ranges; 2] {
+    let content = model.namespace(member);
+    let links = || content.links.values().filter(|link| link.up && link.kind != LinkKind::Loopback);
+    let own = || links().flat_map(|link| content.addresses_of(link.index));
+    [true, false].map(|ipv4| addresses(own().filter(|own| own.address.addr().is_ipv4() == ipv4)))
+}
+
+fn both([left4, left6]: &[Ranges; 2], [right4, right6]: &[Ranges; 2]) -> [Ranges; 2] {
+    [left4.union(right4), left6.union(right6)]
 }
 
 /// Whether a sender's own frames are forged: as well, where a rule looks at what is.

@@ -121,7 +121,7 @@ fn takes_metadata(model: &Model, members: &[usize]) -> bool {
 /// Walks every origin, on all processors, and files what was found under the endpoints.
 /// How many classes were walked for it is counted.
 pub(super) fn rows(model: &Model, attacker: Attacker, most_looks: u64) -> (Vec<Row>, usize) {
-    let groups = Groups::new(model);
+    let groups = Arc::new(Groups::new(model));
     let tasks: Vec<Tasks> = model.endpoints.iter().map(|endpoint| Tasks::new(model, &groups, endpoint.kind)).collect();
     let mut work: BTreeMap<&Origin, BTreeSet<Task>> = BTreeMap::new();
     for tasks in &tasks {
@@ -129,7 +129,8 @@ pub(super) fn rows(model: &Model, attacker: Attacker, most_looks: u64) -> (Vec<R
             work.entry(first).or_default().extend(tasks.list());
         }
     }
-    let (done, classes) = explore(|| Explorer { most_looks, ..Explorer::new(model) }, attacker, &work.into_values().collect::<Vec<_>>());
+    let (done, classes) =
+        explore(|| Explorer { most_looks, groups: Arc::clone(&groups), ..Explorer::new(model) }, attacker, &work.into_values().collect::<Vec<_>>());
     let found = |origin: &Origin| match done.get(&Task::All(origin.clone())) {
         Some(Done::All(found)) => Some(Arc::clone(found)),
         Some(Done::Metadata(_)) | None => None,

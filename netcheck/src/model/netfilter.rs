@@ -92,6 +92,8 @@ pub struct SearchSet {
 /// `NFT_OBJECT_CT_HELPER` and `NFT_OBJECT_CT_EXPECT`.
 pub(super) const HELPER: u32 = 3;
 pub(super) const EXPECTATION: u32 = 9;
+/// Bytes of the two addresses that an Ethernet header begins with.
+pub(crate) const HARDWARE_ADDRESSES: u32 = 12;
 /// Where IPv6 names the next header.
 const NEXT_HEADER: u32 = 6;
 /// Where TCP has its flags.
@@ -204,7 +206,7 @@ impl Ruleset {
         let asks = |expression: &Expression| match expression {
             Expression::Match(Match::Tcp { flags: Some(flags), .. }) => flags.mask & BESIDES_SYN != 0,
             Expression::Match(Match::Mac { .. } | Match::Pkttype { .. })
-            | Expression::Payload { base: PayloadBase::Link, .. }
+            | Expression::Payload { base: PayloadBase::Link, offset: 0..HARDWARE_ADDRESSES, .. }
             | Expression::Meta { key: MetaKey::PktType, .. } => true,
             Expression::Payload { base: PayloadBase::Transport, offset, len, .. } => (*offset..offset + len).contains(&TCP_FLAGS),
             _ => false,

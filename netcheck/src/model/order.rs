@@ -76,8 +76,8 @@ impl Equals {
         let alone = |place: &usize| !(0..self.0.len()).any(|other| other != *place && self.disturb(other, *place));
         let (first, left): (Vec<usize>, Vec<usize>) = (0..self.0.len()).partition(alone);
         let mut found = Vec::new();
-        self.lengthen(&first, &left, &mut found, &mut 0)?;
-        Some(found)
+        self.lengthen(&[], &left, &mut found, &mut 0)?;
+        Some(found.into_iter().map(|then| [first.as_slice(), &then].concat()).collect())
     }
 
     /// Lengthens an order by each that may be next.

@@ -132,6 +132,7 @@ impl<'m> Walker<'m> {
         let Ct::Of { connection, .. } = skb.ct else {
             return None;
         };
+        self.changes += 1;
         self.connections.get_mut(&namespace)?.get_mut(connection)
     }
 

@@ -137,6 +137,7 @@ impl<'m> Walker<'m> {
         if let ChainKind::Other(kind) = &base.kind {
             return Err(End::Unknown(format!("a chain of type {kind}")));
         }
+        self.silent = None;
         let flow = self.chain(at, at.chain.chain, skb, 0)?;
         if flow == Flow::Next && base.policy == Policy::Drop {
             self.note(at.namespace, What::Policy { hook: at.hook, layer: at.layer, chain: at.chain });

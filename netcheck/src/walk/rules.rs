@@ -1,6 +1,7 @@
 //! Runs the bytecode of nf_tables. `net/netfilter/nf_tables_core.c`, `nft_*.c`.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use crate::model::Namespace;
 use crate::model::fib::{Found, Key};
@@ -14,7 +15,7 @@ use crate::space::{Field, Ranges};
 
 use super::classes::Guarded;
 use super::conntrack::{NatKindAt, NatTo};
-use super::header::{Cell, Number, Origin, Variable};
+use super::header::{Cell, Header, Number, Origin, Variable};
 use super::trace::{Did, What};
 use super::{Ct, End, Frame, Headers, Skb, Walker};
 
@@ -60,6 +61,16 @@ pub(super) enum Step<'m> {
     Say(&'m Verdict),
     Accept,
     Drop,
+}
+
+/// What a packet is like for the rules of a base chain, besides what stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Met {
+    mark: [Cell; 4],
+    header: Header,
+    ct: Ct,
+    /// How often a connection was changed.
+    changes: u64,
 }
 
 /// Places of rules in several lists, ascending, in one order.
@@ -175,6 +186,31 @@ impl<'m> Walker<'m> {
         Ok(Flow::Next)
     }
 
+    /// A chain that another one leads to. One that had nothing to say to this packet, as it is, has nothing to say again: chains that call others
+    /// twice would be run more often than anybody can wait for.
+    fn called(&mut self, at: &At<'m>, chain: usize, skb: &mut Skb, depth: u32) -> Result<Flow, End> {
+        let before = self.condition_of(skb);
+        if self.silent.as_ref().is_some_and(|(met, chains)| *met == before && chains.contains(&chain)) {
+            return Ok(Flow::Next);
+        }
+        let choices = self.taken.len();
+        let flow = self.chain(at, chain, skb, depth)?;
+        if flow == Flow::Next && choices == self.taken.len() && before == self.condition_of(skb) {
+            match &mut self.silent {
+                Some((met, chains)) if *met == before => {
+                    chains.insert(chain);
+                }
+                _ => self.silent = Some((before, BTreeSet::from([chain]))),
+            }
+        }
+        Ok(flow)
+    }
+
+    /// What rules may have changed.
+    const fn condition_of(&self, skb: &Skb) -> Met {
+        Met { mark: skb.mark, header: skb.header, ct: skb.ct, changes: self.changes }
+    }
+
     /// All rules of a chain, one after the other.
     #[expect(clippy::too_many_arguments, reason = "what is asked, of whom, and where it is")]
     fn every_rule(&mut self, at: &At<'m>, table: &'m NfTable, chain: usize, skb: &mut Skb, depth: u32) -> Result<Flow, End> {
@@ -219,7 +255,7 @@ impl<'m> Walker<'m> {
                 let Some(target) = table.chain_named(name) else {
                     return Err(End::Unknown(format!("chain {name} is not in the snapshot")));
                 };
-                let flow = self.chain(at, target, skb, depth + 1)?;
+                let flow = self.called(at, target, skb, depth + 1)?;
                 Ok((flow != Flow::Next || matches!(ran, Ran::Goto(_))).then_some(flow))
             }
         }
