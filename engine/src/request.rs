@@ -15,7 +15,7 @@ use crate::path::{decode_segment, percent_encode, split};
 use crate::query::Query;
 use crate::reference::{ImageReference, is_hex};
 use crate::types::container::{ALSO_IN_QUERY, ContainerCreate, ContainerUpdate};
-use crate::types::exec::{ExecCreate, ExecStart};
+use crate::types::exec::{ExecCreate, ExecStart, decode_exec};
 use crate::types::network::{NetworkConnect, NetworkCreate, NetworkDisconnect};
 use crate::types::registry::{AuthConfig, RegistryConfig, decode_header, unwrap_header, wrap_header};
 use crate::types::strings::is_object_name;
@@ -280,7 +280,7 @@ impl<'a> Body<'a> {
         Ok(match operation.id {
             OperationId::ContainerCreate => Self::ContainerCreate(Box::new(decode_json(body)?)),
             OperationId::ContainerUpdate => Self::ContainerUpdate(Box::new(decode_json(body)?)),
-            OperationId::ContainerExec => Self::ExecCreate(Box::new(decode_json(body)?)),
+            OperationId::ContainerExec => Self::ExecCreate(Box::new(decode_exec(body)?)),
             OperationId::ExecStart => Self::ExecStart(decode_json(body)?),
             OperationId::NetworkConnect => Self::NetworkConnect(Box::new(decode_json(body)?)),
             OperationId::NetworkCreate => Self::NetworkCreate(Box::new(decode_json(body)?)),

@@ -303,6 +303,20 @@ fn documents_are_one_json_value() {
 }
 
 #[test]
+fn an_exec_that_no_kernel_runs_is_refused() {
+    let exec = |body: serde_json::Value| match decode("POST", "/v1.41/containers/c/exec", &body.to_string()) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    let (longest, long) = ("x".repeat((128 << 10) - 1), "x".repeat(128 << 10));
+    assert_eq!(exec(json!({ "Cmd": ["sh", longest], "Env": ["A=b"] })), "");
+    for (body, at) in [(json!({ "Cmd": ["sh", long] }), "Cmd[1]"), (json!({ "Env": ["A=b", "B=c", long] }), "Env[2]")] {
+        assert!(exec(body).contains(at), "{at}");
+    }
+    assert!(exec(json!({ "Env": [longest, longest, longest] })).contains("more than 262144 bytes"));
+}
+
+#[test]
 fn keys_that_clients_send_and_engines_ignore_are_dropped() {
     let request = decode("POST", "/v1.41/containers/c/exec", r#"{"Cmd":["id"],"Detach":false,"Container":"c"}"#).unwrap();
     assert_eq!(request.encode(Version::new(41).unwrap()).payload, Payload::Json(br#"{"Cmd":["id"]}"#.to_vec()));

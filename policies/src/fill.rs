@@ -5,7 +5,7 @@ use engine::operation::OperationId;
 use engine::query::{Query, Value};
 use engine::request::Body;
 use engine::types::container::{ContainerCreate, HostConfig};
-use engine::types::strings::{IpcMode, SecurityOption};
+use engine::types::strings::{CgroupnsMode, IpcMode, SecurityOption};
 use engine::wire::{Map, Text};
 use engine::{OWNER_LABEL, Request, Version};
 
@@ -95,6 +95,12 @@ impl Policy {
         let shares_ipc = version.is_some_and(|version| version.minor() < PRIVATE_IPC) && !self.allow.contains(&Flag::ShareableIpc);
         if shares_ipc && matches!(host.ipc_mode, None | Some(IpcMode::Default)) {
             host.ipc_mode = Some(IpcMode::Private);
+        }
+        // On cgroup v1 the engine's own is the host's (moby daemon/daemon_unix.go; below API 1.41 `postContainersCreate`). Engines read the field
+        // whatever the version, and refuse it there for what is privileged.
+        let shares_cgroup = !self.allow.contains(&Flag::HostCgroup) && host.privileged != Some(true);
+        if shares_cgroup && matches!(host.cgroupns_mode, None | Some(CgroupnsMode::Default(_))) {
+            host.cgroupns_mode = Some(CgroupnsMode::Private);
         }
         if fill.readonly_rootfs {
             host.readonly_rootfs.get_or_insert(true);

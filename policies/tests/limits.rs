@@ -199,4 +199,13 @@ fn hardened_fills_in_what_the_engine_would_make_too_large() {
     // Below API 1.40 the engine would make it joinable.
     assert_eq!(filled("39", "{}").ipc_mode.unwrap().to_string(), "private");
     assert!(filled("41", "{}").ipc_mode.is_none());
+    // On cgroup v1 the engine would give it the host's.
+    for (version, host, written) in [
+        ("40", "{}", "private"),
+        ("41", r#"{"CgroupnsMode":""}"#, "private"),
+        ("44", r#"{"CgroupnsMode":"host"}"#, "host"),
+        ("44", r#"{"Privileged":true}"#, ""),
+    ] {
+        assert_eq!(filled(version, host).cgroupns_mode.map(|mode| mode.to_string()).unwrap_or_default(), written, "{version} {host}");
+    }
 }

@@ -81,7 +81,7 @@ pub enum EngineStream {
 pub enum Upload {
     /// Known as a whole.
     Whole(Option<Bytes>),
-    /// Parts as they come; an error ends the connection, so that an unfinished body is never taken for a finished one.
+    /// Parts as they come; an error ends the connection, so that an unfinished body is not taken for a finished one.
     Parts(mpsc::Receiver<Result<Bytes, Aborted>>),
 }
 

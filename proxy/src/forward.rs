@@ -4,12 +4,13 @@
 
 mod give;
 mod made;
+mod still;
 mod tunnel;
 mod upload;
 
 use std::rc::Rc;
 
-use engine::operation::{Answer, OperationId};
+use engine::operation::{Answer, BodyKind, OperationId};
 use http::StatusCode;
 use policies::Permitted;
 
@@ -24,6 +25,7 @@ use crate::resolve::About;
 use crate::respond::Refusal;
 use crate::serve::{Shared, may_last, refuse};
 
+use self::still::{Held, answer};
 pub(crate) use self::upload::SILENCE;
 
 /// What follows a request on its connection.
@@ -77,37 +79,35 @@ impl Exchange<'_> {
         if may_last(operation.answer) {
             open.announce();
         }
-        let head_only = head.method == "HEAD";
-        let uploads = operation.body == engine::operation::BodyKind::Tar;
+
         let made = match Box::pin(self.prepare()).await {
             Ok(made) => made,
-            Err(refusal) => {
-                let good = refuse(&mut receiver, open, &refusal, head_only).await;
-                if good && !uploads && !head.close {
-                    return Next::Another(receiver);
-                }
-                receiver.linger().await;
-                return Next::Over;
-            }
+            Err(refusal) => return self.turn_away(receiver, head, open, &refusal).await,
         };
         if self.is_tunnel() {
             return Box::pin(self.tunnel(receiver, head, open)).await;
         }
-        let answered = if uploads { Box::pin(self.upload(&mut receiver, head, open)).await } else { Box::pin(self.ask(&mut receiver)).await };
+        let mut held = None;
+        let answered = if self.uploads() {
+            Box::pin(self.upload(&mut receiver, head, open, &mut held)).await
+        } else {
+            Box::pin(self.ask(&mut receiver, &mut held)).await
+        };
         let answered = match answered {
             Ok(Some(answered)) => answered,
             Ok(None) => return Next::Over,
             Err(refusal) => {
+                drop(held);
                 self.undo(&made).await;
-                let good = refuse(&mut receiver, open, &refusal, head_only).await;
-                if good && !uploads && !head.close {
-                    return Next::Another(receiver);
-                }
-                receiver.linger().await;
-                return Next::Over;
+                return self.turn_away(receiver, head, open, &refusal).await;
             }
         };
         open.record.status = answered.response.status().as_u16();
+        // Of one answer the engine still walks files when it has begun.
+        let walks = operation.id == OperationId::ContainerArchive && answered.response.status().is_success();
+        if let Some(held) = held.take_if(|_| !walks) {
+            held.release().await;
+        }
         if !answered.response.status().is_success() {
             self.undo(&made).await;
         }
@@ -117,7 +117,7 @@ impl Exchange<'_> {
             let refusal = Refusal::Conflict(format!(
                 "Conflict. The container name \"{name}\" is already in use. You have to remove (or rename) that container to be able to reuse that name."
             ));
-            let good = refuse(&mut receiver, open, &refusal, head_only).await;
+            let good = refuse(&mut receiver, open, &refusal, false).await;
             return if good && !head.close { Next::Another(receiver) } else { Next::Over };
         }
         let result = if self.is_streamed_list(&answered) {
@@ -125,7 +125,7 @@ impl Exchange<'_> {
         } else if self.is_read(&answered) {
             Box::pin(self.give_read(&mut receiver, answered, head, open)).await
         } else {
-            self.give(&mut receiver, answered, head, open).await
+            self.give(&mut receiver, (answered, held), head, open).await
         };
         match result {
             Ok(()) if !head.close && !open.upload_unfinished => Next::Another(receiver),
@@ -133,15 +133,34 @@ impl Exchange<'_> {
         }
     }
 
+    fn uploads(&self) -> bool {
+        self.permitted.request().operation.body == BodyKind::Tar
+    }
+
+    /// Answers with a refusal. What is left of an upload is no request.
+    async fn turn_away<S: End>(&self, mut receiver: Receiver<S>, head: &Head, open: &mut Open, refusal: &Refusal) -> Next<S> {
+        let good = refuse(&mut receiver, open, refusal, head.method == "HEAD").await;
+        if good && !self.uploads() && !head.close {
+            return Next::Another(receiver);
+        }
+        receiver.linger().await;
+        Next::Over
+    }
+
     /// Sends a request without a streamed body. `None`: the client is gone.
-    async fn ask<S: End>(&self, receiver: &mut Receiver<S>) -> Result<Option<Answered>, Refusal> {
+    async fn ask<S: End>(&self, receiver: &mut Receiver<S>, held: &mut Option<Held>) -> Result<Option<Answered>, Refusal> {
         let request = request_head(&self.permitted.encode(self.version()))?;
-        let engine = self.shared.resolver.engine();
+        let engine = Rc::clone(self.shared.resolver.engine());
         let alone = self.permitted.request().operation.answer != Answer::Plain;
-        let answer = async { if alone { engine.exchange_alone(request).await } else { engine.exchange(request).await } };
         tokio::select! {
             biased;
-            answered = answer => Ok(Some(answered?)),
+            taken = self.hold() => *held = taken?,
+            () = receiver.gone() => return Ok(None),
+        }
+        let exchange = async move { if alone { engine.exchange_alone(request).await } else { engine.exchange(request).await } };
+        tokio::select! {
+            biased;
+            answered = answer(held, exchange) => Ok(Some(answered?)),
             () = receiver.gone() => Ok(None),
         }
     }

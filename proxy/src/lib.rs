@@ -7,7 +7,7 @@
 //! ```
 //!
 //! It promises that the engine only ever sees the encoding of a request that was judged, that nothing undecided can be forwarded, and that
-//! nothing happens unrecorded. It keeps no state but that of requests under way (tunnels, leases, memory): whose an object is stands on the object, in the engine.
+//! nothing happens unrecorded. It keeps no state but that of requests under way (tunnels, leases, copies, memory): whose an object is stands on the object, in the engine.
 
 pub mod answer;
 pub mod attached;
@@ -30,6 +30,8 @@ pub mod relay;
 pub mod resolve;
 pub mod respond;
 pub mod serve;
+pub mod standing;
+pub mod still;
 pub mod tls;
 pub mod turns;
 pub mod vet;

@@ -19,6 +19,10 @@
 //! | an archive that one reader reads otherwise: sizes, prefixes, pax, links, compressed twins | the engine gets an archive that was written here | `engine::context` tests |
 //! | another tenant's step out of the build cache | builds run without it unless `shared-build-cache` is allowed | `policies/src/fill.rs` |
 //! | programs of a container run by the engine to unpack an upload (CVE-2026-41567) | what is sent is never compressed | `vet.rs` |
+//! | a directory of a container exchanged for a link while the engine mounts, looks up or compares its files (GHSA-rg2x-37c3-w2rh, GHSA-vp62-88p7-qqf5) | it stands still meanwhile, also when the client has gone; what would move it waits; what reaches it from elsewhere is refused | `tests/tests/copies.rs` |
+//! | a client that takes nothing of an archive, or sends no more of one, while the engine keeps its container locked and others wait | it is cut off (`stall_timeout`) | `tests/tests/copies.rs` |
+//! | execs with 4 MB of environment, never started, which the engine keeps | an exec is no longer than a kernel would run | `engine/tests/bodies.rs` |
+//! | the host's cgroup namespace, which cgroup v1 gives unasked | `private` is filled in | `policies/tests/limits.rs` |
 //! | a thousand bytes that unpack to a million, then silence; names of links without end | what is kept of an archive is counted for its tenant | `tests/tests/streams.rs` |
 //! | every port of the host published, each a process of the engine | ports are counted, and limited for each container | `policies/tests/limits.rs` |
 //! | a host path that never answers, which stops who looks at it | it is looked at on a thread of its own, for so long | `host::tests` |

@@ -31,11 +31,13 @@ pub struct Bounds {
     pub patience: Duration,
     /// Between two requests.
     pub idle: Duration,
+    /// Between two pieces of an archive.
+    pub stall: Duration,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { head: 64 << 10, body: 4 << 20, patience: Duration::from_secs(10), idle: Duration::from_secs(600) }
+        Self { head: 64 << 10, body: 4 << 20, patience: Duration::from_secs(10), idle: Duration::from_secs(600), stall: Duration::from_secs(60) }
     }
 }
 

@@ -211,7 +211,7 @@ impl Resolver {
     }
 
     /// The engine's description of a container. `None`: there is no such container.
-    async fn container(&self, id: &str) -> Result<Option<Bytes>, EngineError> {
+    pub(crate) async fn container(&self, id: &str) -> Result<Option<Bytes>, EngineError> {
         let version = self.about().await?.version;
         match self.engine.ask("GET", &format!("/v{version}/containers/{id}/json"), None).await? {
             (StatusCode::OK, body) => Ok(Some(body)),

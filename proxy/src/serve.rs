@@ -23,6 +23,7 @@ use crate::receive::{Bounds, Framing, Head, ReceiveError, Receiver};
 use crate::relay::End;
 use crate::resolve::{About, Outlook, Resolver};
 use crate::respond::Refusal;
+use crate::still::Stills;
 use crate::tls::Trust;
 use crate::turns::{Held, Turn, Turns};
 
@@ -70,6 +71,8 @@ pub struct Shared {
     pub turns: Turns,
     /// Streams that wait for a container, to be ended when its start is refused.
     pub attached: Attached,
+    /// Containers that stand still.
+    pub stills: Stills,
     /// Who is who.
     pub clients: Clients,
     /// Writes records.
@@ -79,7 +82,7 @@ pub struct Shared {
     /// Becomes true when no further request is to be taken.
     pub ending: watch::Receiver<bool>,
     /// Requests under way.
-    pub busy: Cell<usize>,
+    pub busy: Rc<Cell<usize>>,
 }
 
 /// Serves a connection until it ends.
@@ -103,7 +106,7 @@ async fn requests<S: End>(shared: &Shared, client: &Client, stream: S) {
         let outcome = match head {
             Ok(None) => return,
             Ok(Some(head)) => {
-                let busy = Busy::new(shared);
+                let busy = Busy::new(&shared.busy);
                 let outcome = request(shared, client, receiver, head).await;
                 drop(busy);
                 outcome
@@ -117,17 +120,18 @@ async fn requests<S: End>(shared: &Shared, client: &Client, stream: S) {
     }
 }
 
-/// Counts a request while it lasts, also one that is cut.
-struct Busy<'s>(&'s Cell<usize>);
+/// Counts a request while it lasts, also one that is cut, and what it leaves to be done.
+#[derive(Debug)]
+pub(crate) struct Busy(Rc<Cell<usize>>);
 
-impl<'s> Busy<'s> {
-    fn new(shared: &'s Shared) -> Self {
-        shared.busy.set(shared.busy.get() + 1);
-        Self(&shared.busy)
+impl Busy {
+    pub(crate) fn new(busy: &Rc<Cell<usize>>) -> Self {
+        busy.set(busy.get() + 1);
+        Self(Rc::clone(busy))
     }
 }
 
-impl Drop for Busy<'_> {
+impl Drop for Busy {
     fn drop(&mut self) {
         self.0.set(self.0.get().saturating_sub(1));
     }

@@ -30,9 +30,24 @@ impl Front {
         Self::listening("", |_| false, part)
     }
 
+    /// [`Front::new`] with these limits.
+    #[must_use]
+    pub fn limited(limits: &str, part: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> Self {
+        Self::configured("", limits, |_| false, part)
+    }
+
     /// [`Front::new`] with further lines of `listen:`, and requests whose bodies are left to the test.
     #[must_use]
     pub fn listening(listeners: &str, leaves_body: fn(&Request) -> bool, part: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> Self {
+        Self::configured(listeners, "", leaves_body, part)
+    }
+
+    fn configured(
+        listeners: &str,
+        limits: &str,
+        leaves_body: fn(&Request) -> bool,
+        part: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Self {
         let home = Scratch::new("front");
         let world = World::with_fixtures("job");
         let policy = home.write("policy.yaml", CORPUS_POLICY);
@@ -41,7 +56,7 @@ impl Front {
             Stub::start_streaming(&home.join("engine.sock"), leaves_body, move |request| part(request).unwrap_or_else(|| answering.answer(request)));
         let proxy = Seawall::configured(&format!(
             "engine: {engine}\nlisten:\n  - unix://${{HOME}}/docker.sock\n{listeners}clients:\n  - name: job\n    match: {{ uid: 0 }}\n    \
-             policy: {policy}\n    tenant: job\n  - name: remote\n    match: {{ uri: \"seawall:client/*\" }}\n    policy: {policy}\n    tenant: job\n",
+             policy: {policy}\n    tenant: job\n  - name: remote\n    match: {{ uri: \"seawall:client/*\" }}\n    policy: {policy}\n    tenant: job\nlimits: {{ {limits} }}\n",
             engine = stub.address(),
             policy = policy.display(),
         ));

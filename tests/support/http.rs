@@ -76,7 +76,12 @@ impl<R: Read> Reader<R> {
     /// The stream's own, and `UnexpectedEof` at its end.
     fn fill(&mut self) -> io::Result<()> {
         let mut piece = [0; 65536];
-        let count = self.source.read(&mut piece)?;
+        let count = loop {
+            match self.source.read(&mut piece) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         if count == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }

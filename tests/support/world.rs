@@ -162,7 +162,11 @@ impl View<'_> {
             ["info"] => {
                 json!({ "ID": "STUB", "ServerVersion": "26.1.5", "OSType": "linux", "Driver": "overlay2", "Labels": [], "Warnings": null, "IndexServerAddress": "https://index.docker.io/v1/" })
             }
-            ["containers", "json"] => listed(&self.objects.containers, request, summary),
+            ["containers", "json"] => {
+                let all = request.query("all").is_some();
+                let shown: Vec<Value> = self.objects.containers.iter().filter(|one| all || one["State"]["Running"] == true).cloned().collect();
+                listed(&shown, request, summary)
+            }
             ["images", "json"] => listed(
                 &self.objects.images,
                 request,

@@ -217,10 +217,10 @@ fn host_demands(host: &HostConfig<'_>, facts: &Facts, view: View<'_>, demands: &
     }
     own_namespace("HostConfig.UTSMode", Flag::HostUts, uts_mode.as_ref(), demands);
     own_namespace("HostConfig.UsernsMode", Flag::HostUser, userns_mode.as_ref(), demands);
-    // Where cgroup namespaces are not the engine's default (cgroup v1), a stored `host` says nothing about what was asked for.
-    demands.flag("HostConfig.CgroupnsMode", Flag::HostCgroup, cgroupns_mode == &Some(CgroupnsMode::Host) && matches!(view, View::Request));
-
     let privileged = *privileged == Some(true);
+    // On cgroup v1 what is privileged gets it unasked.
+    let asked = matches!(view, View::Request) || !privileged;
+    demands.flag("HostConfig.CgroupnsMode", Flag::HostCgroup, asked && cgroupns_mode == &Some(CgroupnsMode::Host));
     demands.flag("HostConfig.Privileged", Flag::Privileged, privileged);
     capability_demands(cap_add.as_deref(), cap_drop.as_deref(), exact.as_deref(), demands);
     // The engine's own there (moby daemon/create.go, `generateSecurityOpt`), where no label is asked for.

@@ -1,6 +1,7 @@
 //! `POST /containers/{id}/exec` and `POST /exec/{id}/start`: api/swagger.yaml, `ExecConfig`, `ExecStartConfig`.
 
-use crate::wire::{Text, body};
+use crate::error::DecodeError;
+use crate::wire::{Text, body, decode_json};
 
 body! {
     /// A process to run in a container.
@@ -54,3 +55,25 @@ body! {
         }
     }
 }
+
+/// Reads an exec. Engines keep one until its container is gone, whether it is started or not.
+///
+/// # Errors
+/// Something in it is not understood, or longer than a kernel would run.
+pub(crate) fn decode_exec(body: &[u8]) -> Result<ExecCreate<'_>, DecodeError> {
+    if body.len() > MOST_EXEC {
+        return Err(DecodeError::Body { at: String::new(), why: format!("an exec of more than {MOST_EXEC} bytes") });
+    }
+    let exec: ExecCreate<'_> = decode_json(body)?;
+    for (list, texts) in [("Env", &exec.env), ("Cmd", &exec.cmd)] {
+        if let Some(at) = texts.iter().flatten().position(|text| text.len() >= MAX_ARG_STRLEN) {
+            return Err(DecodeError::Body { at: format!("{list}[{at}]"), why: format!("{MAX_ARG_STRLEN} bytes or more, which no kernel runs") });
+        }
+    }
+    Ok(exec)
+}
+
+/// Most bytes of an exec.
+const MOST_EXEC: usize = 256 << 10;
+/// Bytes of an argument, or of a variable, with the zero that ends it (include/uapi/linux/binfmts.h: 32 pages).
+const MAX_ARG_STRLEN: usize = 128 << 10;

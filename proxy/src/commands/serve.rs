@@ -21,6 +21,7 @@ use crate::listener::{Accepted, Arrival, Gate, Listener, Refusal, raise_descript
 use crate::receive::Bounds;
 use crate::resolve::Resolver;
 use crate::serve::{Client, Shared, connection};
+use crate::still::Stills;
 use crate::tls::EngineConnector;
 use crate::turns::Turns;
 
@@ -43,16 +44,18 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         leases: Leases::default(),
         turns: Turns::default(),
         attached: Attached::default(),
+        stills: Stills::default(),
         clients: Clients::load(config.clients.clone())?,
         resolver: Resolver::new(Engine::new(address(&config.engine)?)),
         audit: Audit::start(sink(&config.audit)?),
         bounds: Bounds {
             body: usize::try_from(config.limits.max_body.0).unwrap_or(usize::MAX),
             patience: config.limits.header_timeout.0,
+            stall: config.limits.stall_timeout.0,
             ..Bounds::default()
         },
         ending,
-        busy: Cell::new(0),
+        busy: Rc::new(Cell::new(0)),
     });
     let mut signals = Signals::new()?;
     let reload = open(config, &shared).await?;

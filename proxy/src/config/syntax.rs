@@ -180,13 +180,17 @@ pub struct Limits {
     pub max_connections_per_identity: u32,
     /// TLS handshakes under way at once, before anybody has proven who they are; a quarter of them from one address (of IPv6: one /64).
     pub max_handshakes: u32,
+    /// How long a client may take nothing of an archive (`docker cp`, `docker export`), or send nothing more of one: the engine keeps its container
+    /// locked meanwhile.
+    #[schemars(with = "String")]
+    pub stall_timeout: Period,
 }
 
 impl Limits {
     /// The first limit that would let nobody in. Zero never means "no limit" here.
     pub(super) fn impossible(&self) -> Option<&'static str> {
         let Self { drain_timeout: _, header_timeout, handshake_timeout, max_body, .. } = self;
-        let Self { max_connections, max_connections_per_identity, max_handshakes, .. } = self;
+        let Self { max_connections, max_connections_per_identity, max_handshakes, stall_timeout, .. } = self;
         let zeros = [
             ("header_timeout", header_timeout.0.is_zero()),
             ("handshake_timeout", handshake_timeout.0.is_zero()),
@@ -194,6 +198,7 @@ impl Limits {
             ("max_connections", *max_connections == 0),
             ("max_connections_per_identity", *max_connections_per_identity == 0),
             ("max_handshakes", *max_handshakes == 0),
+            ("stall_timeout", stall_timeout.0.is_zero()),
         ];
         zeros.iter().find(|(_, zero)| *zero).map(|(name, _)| *name)
     }
@@ -211,6 +216,7 @@ impl Default for Limits {
             max_connections: 8192,
             max_connections_per_identity: 4096,
             max_handshakes: 512,
+            stall_timeout: Period(std::time::Duration::from_secs(60)),
         }
     }
 }

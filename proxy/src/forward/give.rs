@@ -1,6 +1,7 @@
 //! The engine's answer on its way to the client: passed on as it comes, or read and narrowed first.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use engine::operation::OperationId;
@@ -9,6 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use policies::Rows;
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
 use crate::answer;
 use crate::audit::Open;
@@ -20,6 +22,7 @@ use crate::serve::refuse;
 
 use super::Exchange;
 use super::made::owner;
+use super::still::Held;
 
 impl Exchange<'_> {
     /// Whether the answer is looked into before it is passed on.
@@ -38,7 +41,7 @@ impl Exchange<'_> {
     pub(super) async fn give_images<S: End>(&self, receiver: &mut Receiver<S>, answered: Answered, head: &Head, open: &mut Open) -> Result<(), ()> {
         let (response, connection) = answered.into_parts();
         let (parts, mut body) = response.into_parts();
-        let mut out = Outgoing::new(Length::Chunked);
+        let mut out = Outgoing::new(Length::Chunked, None);
         self.write_head(&mut out.text, &Response::from_parts(parts, ()), Length::Chunked, head.close);
         let mut images = answer::Images::new(&self.known.policy, &self.known.tenant);
         // Cut off, the client must not take this for the end.
@@ -105,8 +108,14 @@ impl Exchange<'_> {
         }
     }
 
-    /// Passes an answer on as it comes.
-    pub(super) async fn give<S: End>(&self, receiver: &mut Receiver<S>, answered: Answered, head: &Head, open: &mut Open) -> Result<(), ()> {
+    /// Passes an answer on as it comes. What is held for it is let go before its end.
+    pub(super) async fn give<S: End>(
+        &self,
+        receiver: &mut Receiver<S>,
+        (answered, held): (Answered, Option<Held>),
+        head: &Head,
+        open: &mut Open,
+    ) -> Result<(), ()> {
         let (response, connection) = answered.into_parts();
         let (parts, mut body) = response.into_parts();
         let bodyless = head.method == "HEAD" || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -115,7 +124,7 @@ impl Exchange<'_> {
             Some(length) => Length::Known(usize::try_from(length).unwrap_or(usize::MAX)),
             None => Length::Chunked,
         };
-        let mut out = Outgoing::new(length);
+        let mut out = Outgoing::new(length, self.patience());
         self.write_head(&mut out.text, &Response::from_parts(parts, ()), length, head.close);
         // What has come with the head goes with it; what has not is not waited for.
         let mut ended = bodyless || body.is_end_stream();
@@ -133,10 +142,19 @@ impl Exchange<'_> {
                 () = receiver.gone() => return Err(()),
             }
         }
+        if let Some(held) = held {
+            held.release().await;
+        }
         out.end();
         out.send(receiver).await?;
         self.shared.resolver.engine().give_back(connection);
         Ok(())
+    }
+
+    /// How long a client may take nothing, where the engine keeps a container locked for it.
+    fn patience(&self) -> Option<Duration> {
+        let archive = matches!(self.permitted.request().operation.id, OperationId::ContainerArchive | OperationId::ContainerExport);
+        archive.then_some(self.shared.bounds.stall)
     }
 
     fn write_head(&self, out: &mut BytesMut, response: &Response<()>, length: Length, close: bool) {
@@ -205,11 +223,12 @@ struct Outgoing {
     text: BytesMut,
     part: Bytes,
     length: Length,
+    patience: Option<Duration>,
 }
 
 impl Outgoing {
-    fn new(length: Length) -> Self {
-        Self { text: BytesMut::with_capacity(1024), part: Bytes::new(), length }
+    fn new(length: Length, patience: Option<Duration>) -> Self {
+        Self { text: BytesMut::with_capacity(1024), part: Bytes::new(), length, patience }
     }
 
     /// Adds a part; what was added before has been sent. Says whether it was the last.
@@ -245,16 +264,21 @@ impl Outgoing {
         }
     }
 
-    /// Writes all of it, in one call where the socket takes it.
+    /// Writes all of it, in one call where the socket takes it, to a client that goes on taking it.
     async fn send<S: End>(&mut self, receiver: &mut Receiver<S>) -> Result<(), ()> {
         let part = std::mem::take(&mut self.part);
         if part.is_empty() && self.text.is_empty() {
             return Ok(());
         }
         let end = if part.is_empty() || self.length != Length::Chunked { b"" } else { LINE_END };
-        receiver.stream.write_all_buf(&mut self.text.as_ref().chain(part).chain(end)).await.map_err(drop)?;
+        let mut left = self.text.as_ref().chain(part).chain(end);
+        while left.has_remaining() {
+            if in_time(self.patience, receiver.stream.write_buf(&mut left)).await? == 0 {
+                return Err(());
+            }
+        }
         self.text.clear();
-        receiver.stream.flush().await.map_err(drop)
+        in_time(self.patience, receiver.stream.flush()).await
     }
 }
 
@@ -262,6 +286,14 @@ impl Outgoing {
 const COPIED: usize = 4 << 10;
 
 const LINE_END: &[u8] = b"\r\n";
+
+async fn in_time<T>(patience: Option<Duration>, write: impl Future<Output = std::io::Result<T>>) -> Result<T, ()> {
+    let written = match patience {
+        Some(patience) => timeout(patience, write).await.map_err(drop)?,
+        None => write.await,
+    };
+    written.map_err(drop)
+}
 
 pub(super) async fn send<S: End>(receiver: &mut Receiver<S>, bytes: &[u8]) -> Result<(), ()> {
     receiver.stream.write_all(bytes).await.map_err(drop)?;

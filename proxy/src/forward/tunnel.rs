@@ -50,7 +50,7 @@ impl Exchange<'_> {
         };
         open.record.status = answered.response.status().as_u16();
         if answered.response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return match self.give(&mut receiver, answered, head, open).await {
+            return match self.give(&mut receiver, (answered, None), head, open).await {
                 Ok(()) if !head.close => Next::Another(receiver),
                 Ok(()) | Err(()) => Next::Over,
             };

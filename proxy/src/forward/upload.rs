@@ -1,8 +1,10 @@
 //! A request whose body streams from the client: what is known of it is looked at before the engine hears of it.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use engine::operation::OperationId;
 use tokio::sync::mpsc;
 
 use crate::audit::Open;
@@ -14,11 +16,18 @@ use crate::respond::Refusal;
 use crate::vet::Vet;
 
 use super::Exchange;
+use super::still::{Held, answer};
 
 impl Exchange<'_> {
     /// Sends a request whose body streams from the client. The answer may come before its end.
     #[expect(clippy::too_many_lines, reason = "one select between the client's parts and the engine's answer")]
-    pub(super) async fn upload<S: End>(&self, receiver: &mut Receiver<S>, head: &Head, open: &mut Open) -> Result<Option<Answered>, Refusal> {
+    pub(super) async fn upload<S: End>(
+        &self,
+        receiver: &mut Receiver<S>,
+        head: &Head,
+        open: &mut Open,
+        held: &mut Option<Held>,
+    ) -> Result<Option<Answered>, Refusal> {
         let encoded = self.permitted.encode(self.version());
         if head.expects_continue {
             receiver.invite().await?;
@@ -26,15 +35,18 @@ impl Exchange<'_> {
         open.upload_unfinished = true;
         let mut vet = Vet::of(self.permitted.request());
         let mut remaining = Remaining::from(head.framing);
+        let patience = self.silence(receiver.body_patience());
         let Begun { mut first, mut rest, mut share } = self.begin(receiver, &mut vet, &mut remaining, open).await?;
         let mut ended = remaining == Remaining::Done && rest.is_empty();
         if ended {
             first.extend_from_slice(&vet.end()?);
         }
+        *held = self.hold().await?;
+        let stands = held.is_some();
         let (sender, parts) = mpsc::channel(PARTS);
         let request = build(&encoded, Upload::Parts(parts))?;
-        let engine = self.shared.resolver.engine();
-        let mut answer = std::pin::pin!(engine.exchange_alone(request));
+        let engine = Rc::clone(self.shared.resolver.engine());
+        let mut answer = answer(held, async move { engine.exchange_alone(request).await });
         let mut sender = Some(sender);
         let mut counted = |bytes| if share.resize(bytes) { Ok(()) } else { Err(ReceiveError::Busy) };
         counted(first.len() + vet.kept())?;
@@ -56,7 +68,7 @@ impl Exchange<'_> {
                     () if !first.is_empty() => (first.split_to(first.len().min(PIECE)).freeze(), 0),
                     () if ended => return Ok::<_, Refusal>(None),
                     () if !rest.is_empty() => (self.step(&mut vet, &mut rest).await?, 0),
-                    () => match part_in_time(receiver, &mut remaining, SILENCE).await? {
+                    () => match part_in_time(receiver, &mut remaining, patience).await? {
                         Some(part) => {
                             let length = part.len();
                             rest = part;
@@ -81,12 +93,21 @@ impl Exchange<'_> {
                     Ok(Some(length)) => open.record.bytes[0] += length,
                     Ok(None) => sender = None,
                     Err(refusal) => {
-                        let _ = to_engine.send(Err(Aborted)).await;
+                        // An archive is unpacked as it comes: where a container stands still until that has ended, it ends here.
+                        if !stands {
+                            let _ = to_engine.send(Err(Aborted)).await;
+                        }
                         return Err(refusal);
                     }
                 },
             }
         }
+    }
+
+    /// How long an upload that has begun may be silent: the engine keeps a container locked while it waits for what is unpacked there.
+    fn silence(&self, patience: Duration) -> Duration {
+        let build = self.permitted.request().operation.id == OperationId::ImageBuild;
+        if build { SILENCE } else { patience.min(self.shared.bounds.stall) }
     }
 
     /// Reads as much of an archive as it takes to know, within bounds, before the engine hears of it. What is kept of it counts against the tenant's

@@ -1,0 +1,344 @@
+//! Containers stand still while the engine walks their files, and run afterwards.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails where something does not hold")]
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::cli::Docker;
+use tests::engine::Engine;
+use tests::front::Front;
+use tests::http::Reader;
+use tests::image;
+use tests::packages::Suite;
+use tests::proxy::{CORPUS_POLICY, Seawall};
+use tests::record::Request;
+use tests::scratch::{Scratch, wait_until};
+use tests::stub::{Reply, Script, Stub};
+use tests::world::{LABEL, World};
+
+const TAR: &[u8] = &[0; 1024];
+
+/// What the engine was asked for about containers, but for looks at them.
+fn asked(stub: &Stub) -> Vec<String> {
+    let short = |request: &Request| {
+        let route = request.route();
+        let what = route.rsplit('/').next().unwrap_or_default().to_owned();
+        (route.starts_with("/containers/") && what != "json").then(|| format!("{} {what}", request.method))
+    };
+    stub.requests().iter().filter_map(short).collect()
+}
+
+fn send(front: &Front, request: &str, body: &[u8]) -> UnixStream {
+    let mut stream = UnixStream::connect(front.proxy.socket()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(format!("{request} HTTP/1.1\r\nHost: d\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    stream
+}
+
+fn status(stream: UnixStream) -> u16 {
+    Reader::new(stream).head().unwrap().status()
+}
+
+/// Each way of walking a container's files.
+const WALKS: [(&str, &str, &[u8]); 4] = [
+    ("GET archive", "GET /v1.41/containers/ci-own1/archive?path=/etc", b""),
+    ("HEAD archive", "HEAD /v1.41/containers/ci-own1/archive?path=/etc", b""),
+    ("PUT archive", "PUT /v1.41/containers/ci-own1/archive?path=/etc", TAR),
+    ("GET changes", "GET /v1.41/containers/ci-own1/changes", b""),
+];
+
+#[test]
+fn a_container_that_runs_is_paused_while_its_files_are_walked() {
+    for (walk, request, body) in WALKS {
+        let front = Front::new(|_| None);
+        assert_eq!(status(send(&front, request, body)), 200, "{walk}");
+        wait_until("the container runs again", Duration::from_secs(10), || asked(front.stub()).len() == 3);
+        assert_eq!(asked(front.stub()), ["POST pause", walk, "POST unpause"]);
+        assert_eq!(status(send(&front, &request.replace("ci-own1", "ci-own2"), body)), 200, "{walk}");
+        assert_eq!(asked(front.stub()).last().unwrap(), walk, "one that does not run is not");
+    }
+}
+
+/// A container of the client's own in this state.
+fn in_state(state: Value, host: Value, mounts: Value) -> impl Fn(&Request) -> Option<Reply> + Send + Sync {
+    move |request: &Request| {
+        let look = request.method == "GET" && request.route().starts_with("/containers/") && request.route().ends_with("/json");
+        (look && request.route() != "/containers/json").then(|| {
+            let id = request.route().split('/').nth(2).unwrap_or_default().to_owned();
+            Reply::Json(
+                200,
+                json!({ "Id": id, "Name": "/own", "Image": "sha256:0", "Config": { "Labels": { LABEL: "job", "seawall.kind": "container" } },
+                    "State": state, "HostConfig": host, "Mounts": mounts, "NetworkSettings": { "Networks": {} } }),
+            )
+        })
+    }
+}
+
+#[test]
+fn one_that_its_owner_paused_stays_paused() {
+    for (walk, request, body) in WALKS {
+        let front = Front::new(in_state(json!({ "Running": true, "Paused": true }), json!({}), json!([])));
+        assert_eq!(status(send(&front, request, body)), 200, "{walk}");
+        assert_eq!(asked(front.stub()), [walk]);
+    }
+}
+
+#[test]
+fn one_that_cannot_be_paused_is_not_walked() {
+    for (walk, request, body) in WALKS {
+        let front = Front::new(|request| request.route().ends_with("/pause").then(|| Reply::error(500, "no freezer")));
+        let mut answer = String::new();
+        let mut stream = send(&front, request, body);
+        let mut reader = Reader::new(&mut stream);
+        assert_eq!(reader.head().unwrap().status(), 409, "{walk}");
+        if walk != "HEAD archive" {
+            answer = String::from_utf8_lossy(&reader.some(1 << 16).unwrap_or_default()).into_owned();
+            assert!(answer.contains("cannot be paused") && answer.contains("no freezer"), "{answer}");
+        }
+        assert!(asked(front.stub()).iter().all(|what| what == "POST pause"), "{answer}");
+    }
+}
+
+#[test]
+fn one_that_another_reaches_is_not_walked() {
+    // In the foreign network namespace of the container that the stub lists as running, or with its volume.
+    let foreign = World::with_fixtures("job").values("n").get("FOREIGN_ID").unwrap().clone();
+    let volume = json!([{ "Type": "volume", "Name": "ci-foreign-vol", "Destination": "/v", "RW": false }]);
+    let nested = json!([{ "Type": "volume", "Name": "ci-foreign-vol", "Destination": "/v", "RW": true }, { "Type": "volume", "Name": "x", "Destination": "/v/w" }]);
+    for (running, host, mounts, status_code) in [
+        (true, json!({ "NetworkMode": format!("container:{foreign}") }), json!([]), 409),
+        (true, json!({}), volume.clone(), 409),
+        (false, json!({}), volume, 200),
+        (false, json!({}), nested, 409),
+    ] {
+        let front = Front::new(in_state(json!({ "Running": running }), host, mounts));
+        for (walk, request, body) in WALKS {
+            assert_eq!(status(send(&front, request, body)), status_code, "{walk}");
+        }
+        assert_eq!(asked(front.stub()).len(), if status_code == 409 { 0 } else { WALKS.len() });
+    }
+}
+
+#[test]
+fn who_may_race_is_not_held_up() {
+    let home = Scratch::new("racy");
+    let world = World::with_fixtures("job");
+    let stub = Stub::start(&home.join("engine.sock"), move |request| world.answer(request));
+    let proxy = Seawall::serve(&stub.address(), "version: 1\ninclude: [admin]\n");
+    assert_eq!(proxy.call("GET", "/v1.41/containers/ci-own1/changes", None).status, 200);
+    assert_eq!(asked(&stub), ["GET changes"]);
+}
+
+/// Answers a request of this kind when it is told to, and as it is told to.
+fn gated(method: &'static str, tail: &'static str) -> (Sender<Vec<u8>>, impl Fn(&Request) -> Option<Reply> + Send + Sync) {
+    let (open, gate) = channel::<Vec<u8>>();
+    let gate = Arc::new(Mutex::new(gate));
+    let part = move |request: &Request| {
+        let gate = Arc::clone(&gate);
+        let script: Script = Box::new(move |mut stream: &UnixStream, _| {
+            while let Ok(bytes) = gate.lock().unwrap().recv() {
+                drop(stream.write_all(&bytes));
+                if bytes.is_empty() {
+                    return;
+                }
+            }
+        });
+        (request.method == method && request.route().ends_with(tail)).then_some(Reply::Script(script))
+    };
+    (open, part)
+}
+
+/// What the engine was asked for it still does: nothing moves before it has answered.
+#[test]
+fn one_whose_client_is_gone_runs_again_when_the_engine_has_ended() {
+    for (walk, request, body) in WALKS {
+        let (method, tail) = walk.split_once(' ').unwrap();
+        let (open, part) = gated(method, tail);
+        let front = Front::new(part);
+        let stream = send(&front, request, body);
+        wait_until("the engine walks", Duration::from_secs(10), || asked(front.stub()).len() == 2);
+        drop(stream);
+        front.proxy.wait_for_audit(walk, |record| record["phase"] == "end" && record["object"].as_str().is_some_and(|id| id.len() == 64));
+        assert_eq!(asked(front.stub()), ["POST pause", walk]);
+        open.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec()).unwrap();
+        front.stub().wait_for("POST", &format!("/containers/{}/unpause", front.world.values("n").get("OWN_ID").unwrap()));
+        open.send(Vec::new()).unwrap();
+    }
+}
+
+#[test]
+fn an_upload_that_is_cut_off_ends_and_its_container_runs_again() {
+    let front = Front::new(|_| None);
+    let mut stream = UnixStream::connect(front.proxy.socket()).unwrap();
+    stream.write_all(b"PUT /v1.41/containers/ci-own1/archive?path=/etc HTTP/1.1\r\nHost: d\r\nContent-Length: 4096\r\n\r\n").unwrap();
+    stream.write_all(TAR).unwrap();
+    wait_until("the container is paused", Duration::from_secs(10), || !asked(front.stub()).is_empty());
+    drop(stream);
+    wait_until("the container runs again", Duration::from_secs(10), || asked(front.stub()).len() == 3);
+    assert_eq!(asked(front.stub()), ["POST pause", "PUT archive", "POST unpause"]);
+}
+
+#[test]
+fn what_would_move_it_waits_for_the_end_of_a_copy() {
+    for action in ["start", "restart", "stop", "kill", "pause", "unpause", "exec", "delete"] {
+        let (open, part) = gated("GET", "/archive");
+        let front = Front::new(part);
+        let copy = send(&front, "GET /v1.41/containers/ci-own1/archive?path=/etc", b"");
+        open.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec()).unwrap();
+        let mut reader = Reader::new(copy);
+        assert_eq!(reader.head().unwrap().status(), 200);
+        let (request, body): (_, &[u8]) = match action {
+            "exec" => ("POST /v1.41/containers/ci-own1/exec".to_owned(), br#"{"Cmd":["true"]}"#),
+            "delete" => ("DELETE /v1.41/containers/ci-own1?force=1".to_owned(), b""),
+            _ => (format!("POST /v1.41/containers/ci-own1/{action}"), b""),
+        };
+        let mut mover = UnixStream::connect(front.proxy.socket()).unwrap();
+        mover.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let head = format!("{request} HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+        mover.write_all(head.as_bytes()).unwrap();
+        mover.write_all(body).unwrap();
+        // It is judged by now, and a request that came after it has been answered.
+        thread::sleep(Duration::from_millis(100));
+        assert_eq!(front.proxy.call("GET", "/v1.41/containers/ci-own1/top", None).status, 200);
+        assert_eq!(asked(front.stub()), ["POST pause", "GET archive", "GET top"], "{action}");
+        open.send(b"0\r\n\r\n".to_vec()).unwrap();
+        let moved = Reader::new(mover).head().unwrap().status();
+        assert!((200..300).contains(&moved), "{action}: {moved}");
+        let order = asked(front.stub());
+        assert_eq!(order.len(), 5, "{order:?}");
+        assert_eq!(order.get(3).unwrap(), "POST unpause", "{order:?}");
+    }
+}
+
+#[test]
+fn a_proxy_that_is_told_to_end_ends_what_it_copies_first() {
+    let (open, part) = gated("HEAD", "/archive");
+    let mut front = Front::new(part);
+    let stream = send(&front, "HEAD /v1.41/containers/ci-own1/archive?path=/etc", b"");
+    wait_until("the engine walks", Duration::from_secs(10), || asked(front.stub()).len() == 2);
+    drop(stream);
+    front.proxy.terminate();
+    open.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec()).unwrap();
+    assert!(front.proxy.wait(Duration::from_secs(20)).success());
+    assert_eq!(asked(front.stub()), ["POST pause", "HEAD archive", "POST unpause"]);
+}
+
+#[test]
+fn a_proxy_that_must_end_at_once_does() {
+    let (_open, part) = gated("HEAD", "/archive");
+    let mut front = Front::new(part);
+    let _stream = send(&front, "HEAD /v1.41/containers/ci-own1/archive?path=/etc", b"");
+    wait_until("the engine walks", Duration::from_secs(10), || asked(front.stub()).len() == 2);
+    front.proxy.terminate();
+    wait_until("it takes no more", Duration::from_secs(10), || UnixStream::connect(front.proxy.socket()).is_err());
+    front.proxy.terminate();
+    assert!(front.proxy.wait(Duration::from_secs(20)).success());
+    assert!(!front.proxy.stderr().contains("panicked"), "{}", front.proxy.stderr());
+}
+
+/// The engine keeps a container locked while it is copied, and with it whoever wants to remove or count it.
+#[test]
+fn who_takes_nothing_of_an_archive_is_cut_off() {
+    for (tail, query) in [("/archive", "?path=/bin"), ("/export", "")] {
+        let part = move |request: &Request| {
+            let script: Script = Box::new(|mut stream: &UnixStream, _| {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-tar\r\nContent-Length: 1073741824\r\n\r\n").unwrap();
+                while stream.write_all(&[0; 65536]).is_ok() {}
+            });
+            (request.method == "GET" && request.route().ends_with(tail)).then_some(Reply::Script(script))
+        };
+        let front = Front::limited("stall_timeout: 1s", part);
+        let stream = send(&front, &format!("GET /v1.41/containers/ci-own1{tail}{query}"), b"");
+        let what = format!("GET {}", tail.trim_start_matches('/'));
+        wait_until("the engine is asked", Duration::from_secs(10), || asked(front.stub()).contains(&what));
+        let own = front.world.values("n").get("OWN_ID").unwrap().clone();
+        let connection = front.stub().wait_for("GET", &format!("/containers/{own}{tail}")).connection;
+        front.stub().wait_for_end(connection, Duration::from_secs(20));
+        if tail == "/archive" {
+            front.stub().wait_for("POST", &format!("/containers/{own}/unpause"));
+        }
+        drop(stream);
+    }
+}
+
+#[test]
+fn who_sends_nothing_more_of_an_archive_is_cut_off() {
+    let front = Front::limited("stall_timeout: 1s", |_| None);
+    let mut stream = UnixStream::connect(front.proxy.socket()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(b"PUT /v1.41/containers/ci-own1/archive?path=/etc HTTP/1.1\r\nHost: d\r\nContent-Length: 4096\r\n\r\n").unwrap();
+    // What is sent is being looked for: nothing is locked for it.
+    thread::sleep(Duration::from_millis(1500));
+    assert_eq!(asked(front.stub()), [""; 0]);
+    stream.write_all(TAR).unwrap();
+    assert_eq!(status(stream), 408);
+    wait_until("the container runs again", Duration::from_secs(10), || asked(front.stub()).len() == 3);
+    assert_eq!(asked(front.stub()), ["POST pause", "PUT archive", "POST unpause"]);
+}
+
+#[test]
+fn files_are_copied_to_and_from_a_container_that_runs_on_docker_20_10() {
+    files_are_copied_to_and_from_a_container_that_runs(Suite::Bookworm);
+}
+
+#[test]
+fn files_are_copied_to_and_from_a_container_that_runs_on_docker_26_1() {
+    files_are_copied_to_and_from_a_container_that_runs(Suite::Trixie);
+}
+
+fn files_are_copied_to_and_from_a_container_that_runs(suite: Suite) {
+    let engine = Engine::start(suite);
+    image::import(&engine, "cifixture", "1", "good");
+    let proxy = Seawall::serve(&engine.address(), CORPUS_POLICY);
+    let docker = Docker::at(&proxy.address());
+    let state = || engine.json("/containers/run/json").unwrap()["State"].clone();
+    let runs = || (state()["Running"].clone(), state()["Paused"].clone()) == (json!(true), json!(false));
+    let busy = "head -c 16777216 /dev/zero > /v/large.part; mv /v/large.part /v/large; sleep 1000";
+    docker.ok(&["run", "--detach", "--name", "run", "--volume", "data:/v", "cifixture:1", "sh", "-c", busy]);
+
+    let home = Scratch::new("copies");
+    let file = home.write("file", "one line\n");
+    docker.ok(&["cp", file.to_str().unwrap(), "run:/v/file"]);
+    assert!(runs());
+    assert_eq!(docker.ok(&["exec", "run", "cat", "/v/file"]), "one line");
+    docker.ok(&["cp", "run:/v/file", home.join("back").to_str().unwrap()]);
+    assert!(runs());
+    assert_eq!(std::fs::read_to_string(home.join("back")).unwrap(), "one line\n");
+    docker.ok(&["diff", "run"]);
+    assert!(runs());
+    docker.ok(&["pause", "run"]);
+    docker.ok(&["cp", "run:/v/file", home.join("again").to_str().unwrap()]);
+    assert_eq!(state()["Paused"], true, "as its owner wants it");
+    docker.ok(&["unpause", "run"]);
+
+    // A client that takes a part, and goes: the engine has the rest.
+    wait_until("there is much to copy", Duration::from_secs(20), || docker.ok(&["exec", "run", "ls", "/v"]).lines().any(|name| name == "large"));
+    let mut stream = UnixStream::connect(proxy.socket()).unwrap();
+    stream.write_all(b"GET /v1.41/containers/run/archive?path=/v HTTP/1.1\r\nHost: d\r\n\r\n").unwrap();
+    stream.read_exact(&mut [0; 1024]).unwrap();
+    assert_eq!(state()["Paused"], true);
+    drop(stream);
+    wait_until("the container runs again", Duration::from_secs(20), runs);
+
+    // And one that sends a part.
+    let mut stream = UnixStream::connect(proxy.socket()).unwrap();
+    stream.write_all(b"PUT /v1.41/containers/run/archive?path=/v HTTP/1.1\r\nHost: d\r\nContent-Length: 4096\r\n\r\n").unwrap();
+    stream.write_all(TAR).unwrap();
+    wait_until("the container is paused", Duration::from_secs(20), || state()["Paused"] == true);
+    drop(stream);
+    wait_until("the container runs again", Duration::from_secs(20), runs);
+
+    // Another that mounts the same could change what is walked.
+    docker.ok(&["run", "--detach", "--name", "other", "--volume", "data:/x", "cifixture:1", "sleep", "1000"]);
+    let refused = docker.fails(&["cp", "run:/v/file", home.join("no").to_str().unwrap()]);
+    assert!(refused.contains("another container that runs"), "{refused}");
+    docker.ok(&["rm", "--force", "other"]);
+    docker.ok(&["cp", "run:/v/file", home.join("yes").to_str().unwrap()]);
+    docker.ok(&["rm", "--force", "run"]);
+}
