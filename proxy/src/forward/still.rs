@@ -101,7 +101,7 @@ impl Exchange<'_> {
         if resolver.is_reached(&container).await? {
             return Err(Refusal::Conflict(format!(
                 "seawall: container {id} shares volumes, directories or namespaces with another container that runs, which could exchange its files \
-                 while they are copied: stop one of them first"
+                 while they are copied: stop one of them first (or `allow: [racy-copy]`, where the engine is mended)"
             )));
         }
         if container.running && !container.paused {
