@@ -322,7 +322,7 @@ fn files_are_copied_to_and_from_a_container_that_runs(suite: Suite) {
     let mut stream = UnixStream::connect(proxy.socket()).unwrap();
     stream.write_all(b"GET /v1.41/containers/run/archive?path=/v HTTP/1.1\r\nHost: d\r\n\r\n").unwrap();
     stream.read_exact(&mut [0; 1024]).unwrap();
-    assert_eq!(state()["Paused"], true);
+    // An engine that is asked about the container now answers when the copy has ended.
     drop(stream);
     wait_until("the container runs again", Duration::from_secs(20), runs);
 
