@@ -62,7 +62,7 @@ operations! {
     ContainerInspect: GET "/containers/{id}/json" 24..=55 Container Read None Plain { "size": Flag,}
     ContainerTop: GET "/containers/{id}/top" 24..=55 Container Read None Plain { "ps_args": Text,}
     ContainerLogs: GET "/containers/{id}/logs" 24..=55 Container Read None Stream { "follow": Flag, "stdout": Flag, "stderr": Flag, "since": Text, "until": Text, "timestamps": Flag, "tail": Text, "details": Flag,}
-    ContainerChanges: GET "/containers/{id}/changes" 24..=55 Container Read None Plain {}
+    ContainerChanges: GET "/containers/{id}/changes" 24..=55 Container Transfer None Plain {}
     ContainerExport: GET "/containers/{id}/export" 24..=55 Container Transfer None Stream {}
     ContainerStats: GET "/containers/{id}/stats" 24..=55 Container Read None Stream { "stream": Flag, "one-shot": Flag,}
     ContainerResize: POST "/containers/{id}/resize" 24..=55 Container Control None Plain { "h": Int, "w": Int,}
