@@ -455,9 +455,18 @@ impl Name {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Demands(Vec<Demanded>);
 
+/// Most demands of one request: a string of options is one value, and each of them a demand.
+const MOST_DEMANDS: usize = 4096;
+
 impl Demands {
-    /// Adds one.
+    /// Adds one. A request that makes more than can be wanted makes one more, which nobody is granted, and no further.
     pub fn push(&mut self, at: impl Into<Cow<'static, str>>, demand: Demand) {
+        if self.0.len() >= MOST_DEMANDS {
+            if self.0.len() == MOST_DEMANDS {
+                self.0.push(Demanded { at: at.into(), demand: Demand::NotUnderstood(format!("more than {MOST_DEMANDS} demands")) });
+            }
+            return;
+        }
         // No name that a policy could mean has a control character, and the engine would write it into a file.
         let odd = match &demand {
             Demand::Named(name, value) if value.chars().any(char::is_control) => Some(format!("{} `{}`", name.noun(), value.escape_debug())),

@@ -272,6 +272,9 @@ impl<'a> Reader<'a> {
         if matches!(word.as_str(), "RUN" | "COPY" | "ADD") && has_heredoc(rest) {
             return Err(error("`<<` before a word begins a here-document for some builders, and not for others".to_owned()));
         }
+        if !matches!(word.as_str(), "CMD" | "ENTRYPOINT" | "RUN") && text.len() > MOST_LENGTH {
+            return Err(error(format!("{word} of more than {MOST_LENGTH} bytes")));
+        }
         match word.as_str() {
             "ONBUILD" if trigger => return Err(error("ONBUILD in ONBUILD".to_owned())),
             // The builder reads a trigger with the usual escape character, and takes it apart with the file's.
@@ -297,7 +300,12 @@ impl<'a> Reader<'a> {
                 }
             }
             "VOLUME" => {
-                let paths: Vec<String> = serde_json::from_str(rest).unwrap_or_else(|_| words(rest, self.escape));
+                let paths: Vec<String> = match serde_json::from_str(rest) {
+                    Ok(paths) => paths,
+                    // The builder reads an array to its end, whatever follows, and half a surrogate as U+FFFD.
+                    Err(_) if rest.starts_with('[') => return Err(error("a VOLUME that begins with `[` and is no list of strings".to_owned())),
+                    Err(_) => words(rest, self.escape),
+                };
                 paths.iter().for_each(|path| brought_volume(format!("Dockerfile:{line}"), &unquoted(path), &mut self.found.places));
             }
             // Of all stages but the last its labels would stand as they are written.
@@ -419,6 +427,9 @@ impl<'a> Reader<'a> {
             if lower.contains("://") || lower.starts_with("git@") || lower.contains('$') || lower.contains("github.com/") {
                 self.found.fetches.push((line, word));
             }
+        }
+        if self.found.fetches.len() > MOST_FETCHES {
+            return Err(DockerfileError { line, why: format!("more than {MOST_FETCHES} sources of ADD that may be URLs") });
         }
         Ok(())
     }
@@ -562,6 +573,12 @@ fn words(text: &str, escape: char) -> Vec<String> {
 
 /// Most stages, and most images that are used.
 const MOST_STAGES: usize = 256;
+/// Most instructions: each is a step, and an image.
+const MOST_INSTRUCTIONS: usize = 1024;
+/// Most bytes of an instruction that is taken apart.
+const MOST_LENGTH: usize = 64 << 10;
+/// Most sources of ADD that are judged as URLs.
+const MOST_FETCHES: usize = 256;
 /// Most bytes of a variable's value.
 const MOST_VALUE: usize = 4 << 10;
 /// Most bytes of all of them.
@@ -597,6 +614,9 @@ fn instructions(text: &str, escape: char) -> Result<Vec<Instruction>, Dockerfile
         let escapes = piece.chars().count() - body.chars().count();
         if escapes > 1 {
             return Err(error("a line that ends with two escape characters goes on for some engines and not for others"));
+        }
+        if found.len() >= MOST_INSTRUCTIONS {
+            return Err(DockerfileError { line: at + 1, why: format!("more than {MOST_INSTRUCTIONS} instructions") });
         }
         let mut instruction = open.take().unwrap_or(Instruction { line: at + 1, pieces: Vec::new() });
         // The builder looks for the word at the beginning of what is joined, behind blanks.
@@ -656,6 +676,24 @@ mod tests {
         let args = args.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect();
         let read = Dockerfile::parse(text.as_bytes(), &args).map_err(|error| error.to_string())?;
         Ok(read.images.into_iter().map(|image| image.name).chain(read.fetches.into_iter().map(|(_, url)| url)).collect())
+    }
+
+    #[test]
+    fn a_dockerfile_has_a_size_that_people_write() {
+        let read = |text: String| images(&text, &[]).err();
+        let (from, words) = ("FROM a\n", |count: usize| "$ ".repeat(count));
+        assert_eq!(read(format!("{from}{}", "RUN true\n".repeat(1000))), None);
+        for (text, why) in [
+            (format!("{from}{}", "LABEL a=b\n".repeat(1024)), "more than 1024 instructions"),
+            (format!("{from}ADD {} /y", words(40_000)), "ADD of more than 65536 bytes"),
+            (format!("{from}ADD {} /y", words(300)), "more than 256 sources of ADD that may be URLs"),
+            (format!("{from}VOLUME [\"/dev/x\"] y"), "a VOLUME that begins with `[` and is no list of strings"),
+            (format!("{from}VOLUME [\"/dev/x\",\"\\ud800\"]"), "a VOLUME that begins with `[` and is no list of strings"),
+            (format!("{from}ONBUILD VOLUME [\"/dev/x\"] y"), "a VOLUME that begins with `[` and is no list of strings"),
+        ] {
+            let read = read(text).unwrap_or_default();
+            assert!(read.ends_with(why), "{read}: {why}");
+        }
     }
 
     #[test]

@@ -19,6 +19,22 @@ fn not_understood(member: &str) -> Option<String> {
     demands.iter().find_map(|demanded| if let Demand::NotUnderstood(what) = &demanded.demand { Some(what.clone()) } else { None })
 }
 
+/// A string of options is one value, and each of them a demand.
+#[test]
+fn a_request_makes_no_more_demands_than_can_be_wanted() {
+    let tmpfs = |mounts: usize| {
+        let options = ",exec".repeat(100);
+        let mounts: Vec<String> = (0..mounts).map(|n| format!("\"/t{n}\":\"size=1m{options}\"")).collect();
+        let body = format!("{{\"Image\":\"a\",\"HostConfig\":{{\"Tmpfs\":{{{}}}}}}}", mounts.join(","));
+        Route::parse("POST", "/v1.41/containers/create").unwrap().decode(&JSON, body.as_bytes()).unwrap().demands(&Facts::default())
+    };
+    let too_many = |demand: &Demand| matches!(demand, Demand::NotUnderstood(why) if why == "more than 4096 demands");
+    assert!(!tmpfs(30).iter().any(|demanded| too_many(&demanded.demand)));
+    let many = tmpfs(5000);
+    assert_eq!(many.iter().count(), 4097);
+    assert_eq!(many.iter().filter(|demanded| too_many(&demanded.demand)).count(), 1);
+}
+
 /// `CMD` without a word ends engines of before 2026-05, and with a restart policy again and again.
 #[test]
 fn a_health_check_is_something_to_run() {

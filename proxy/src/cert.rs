@@ -234,6 +234,8 @@ impl Authority {
         if now > self.certificate.not_after {
             return Err(CertError::AuthorityExpired(self.folder.path().to_owned()));
         }
+        // What cannot be signed anew leaves what was issued before.
+        let revoked = self.revoked()?;
         let serial = random_serial()?;
         params.serial_number = Some(SerialNumber::from_slice(serial.as_bytes()));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -244,7 +246,7 @@ impl Authority {
         self.folder.create_below(below)?;
         self.folder.replace(&below.join("key.pem"), &key.serialize_pem(), Secrecy::Private)?;
         self.folder.replace(&below.join("cert.pem"), &signed.pem(), Secrecy::Public)?;
-        self.sign_crl(&self.revoked()?, now)?;
+        self.sign_crl(&revoked, now)?;
         let folder = self.folder.path().join(below);
         let identity = identity(&folder.join("cert.pem"), signed.der())?;
         Ok(Issued { folder, identity })

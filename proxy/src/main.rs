@@ -49,6 +49,7 @@ fn run(command: Command) -> Result<bool, String> {
         Command::Cert(args) => cert::run(&args, &mut out.lock()).map(|()| true).map_err(|error| chain(error.into())),
         Command::Policy(args) => policy::run(&args, &mut out.lock()).map_err(chain),
         Command::Serve(flags) => {
+            tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).without_time().init();
             let config = Config::of_command_line(&flags).map_err(|error| format!("{:?}", miette::Report::new(error)))?;
             serve::run(&config).map(|()| true).map_err(chain)
         }

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use bytes::Bytes;
 use engine::demand::Bind;
 use engine::facts::{Brings, Facts, Object, ObjectKind, Process, Reference};
-use engine::operation::OperationId;
 use engine::stored::{Defaults, Stored};
 use engine::{Request, Version};
 use http::StatusCode;
@@ -112,9 +111,6 @@ impl Resolver {
         if !references.is_empty() {
             self.add(&mut facts, references, &known.tenant).await?;
         }
-        if request.operation.id == OperationId::ContainerCreate {
-            self.add_mounted(request.named_volumes(), &mut facts).await?;
-        }
         let mut paths = request.host_paths(&facts);
         paths.retain(|path| known.policy.reaches(path));
         if request.version.map_or(self.about().await?.version.minor(), Version::minor) < RECURSIVE_READ_ONLY {
@@ -124,8 +120,11 @@ impl Resolver {
         Ok(facts)
     }
 
-    /// Which of these volumes some container has, whoever it belongs to.
-    async fn add_mounted(&self, mut volumes: Vec<String>, facts: &mut Facts) -> Result<(), EngineError> {
+    /// Adds which of these volumes some container has, whoever it belongs to.
+    ///
+    /// # Errors
+    /// The engine cannot be asked.
+    pub async fn add_mounted(&self, volumes: &[String], facts: &mut Facts) -> Result<(), EngineError> {
         #[derive(Deserialize)]
         struct Container {
             #[serde(rename = "Mounts", default)]
@@ -136,12 +135,11 @@ impl Resolver {
             #[serde(rename = "Name", default)]
             name: String,
         }
-        volumes.retain(|name| facts.object(ObjectKind::Volume, name).is_some());
         if volumes.is_empty() {
             return Ok(());
         }
         let version = self.about().await?.version;
-        let filters = serde_json::json!({ "volume": &volumes }).to_string();
+        let filters = serde_json::json!({ "volume": volumes }).to_string();
         let list = self.must(&format!("/v{version}/containers/json?all=1&filters={}", encode(&filters))).await?;
         let mounted = parse::<Vec<Container>>(&list)?.into_iter().flat_map(|container| container.mounts).map(|mount| mount.name);
         mounted.filter(|name| volumes.contains(name)).for_each(|name| facts.insert_mounted_volume(name));

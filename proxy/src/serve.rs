@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use engine::demand::Demands;
-use engine::facts::{Object, ObjectKind, Reference};
+use engine::demand::{Demand, Demands, Role, UsedObject};
+use engine::facts::{Facts, Object, ObjectKind, Owner, Reference};
 use engine::operation::{Answer, BodyKind, OperationId};
 use engine::{Headers, Request, Route};
 use policies::Permitted;
@@ -265,10 +265,9 @@ async fn judge<'b, 's, S: End>(
         return Err(Refusal::Decode(engine::DecodeError::Body { at: String::new(), why: format!("more than {MOST_REFERENCES} objects are named") }));
     }
     // Before it is asked who has a name: whoever gets it meanwhile would not be seen.
-    let lease = shared.leases.take(request.new_names(&references), &holder(&request, &known)).map_err(|name| in_use(&name))?;
-    let mut turns = shared.turns.begin();
-    turns.alone(mounts(&request, &known.tenant)).await;
-    let facts = shared.resolver.facts(&request, references, &known).await?;
+    let lease = lease(shared, &known, request.new_names(&references), &holder(&request, &known)).await?;
+    let mut facts = shared.resolver.facts(&request, references, &known).await?;
+    let mut turns = take_turns(shared, &known, &request, &mut facts).await?;
     let image = judged_image(&request, &facts);
     request.bind(&facts);
     if request.makes_unnamed_volumes() && !request.mounts_unnamed_volumes() {
@@ -307,13 +306,39 @@ fn holder(request: &Request<'_>, known: &Known) -> Holder {
     if pulls { Holder::Pulls } else { Holder::Tenant(known.tenant.to_string()) }
 }
 
-/// The turns of a create: one at each volume that it names.
-fn mounts(request: &Request<'_>, tenant: &str) -> Vec<Turn> {
-    if request.operation.id != OperationId::ContainerCreate {
-        return Vec::new();
+/// Keeps names. One that another keeps is one's own all the same where one's volume has it: nobody else can give it.
+async fn lease<'s>(shared: &'s Shared, known: &Known, mut names: Vec<Reference>, holder: &Holder) -> Result<Lease<'s>, Refusal> {
+    loop {
+        let kept = match shared.leases.take(names.clone(), holder) {
+            Ok(lease) => return Ok(lease),
+            Err(kept) => kept,
+        };
+        let volume = if kept.kind == ObjectKind::Volume { shared.resolver.volume(&kept.name, &known.tenant).await? } else { None };
+        if volume.is_none_or(|volume| volume.owner != Owner::Own) {
+            return Err(in_use(&kept));
+        }
+        names.retain(|name| *name != kept);
     }
-    let unnamed = request.mounts_unnamed_volumes().then(|| Turn::Unnamed(tenant.to_owned()));
-    request.named_volumes().into_iter().map(Turn::Volume).chain(unnamed).collect()
+}
+
+/// Waits until nobody else mounts the volumes that a create names; then it is known who has them.
+async fn take_turns<'s>(shared: &'s Shared, known: &Known, request: &Request<'_>, facts: &mut Facts) -> Result<Held<'s>, Refusal> {
+    let mut turns = shared.turns.begin();
+    if request.operation.id == OperationId::ContainerCreate {
+        turns.alone(mounts(request, facts, known)).await;
+        shared.resolver.add_mounted(&request.named_volumes(), facts).await?;
+    }
+    Ok(turns)
+}
+
+/// The turns of a create: one at each volume that it names and may mount.
+fn mounts(request: &Request<'_>, facts: &Facts, known: &Known) -> Vec<Turn> {
+    let may = |name: &String| match facts.object(ObjectKind::Volume, name) {
+        Some(volume) => known.policy.covers(&Demand::Use(Role::MountVolume, UsedObject::Known(Rc::clone(volume)))),
+        None => true,
+    };
+    let unnamed = request.mounts_unnamed_volumes().then(|| Turn::Unnamed(known.tenant.to_string()));
+    request.named_volumes().into_iter().filter(may).map(Turn::Volume).chain(unnamed).collect()
 }
 
 fn in_use(name: &Reference) -> Refusal {
@@ -324,7 +349,7 @@ fn undecoded(operation: &'static engine::operation::Operation, known: &Known) ->
     Refusal::Denied(known.policy.deny(operation, Vec::new()))
 }
 
-fn judged_image(request: &Request<'_>, facts: &engine::facts::Facts) -> Option<String> {
+fn judged_image(request: &Request<'_>, facts: &Facts) -> Option<String> {
     let engine::Body::ContainerCreate(body) = &request.body else { return None };
     facts.object(ObjectKind::Image, body.image.as_deref().unwrap_or_default()).map(|object| object.id.clone())
 }
