@@ -19,6 +19,7 @@ use crate::audit::Open;
 use crate::clients::Known;
 use crate::dial::{Answered, head as request_head};
 use crate::lease::Lease;
+use crate::locks::Taken;
 use crate::receive::{Head, Receiver};
 use crate::relay::End;
 use crate::resolve::About;
@@ -54,6 +55,8 @@ pub struct Exchange<'r> {
     pub image: Option<String>,
     /// Names that are kept for what it makes.
     pub lease: &'r Lease<'r>,
+    /// Volumes that nobody else mounts meanwhile.
+    pub turns: Rc<[Taken]>,
 }
 
 impl Exchange<'_> {

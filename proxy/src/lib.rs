@@ -24,6 +24,7 @@ pub mod host;
 pub mod identity;
 pub mod lease;
 pub mod listener;
+pub mod locks;
 pub mod manual;
 pub mod receive;
 pub mod relay;

@@ -1,6 +1,7 @@
 //! One client's connection: a request is read, decoded, resolved, decided, forwarded, answered, recorded; then the next.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -19,13 +20,14 @@ use crate::clients::{Clients, Known};
 use crate::forward::{Exchange, Next};
 use crate::identity::{Identity, MatchError, UnixSeconds};
 use crate::lease::{Holder, Lease, Leases};
+use crate::locks::Taken;
 use crate::receive::{Bounds, Framing, Head, ReceiveError, Receiver};
 use crate::relay::End;
 use crate::resolve::{About, Outlook, Resolver};
 use crate::respond::Refusal;
 use crate::still::Stills;
 use crate::tls::Trust;
-use crate::turns::{Held, Turn, Turns};
+use crate::turns::{Turn, Turns};
 
 /// Who is at the other end of a connection.
 #[derive(Debug)]
@@ -181,6 +183,7 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
                 about: &judged.about,
                 image: judged.image,
                 lease: &judged.lease,
+                turns: judged.turns,
             };
             return match exchange.run(receiver, &head, &mut open).await {
                 Next::Another(receiver) => Some(receiver),
@@ -211,7 +214,7 @@ struct Judged<'b, 's> {
     permitted: Permitted<'b>,
     lease: Lease<'s>,
     /// Volumes that nobody else mounts meanwhile.
-    _turns: Held<'s>,
+    turns: Rc<[Taken]>,
     /// What its body takes.
     _share: Option<Share<'s>>,
     known: Rc<Known>,
@@ -271,7 +274,7 @@ async fn judge<'b, 's, S: End>(
     let image = judged_image(&request, &facts);
     request.bind(&facts);
     if request.makes_unnamed_volumes() && !request.mounts_unnamed_volumes() {
-        turns.beside(Turn::Unnamed(known.tenant.to_string())).await;
+        turns.extend(shared.turns.beside(&[Turn::Unnamed(known.tenant.to_string())].into()).await);
     }
     open.record.object = request.object.clone().unwrap_or_default();
     let demands = request.demands(&facts);
@@ -285,7 +288,7 @@ async fn judge<'b, 's, S: End>(
     let permitted = decided?;
     open.record.decision = "permitted";
     open.record.covered = u64::try_from(permitted.demands()).unwrap_or_default();
-    Ok(Judged { permitted, _share: share, lease, _turns: turns, known, about, image })
+    Ok(Judged { permitted, _share: share, lease, turns: turns.into(), known, about, image })
 }
 
 /// Decides; what is to be started is judged once more, as it is now.
@@ -322,17 +325,17 @@ async fn lease<'s>(shared: &'s Shared, known: &Known, mut names: Vec<Reference>,
 }
 
 /// Waits until nobody else mounts the volumes that a create names; then it is known who has them.
-async fn take_turns<'s>(shared: &'s Shared, known: &Known, request: &Request<'_>, facts: &mut Facts) -> Result<Held<'s>, Refusal> {
-    let mut turns = shared.turns.begin();
-    if request.operation.id == OperationId::ContainerCreate {
-        turns.alone(mounts(request, facts, known)).await;
-        shared.resolver.add_mounted(&request.named_volumes(), facts).await?;
+async fn take_turns(shared: &Shared, known: &Known, request: &Request<'_>, facts: &mut Facts) -> Result<Vec<Taken>, Refusal> {
+    if request.operation.id != OperationId::ContainerCreate {
+        return Ok(Vec::new());
     }
+    let turns = shared.turns.alone(&mounts(request, facts, known)).await;
+    shared.resolver.add_mounted(&request.named_volumes(), facts).await?;
     Ok(turns)
 }
 
 /// The turns of a create: one at each volume that it names and may mount.
-fn mounts(request: &Request<'_>, facts: &Facts, known: &Known) -> Vec<Turn> {
+fn mounts(request: &Request<'_>, facts: &Facts, known: &Known) -> BTreeSet<Turn> {
     let may = |name: &String| match facts.object(ObjectKind::Volume, name) {
         Some(volume) => known.policy.covers(&Demand::Use(Role::MountVolume, UsedObject::Known(Rc::clone(volume)))),
         None => true,

@@ -34,9 +34,17 @@ fn asked(stub: &Stub) -> Vec<String> {
 }
 
 fn send(front: &Front, request: &str, body: &[u8]) -> UnixStream {
+    send_with(front, request, "", body)
+}
+
+fn send_json(front: &Front, request: &str, body: &[u8]) -> UnixStream {
+    send_with(front, request, "Content-Type: application/json\r\n", body)
+}
+
+fn send_with(front: &Front, request: &str, headers: &str, body: &[u8]) -> UnixStream {
     let mut stream = UnixStream::connect(front.proxy.socket()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.write_all(format!("{request} HTTP/1.1\r\nHost: d\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes()).unwrap();
+    stream.write_all(format!("{request} HTTP/1.1\r\nHost: d\r\n{headers}Content-Length: {}\r\n\r\n", body.len()).as_bytes()).unwrap();
     stream.write_all(body).unwrap();
     stream
 }
@@ -184,6 +192,29 @@ fn an_upload_that_is_cut_off_ends_and_its_container_runs_again() {
     assert_eq!(asked(front.stub()), ["POST pause", "PUT archive", "POST unpause"]);
 }
 
+/// The engine fills the volume of a create also when nobody waits for it: what mounts that volume next comes after.
+#[test]
+fn a_volume_is_kept_until_the_engine_has_filled_it_though_its_client_is_gone() {
+    let (open, part) = gated("POST", "/containers/create");
+    let front = Front::new(part);
+    let body = json!({ "Image": "cifixture:1", "HostConfig": { "Binds": ["ci-own-vol:/v"] } }).to_string();
+    let create = || send_json(&front, "POST /v1.41/containers/create", body.as_bytes());
+    let looks = || front.stub().requests().iter().filter(|request| request.route() == "/volumes/ci-own-vol").count();
+    let first = create();
+    wait_until("the engine fills the volume", Duration::from_secs(10), || asked(front.stub()) == ["POST create"]);
+    drop(first);
+    front.proxy.wait_for_audit("a create", |record| record["phase"] == "end" && record["operation"] == "ContainerCreate");
+    let before = looks();
+    let _second = create();
+    wait_until("the next one has been looked at", Duration::from_secs(10), || looks() > before);
+    assert_eq!(front.proxy.call("GET", "/v1.41/containers/ci-own1/top", None).status, 200);
+    assert_eq!(asked(front.stub()), ["POST create", "GET top"]);
+    open.send(b"HTTP/1.1 500 Failed\r\nContent-Length: 0\r\n\r\n".to_vec()).unwrap();
+    open.send(Vec::new()).unwrap();
+    wait_until("its turn has come", Duration::from_secs(10), || asked(front.stub()) == ["POST create", "GET top", "POST create"]);
+    open.send(Vec::new()).unwrap();
+}
+
 #[test]
 fn what_would_move_it_waits_for_the_end_of_a_copy() {
     for action in ["start", "restart", "stop", "kill", "pause", "unpause", "exec", "delete"] {
@@ -198,11 +229,7 @@ fn what_would_move_it_waits_for_the_end_of_a_copy() {
             "delete" => ("DELETE /v1.41/containers/ci-own1?force=1".to_owned(), b""),
             _ => (format!("POST /v1.41/containers/ci-own1/{action}"), b""),
         };
-        let mut mover = UnixStream::connect(front.proxy.socket()).unwrap();
-        mover.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let head = format!("{request} HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
-        mover.write_all(head.as_bytes()).unwrap();
-        mover.write_all(body).unwrap();
+        let mover = send_json(&front, &request, body);
         // It is judged by now, and a request that came after it has been answered.
         thread::sleep(Duration::from_millis(100));
         assert_eq!(front.proxy.call("GET", "/v1.41/containers/ci-own1/top", None).status, 200);

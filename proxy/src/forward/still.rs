@@ -13,17 +13,20 @@ use engine::operation::OperationId;
 use engine::request::{Encoded, Payload};
 use http::StatusCode;
 use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::timeout;
 
 use crate::dial::{Answered, Engine, EngineError, collect, head};
+use crate::locks::Taken;
 use crate::respond::Refusal;
 use crate::serve::Busy;
-use crate::still::Hold;
 
 use super::Exchange;
 
 /// What a container does for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Keep {
+    /// Its volumes are filled.
+    Filling,
     /// Its processes may begin to run.
     Moving,
     /// Something of it begins to run with all that it shares.
@@ -39,6 +42,7 @@ fn keep(operation: OperationId) -> Option<Keep> {
         OperationId::ContainerArchive | OperationId::ContainerArchiveInfo | OperationId::ContainerChanges | OperationId::PutContainerArchive => {
             Some(Keep::Still)
         }
+        OperationId::ContainerCreate => Some(Keep::Filling),
         OperationId::ContainerStart | OperationId::ContainerRestart => Some(Keep::Starting),
         // A signal lets one that is paused go on (moby daemon/kill.go).
         OperationId::ContainerDelete
@@ -62,7 +66,7 @@ struct Holding {
     /// The container that is to run again.
     paused: Option<String>,
     underway: Option<JoinHandle<Result<Answered, EngineError>>>,
-    _hold: Hold,
+    _taken: Rc<[Taken]>,
     _busy: Busy,
 }
 
@@ -74,6 +78,7 @@ impl Exchange<'_> {
         let racy = self.known.policy.covers(&Demand::Flag(Flag::RacyCopy));
         let id = request.object.as_deref().unwrap_or_default();
         match keep {
+            Keep::Filling => Ok((!self.turns.is_empty()).then(|| self.held(Rc::clone(&self.turns)))),
             Keep::Still if racy => Ok(None),
             Keep::Still => self.still(id).await.map(Some),
             Keep::Moving => self.moving([id.to_owned()].into()).await.map(Some),
@@ -86,16 +91,16 @@ impl Exchange<'_> {
     }
 
     async fn moving(&self, places: BTreeSet<String>) -> Result<Held, Refusal> {
-        let hold = self.shared.stills.moving(&places, PATIENCE).await;
-        hold.map(|hold| self.held(hold)).ok_or_else(|| self.is_copied())
+        let taken = timeout(PATIENCE, self.shared.stills.beside(&places)).await;
+        taken.map(|taken| self.held(taken.into())).map_err(|_| self.is_copied())
     }
 
     async fn still(&self, id: &str) -> Result<Held, Refusal> {
         let resolver = &self.shared.resolver;
         let missing = || Refusal::Missing(format!("No such container: {id}"));
         let places = resolver.standing(id).await?.ok_or_else(missing)?.places();
-        let hold = self.shared.stills.still(&places, PATIENCE).await.ok_or_else(|| self.is_copied())?;
-        let mut held = self.held(hold);
+        let taken = timeout(PATIENCE, self.shared.stills.alone(&places)).await.map_err(|_| self.is_copied())?;
+        let mut held = self.held(taken.into());
         // As it is now that nothing moves it.
         let container = resolver.standing(id).await?.ok_or_else(missing)?;
         if resolver.is_reached(&container).await? {
@@ -110,10 +115,10 @@ impl Exchange<'_> {
         Ok(held)
     }
 
-    fn held(&self, hold: Hold) -> Held {
+    fn held(&self, taken: Rc<[Taken]>) -> Held {
         let engine = Rc::clone(self.shared.resolver.engine());
         let (version, busy) = (self.about.version, Busy::new(&self.shared.busy));
-        Held(Some(Holding { engine, version, paused: None, underway: None, _hold: hold, _busy: busy }))
+        Held(Some(Holding { engine, version, paused: None, underway: None, _taken: taken, _busy: busy }))
     }
 
     fn is_copied(&self) -> Refusal {
