@@ -26,15 +26,6 @@ pub struct About {
     pub defaults: Defaults,
 }
 
-/// What becomes of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outlook {
-    /// It runs.
-    pub running: bool,
-    /// The engine is to remove it when it has ended (`docker run --rm`).
-    pub removes_itself: bool,
-}
-
 /// Asks an engine for facts.
 #[derive(Debug)]
 pub struct Resolver {
@@ -178,34 +169,6 @@ impl Resolver {
         paths.retain(|path| known.policy.reaches(path));
         self.host.look(paths, &mut facts).await;
         Ok(Some((stored, facts)))
-    }
-
-    /// What becomes of a container. `None`: there is no such container.
-    ///
-    /// # Errors
-    /// The engine cannot be asked.
-    pub async fn outlook(&self, id: &str) -> Result<Option<Outlook>, EngineError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Inspect {
-            #[serde(default)]
-            state: State,
-            host_config: HostConfig,
-        }
-        #[derive(Deserialize, Default)]
-        #[serde(rename_all = "PascalCase", default)]
-        struct State {
-            running: bool,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct HostConfig {
-            #[serde(default)]
-            auto_remove: bool,
-        }
-        let Some(body) = self.container(id).await? else { return Ok(None) };
-        let Inspect { state: State { running }, host_config: HostConfig { auto_remove: removes_itself } } = parse(&body)?;
-        Ok(Some(Outlook { running, removes_itself }))
     }
 
     /// The engine's description of a container. `None`: there is no such container.

@@ -23,8 +23,9 @@ use crate::lease::{Holder, Lease, Leases};
 use crate::locks::Taken;
 use crate::receive::{Bounds, Framing, Head, ReceiveError, Receiver};
 use crate::relay::End;
-use crate::resolve::{About, Outlook, Resolver};
+use crate::resolve::{About, Resolver};
 use crate::respond::Refusal;
+use crate::standing::Standing;
 use crate::still::Stills;
 use crate::tls::Trust;
 use crate::turns::{Turn, Turns};
@@ -369,7 +370,7 @@ pub(crate) async fn recheck(shared: &Shared, known: &Known, id: &str, operation:
 /// A start was refused: its client waits no longer for the container to speak, or to end or be gone (`docker run --rm` would wait for ever). It is
 /// removed as the engine removes it when a start fails, for who may start or remove it; one that runs stays as it is.
 async fn give_up(shared: &Shared, client: &Rc<str>, known: &Known, container: &Rc<Object>) {
-    let Ok(Some(Outlook { running: false, removes_itself })) = shared.resolver.outlook(&container.id).await else { return };
+    let Ok(Some(Standing { running: false, removes_itself, .. })) = shared.resolver.standing(&container.id).await else { return };
     let may = [OperationId::ContainerStart, OperationId::ContainerDelete].into_iter().any(|id| known.policy.grants(id, container));
     shared.attached.end(&container.id, client, Waiting::ForItsOutput);
     if !(removes_itself && may && remove(shared, &container.id).await) {

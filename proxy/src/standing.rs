@@ -1,4 +1,4 @@
-//! Whether a container's processes run, and what others that run share with it: through what they share, they reach its files.
+//! Whether a container's processes run, what becomes of it, and what others that run share with it: through what they share, they reach its files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::dial::EngineError;
 use crate::resolve::{Resolver, parse};
 
-/// A container as far as it matters to who walks its files.
+/// A container as far as it matters to who walks its files, or waits for it.
 #[derive(Debug)]
 pub struct Standing {
     /// Its full id.
@@ -18,6 +18,8 @@ pub struct Standing {
     pub running: bool,
     /// They are frozen.
     pub paused: bool,
+    /// The engine is to remove it when it has ended (`docker run --rm`).
+    pub removes_itself: bool,
     tenant: String,
     /// Namespaces that it takes from a container, by its id, or from the host.
     joined: BTreeSet<String>,
@@ -42,6 +44,7 @@ struct HostConfig {
     network_mode: String,
     pid_mode: String,
     ipc_mode: String,
+    auto_remove: bool,
 }
 
 impl Standing {
@@ -139,7 +142,8 @@ impl Resolver {
         }
         let Some(body) = self.container(id).await? else { return Ok(None) };
         let Inspect { id, state: State { running, paused }, config, host_config, mounts } = parse(&body)?;
-        Ok(Some(Standing { id, running, paused, tenant: owner(config.labels), joined: host_config.joined(), mounts }))
+        let (removes_itself, tenant) = (host_config.auto_remove, owner(config.labels));
+        Ok(Some(Standing { id, running, paused, removes_itself, tenant, joined: host_config.joined(), mounts }))
     }
 
     /// Whether another container that runs reaches the files of this one.
@@ -169,7 +173,7 @@ impl Resolver {
             }
             let tenant = owner(labels);
             // A list does not tell of all namespaces; those of its own containers a tenant may join.
-            let listed = Standing { id, running: true, paused: false, joined: host_config.joined(), mounts, tenant };
+            let listed = Standing { id, running: true, paused: false, removes_itself: false, joined: host_config.joined(), mounts, tenant };
             let other = if listed.tenant == container.tenant { self.standing(&listed.id).await? } else { None };
             if container.is_reached_by(&listed) || other.is_some_and(|other| container.is_reached_by(&other)) {
                 return Ok(true);
@@ -196,7 +200,7 @@ mod tests {
             writable: *writable,
         };
         let (joined, mounts) = (joined.iter().map(|id| (*id).to_owned()).collect(), mounts.iter().map(mount).collect());
-        Standing { id: id.to_owned(), running, paused: false, tenant: String::new(), joined, mounts }
+        Standing { id: id.to_owned(), running, paused: false, removes_itself: false, tenant: String::new(), joined, mounts }
     }
 
     #[test]
