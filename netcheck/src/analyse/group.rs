@@ -182,7 +182,7 @@ impl crate::model::netfilter::Ruleset {
                 || asks(expression)
         };
         self.tables.iter().any(|table| {
-            let mut expressions = table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions);
+            let mut expressions = table.chains.iter().flat_map(Chain::expressions);
             match table.family {
                 Family::Arp | Family::Netdev | Family::Other(_) => true,
                 Family::Bridge => expressions.any(asks_on_bridge),

@@ -87,6 +87,8 @@ fn programs(model: &Model, namespace: usize, members: &[usize]) -> Vec<Probe> {
 fn wires(model: &Model, groups: &Groups, namespace: usize) -> Vec<Probe> {
     let content = model.namespace(namespace);
     let alike = Alike::new(model, groups, namespace);
+    // A frame for all goes past what someone fixed in a bridge, too.
+    let for_all = model.frames_matter() || model.namespaces().any(|(_, namespace)| namespace.has_fixed_ports());
     let mut probes = Vec::new();
     for link in content.links.values().filter(|link| link.up && link.mac.is_some() && link.kind != LinkKind::Loopback) {
         let from = Place { namespace, link: link.index };
@@ -101,9 +103,7 @@ fn wires(model: &Model, groups: &Groups, namespace: usize) -> Vec<Probe> {
             if !reach.exits.is_empty() || model.uplinks.contains(&from) {
                 macs.insert(NEIGHBOUR, None);
             }
-            // A frame for all goes past what someone fixed in a bridge, too.
-            let fixed = model.namespaces().any(|(_, namespace)| namespace.has_fixed_ports());
-            if (model.frames_matter() || fixed) && !macs.is_empty() {
+            if for_all && !macs.is_empty() {
                 macs.extend([(Mac::BROADCAST, None), (ALL_HOSTS, None)]);
             }
             let forged = forgeries(model);

@@ -278,7 +278,7 @@ fn asks_about_ecn(expression: &Expression, next: Option<&Expression>) -> bool {
 }
 
 fn expressions(table: &Table) -> impl Iterator<Item = &Expression> {
-    table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions)
+    table.chains.iter().flat_map(Chain::expressions)
 }
 
 /// The ipsets that a rule adds to or deletes from.
@@ -412,7 +412,7 @@ impl NfTable {
     }
 
     fn expressions(&self) -> impl Iterator<Item = &Expression> {
-        self.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions)
+        self.chains.iter().flat_map(Chain::expressions)
     }
 
     /// The place of a chain.

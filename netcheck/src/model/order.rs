@@ -177,7 +177,7 @@ impl Effects {
         let mut others: BTreeMap<&str, &Chain> = table.chains.iter().map(|chain| (chain.name.as_str(), chain)).collect();
         let mut left: Vec<&Chain> = others.remove(chain.name.as_str()).into_iter().collect();
         while let Some(chain) = left.pop() {
-            for expression in chain.rules.iter().flat_map(|rule| &rule.expressions) {
+            for expression in chain.expressions() {
                 effects |= Self::asks(PACKET) | Self::of(expression);
                 for verdict in verdicts(&sets, expression) {
                     effects |= Self::of_verdict(verdict);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use netcheck::decode::message::{Message, Request};
 use netcheck::decode::table::{self, Within};
 use netcheck::decode::{DecodeError, ipset};
-use netcheck::snapshot::{Expression, Family, GapKind, IpSet, Match, Set, Table, Target};
+use netcheck::snapshot::{Chain, Expression, Family, GapKind, IpSet, Match, Set, Table, Target};
 use rustix::net::netlink::NETFILTER;
 
 use super::read::Reading;
@@ -172,7 +172,7 @@ fn read_elements(connection: &mut Connection, set: &mut Within<Set>) -> Result<(
 
 fn uses_ipsets(table: &Table) -> bool {
     let uses = |expression: &Expression| matches!(expression, Expression::Match(Match::Set(_)) | Expression::Target(Target::Set(_)));
-    table.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.expressions).any(uses)
+    table.chains.iter().flat_map(Chain::expressions).any(uses)
 }
 
 /// All ipsets, with the numbers that rules use.

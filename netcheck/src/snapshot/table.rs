@@ -66,6 +66,13 @@ pub struct Chain {
     pub rules: Vec<NfRule>,
 }
 
+impl Chain {
+    /// The instructions of its rules, in order.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        self.rules.iter().flat_map(|rule| &rule.expressions)
+    }
+}
+
 /// A chain's place among the hooks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseChain {
