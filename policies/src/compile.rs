@@ -84,8 +84,18 @@ pub enum CompileError {
     },
 }
 
-/// Gives the name and text of a file that a policy includes, or says why not.
-pub type Read<'r> = dyn Fn(&str) -> Result<(String, String), String> + 'r;
+/// Gives the name and text of a file, from the name of the one that includes it and from what that calls it; or says why not.
+pub type Read<'r> = dyn Fn(&str, &str) -> Result<(String, String), String> + 'r;
+
+/// The files of a policy that are being read.
+struct Reading<'r> {
+    read: &'r Read<'r>,
+    /// Those that include the one that is read now.
+    above: Vec<String>,
+    /// Those that count already.
+    done: BTreeSet<String>,
+    hash: Sha256,
+}
 
 /// A policy's text, and the name that it is called by.
 pub(crate) struct Source {
@@ -100,7 +110,7 @@ impl Policy {
     /// There is none of that name.
     pub fn shipped(name: &str) -> Result<Self, CompileError> {
         match shipped::text(name) {
-            Some(text) => Self::compile(name, text, &|include| Err(format!("a shipped policy includes no file `{include}`"))),
+            Some(text) => Self::compile(name, text, &|_, include| Err(format!("a shipped policy includes no file `{include}`"))),
             None => Err(CompileError::NoSuch(shipped::no_such(name))),
         }
     }
@@ -111,9 +121,9 @@ impl Policy {
     /// The policy, or one that it includes, cannot be read.
     pub fn compile(name: &str, text: &str, read: &Read<'_>) -> Result<Self, CompileError> {
         let mut policy = Self { name: name.to_owned(), ..Self::default() };
-        let mut hash = Sha256::new();
-        policy.add(&Source { name: name.to_owned(), text: text.to_owned() }, read, &mut Vec::new(), &mut hash)?;
-        policy.fingerprint = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let mut reading = Reading { read, above: Vec::new(), done: BTreeSet::new(), hash: Sha256::new() };
+        policy.add(&Source { name: name.to_owned(), text: text.to_owned() }, &mut reading)?;
+        policy.fingerprint = reading.hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         Ok(policy)
     }
 
@@ -129,26 +139,30 @@ impl Policy {
         &self.fingerprint
     }
 
-    fn add(&mut self, source: &Source, read: &Read<'_>, above: &mut Vec<String>, hash: &mut Sha256) -> Result<(), CompileError> {
-        if above.contains(&source.name) {
-            return Err(CompileError::Circle(source.name.clone(), above.join(" → ")));
+    fn add(&mut self, source: &Source, reading: &mut Reading<'_>) -> Result<(), CompileError> {
+        if reading.above.contains(&source.name) {
+            return Err(CompileError::Circle(source.name.clone(), reading.above.join(" → ")));
         }
-        hash.update(source.text.as_bytes());
+        if !reading.done.insert(source.name.clone()) {
+            // A union with itself: what several files include is read once.
+            return Ok(());
+        }
+        reading.hash.update(source.text.as_bytes());
         let file: PolicyFile = parse(source)?;
-        above.push(source.name.clone());
+        reading.above.push(source.name.clone());
         for include in &file.include {
             let included = match shipped::text(include) {
                 Some(text) => Source { name: include.clone(), text: text.to_owned() },
                 None => {
                     let error = |why| CompileError::Include { file: source.name.clone(), include: include.clone(), why };
                     let (name, text) =
-                        read(include).map_err(|why| error(if include.contains(['/', '.']) { why } else { shipped::no_such(include) }))?;
+                        (reading.read)(&source.name, include).map_err(|why| error(if include.contains(['/', '.']) { why } else { shipped::no_such(include) }))?;
                     Source { name, text }
                 }
             };
-            self.add(&included, read, above, hash)?;
+            self.add(&included, reading)?;
         }
-        above.pop();
+        reading.above.pop();
         self.union(file, &source.name)
     }
 

@@ -54,7 +54,7 @@ const MEMBERS: &[&str] = &[
 ];
 
 fn policy(grants: &[usize]) -> Policy {
-    let read = |name: &str| {
+    let read = |_: &str, name: &str| {
         let place: usize = name.trim_start_matches("./").parse().unwrap();
         Ok((name.to_owned(), format!("version: 1\n{}", GRANTS[place])))
     };

@@ -17,7 +17,7 @@ fn decode<'a>(target: &'a str, body: &'a str) -> Request<'a> {
 
 /// The quantities that are demanded and not granted.
 fn refused(target: &str, body: &str) -> Vec<Quantity> {
-    let read = |name: &str| Err(format!("no file {name}"));
+    let read = |_: &str, name: &str| Err(format!("no file {name}"));
     let policy = Policy::compile("test", LIMITED, &read).unwrap();
     let demands = decode(target, body).demands(&Facts::default());
     let quantity = |demand: &Demand| if let Demand::Quantity(quantity, _) = demand { Some(*quantity) } else { None };
@@ -153,7 +153,7 @@ fn published_ports_are_counted() {
 /// The steps of a build are containers too, as the builder makes them.
 #[test]
 fn a_build_demands_what_its_steps_are() {
-    let policy = |text: &str| Policy::compile("test", text, &|name: &str| Err(format!("no file {name}"))).unwrap();
+    let policy = |text: &str| Policy::compile("test", text, &|_, name: &str| Err(format!("no file {name}"))).unwrap();
     let told = |policy: &Policy, query: &str| {
         let target = format!("/v1.41/build{query}");
         let headers = Headers { content_type: Some("application/x-tar"), ..Headers::default() };

@@ -31,7 +31,7 @@ fn decide(policy: &Policy, target: &str, body: &str) -> Result<(), Box<Denial>> 
 #[test]
 fn own_containers_are_attached_to_a_shared_network_and_taken_from_it() {
     let ci = Policy::shipped("ci").unwrap();
-    let without = Policy::compile("test", "version: 1\noperations: { network: { control: own } }\nnetworks: [own]\ncontainers: [own]", &|name| {
+    let without = Policy::compile("test", "version: 1\noperations: { network: { control: own } }\nnetworks: [own]\ncontainers: [own]", &|_, name| {
         Err(format!("no file {name}"))
     })
     .unwrap();

@@ -26,7 +26,7 @@ fn the_reference_is_current() {
 
 #[test]
 fn the_empty_policy_permits_nothing() {
-    let policy = Policy::compile("empty", "version: 1", &|_| Err(String::new())).unwrap();
+    let policy = Policy::compile("empty", "version: 1", &|_, _| Err(String::new())).unwrap();
     for operation in engine::operation::OPERATIONS {
         assert_eq!(policy.widest(operation), "-", "{}", operation.id);
     }
@@ -49,19 +49,31 @@ fn mistakes_are_shown_where_they_are() {
         ("version: 1\ninclude: [hardend]", "did you mean `hardened`?"),
         ("version: 1\nports: [x]", "is neither a port nor a range"),
     ] {
-        let error = Policy::compile("p.yaml", text, &|_| Err("no file".to_owned())).unwrap_err().to_string();
+        let error = Policy::compile("p.yaml", text, &|_, _| Err("no file".to_owned())).unwrap_err().to_string();
         assert!(error.contains(expected), "{text:?}: {error}");
         assert!(error.contains("p.yaml"), "{text:?}: {error}");
     }
-    let error = Policy::compile("p.yaml", "version: 1\nallow:\n  - privilegd\n", &|_| Err(String::new())).unwrap_err().to_string();
+    let error = Policy::compile("p.yaml", "version: 1\nallow:\n  - privilegd\n", &|_, _| Err(String::new())).unwrap_err().to_string();
     assert!(error.contains("3:5") || error.contains("line 3"), "{error}");
 }
 
 #[test]
 fn files_that_include_each_other_are_refused() {
-    let read = |name: &str| Ok((name.to_owned(), format!("version: 1\ninclude: [{}]", if name == "./a" { "./b" } else { "./a" })));
+    let read = |_: &str, name: &str| Ok((name.to_owned(), format!("version: 1\ninclude: [{}]", if name == "./a" { "./b" } else { "./a" })));
     let error = Policy::compile("./a", "version: 1\ninclude: [./b]", &read).unwrap_err().to_string();
     assert!(error.contains("includes itself"), "{error}");
+}
+
+#[test]
+fn a_file_that_many_include_is_read_once() {
+    // Each of 64 files includes the next one twice: 2^64 paths lead to the last.
+    let text = |n: u32| format!("version: 1\ninclude: [./{0}, ./{0}]\nports: [{1}]", n + 1, n + 1000);
+    let read = |_: &str, name: &str| {
+        let n: u32 = name.trim_start_matches("./").parse().unwrap();
+        Ok((name.to_owned(), if n < 64 { text(n) } else { "version: 1".to_owned() }))
+    };
+    let policy = Policy::compile("./0", &text(0), &read).unwrap();
+    assert_eq!(policy.fingerprint(), Policy::compile("./0", &text(0), &read).unwrap().fingerprint());
 }
 
 /// Compares with a file of the repository.

@@ -112,9 +112,33 @@ pub fn load(reference: &PolicyRef) -> Result<Policy, LoadError> {
     };
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read { file: file.clone(), source })?;
-    let base = path.parent().unwrap_or(Path::new(""));
-    Ok(Policy::compile(&file, &text, &|include| {
-        let included = base.join(include);
-        std::fs::read_to_string(&included).map(|text| (included.display().to_string(), text)).map_err(|error| error.to_string())
+    Ok(Policy::compile(&file, &text, &|from, include| {
+        let included = Path::new(from).parent().unwrap_or(Path::new("")).join(include);
+        // One name for one file: then nothing is included without end.
+        let read = included.canonicalize().and_then(|file| Ok((file.display().to_string(), std::fs::read_to_string(&file)?)));
+        read.map_err(|error| error.to_string())
     })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_includes_is_beside_it() {
+        let folder = std::env::temp_dir().join(format!("seawall-includes-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("teams")).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.join(name), format!("version: 1\n{text}\n")).unwrap();
+        write("base.yaml", "ports: [8080]");
+        write("teams/web.yaml", "include: [./more.yaml, ../base.yaml]");
+        write("teams/more.yaml", "include: [../base.yaml]");
+        write("policy.yaml", "include: [./teams/web.yaml]");
+        let policy = load(&PolicyRef::File(folder.join("policy.yaml")));
+        // By ever longer names for the same files.
+        write("base.yaml", "include: [./teams/../teams/web.yaml]");
+        let circle = load(&PolicyRef::File(folder.join("policy.yaml")));
+        std::fs::remove_dir_all(&folder).unwrap();
+        policy.unwrap();
+        assert!(circle.unwrap_err().to_string().contains("includes itself"));
+    }
 }

@@ -177,7 +177,7 @@ fn policies_are_read_or_refused() {
     for _ in 0..cases() / 10 {
         let text = mutate(seeds[random.next(seeds.len())].as_bytes(), &tokens, &mut random);
         let Ok(text) = String::from_utf8(text) else { continue };
-        match Policy::compile("mutated", &text, &|include| Err(format!("no file `{include}`"))) {
+        match Policy::compile("mutated", &text, &|_, include| Err(format!("no file `{include}`"))) {
             Ok(_) => taken += 1,
             Err(error) => assert!(!error.to_string().is_empty()),
         }
