@@ -155,8 +155,8 @@ impl Policy {
                 Some(text) => Source { name: include.clone(), text: text.to_owned() },
                 None => {
                     let error = |why| CompileError::Include { file: source.name.clone(), include: include.clone(), why };
-                    let (name, text) =
-                        (reading.read)(&source.name, include).map_err(|why| error(if include.contains(['/', '.']) { why } else { shipped::no_such(include) }))?;
+                    let (name, text) = (reading.read)(&source.name, include)
+                        .map_err(|why| error(if include.contains(['/', '.']) { why } else { shipped::no_such(include) }))?;
                     Source { name, text }
                 }
             };

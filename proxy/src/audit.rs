@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -18,8 +18,8 @@ use thiserror::Error;
 /// Where records go.
 #[derive(Debug)]
 pub enum Sink {
-    /// The end of a file.
-    File(std::fs::File),
+    /// The end of a file, which is opened again by its name when that is asked for.
+    File(std::fs::File, PathBuf),
     /// The journal's own socket.
     Journal(UnixDatagram),
     /// Standard error.
@@ -56,6 +56,8 @@ struct State {
     writing: usize,
     failed: bool,
     ended: bool,
+    /// The file is another one by now (`logrotate`).
+    moved: bool,
 }
 
 /// What is known of a request when it begins.
@@ -176,6 +178,14 @@ impl Audit {
         }
     }
 
+    /// Opens the file again by its name, before anything else is written: what SIGHUP asks for.
+    pub fn reopen(&self) {
+        if let Ok(mut state) = self.shared.state.lock() {
+            state.moved = true;
+            self.shared.changed.notify_one();
+        }
+    }
+
     /// Writes what is left, and waits for it.
     pub fn end(&self) {
         self.hand_over();
@@ -222,14 +232,24 @@ fn write_all(shared: &Shared, sink: Sink) {
     let mut sink = sink;
     let mut lines = Vec::new();
     loop {
+        let Ok(state) = shared.state.lock() else { return };
+        let idle = |state: &mut State| lines.is_empty() && state.waiting.is_empty() && !state.ended && !state.moved;
+        let Ok(mut state) = shared.changed.wait_while(state, idle) else { return };
+        let moved = std::mem::take(&mut state.moved);
         if lines.is_empty() {
-            let Ok(state) = shared.state.lock() else { return };
-            let Ok(mut state) = shared.changed.wait_while(state, |state| state.waiting.is_empty() && !state.ended) else { return };
             std::mem::swap(&mut lines, &mut state.waiting);
             state.writing = lines.len();
-            if lines.is_empty() {
+        }
+        let ended = state.ended;
+        drop(state);
+        if moved {
+            sink.reopen();
+        }
+        if lines.is_empty() {
+            if ended {
                 return;
             }
+            continue;
         }
         let written = sink.write(&lines);
         let Ok(mut state) = shared.state.lock() else { return };
@@ -253,9 +273,19 @@ impl Sink {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub fn file(path: &Path) -> std::io::Result<Self> {
+    pub fn file(path: PathBuf) -> std::io::Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
-        std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(Self::File)
+        let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
+        Ok(Self::File(file, path))
+    }
+
+    /// Opens a file again by its name. Where that fails the former one is written to.
+    fn reopen(&mut self) {
+        let Self::File(_, path) = self else { return };
+        match Self::file(path.clone()) {
+            Ok(sink) => *self = sink,
+            Err(error) => tracing::error!(%error, "the audit stays in its former file: cannot open {}", path.display()),
+        }
     }
 
     /// Connects to the journal.
@@ -270,7 +300,7 @@ impl Sink {
 
     fn write(&mut self, lines: &[u8]) -> std::io::Result<()> {
         match self {
-            Self::File(file) => write_or_undo(file, lines),
+            Self::File(file, _) => write_or_undo(file, lines),
             Self::Journal(socket) => lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()).try_for_each(|line| {
                 let entry = [b"SYSLOG_IDENTIFIER=seawall\nPRIORITY=6\nMESSAGE=", line, b"\n"].concat();
                 socket.send(&entry).map(drop)
@@ -302,7 +332,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, async {
-            let audit = Audit::start(Sink::File(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap()));
+            let audit = Audit::start(Sink::file("/dev/full".into()).unwrap());
             drop(audit.open(&"uid:0".into()).unwrap());
             while audit.open(&"uid:0".into()).is_ok() {
                 tokio::time::sleep(GATHER).await;
@@ -312,11 +342,35 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_moved_is_followed_by_a_new_one() {
+        let path = std::env::temp_dir().join(format!("seawall-moved-{}", std::process::id()));
+        let moved = path.with_extension("1");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let audit = Audit::start(Sink::file(path.clone()).unwrap());
+            drop(audit.open(&"uid:1".into()).unwrap());
+            while std::fs::metadata(&path).unwrap().len() == 0 {
+                tokio::time::sleep(GATHER).await;
+            }
+            std::fs::rename(&path, &moved).unwrap();
+            audit.reopen();
+            drop(audit.open(&"uid:2".into()).unwrap());
+            audit.end();
+        });
+        let (before, after) = (std::fs::read_to_string(&moved).unwrap(), std::fs::read_to_string(&path).unwrap());
+        for path in [&moved, &path] {
+            std::fs::remove_file(path).unwrap();
+        }
+        assert!(before.contains("uid:1") && !before.contains("uid:2"), "{before}");
+        assert!(after.contains("uid:2") && !after.contains("uid:1"), "{after}");
+    }
+
+    #[test]
     fn every_request_is_one_record() {
         let path = std::env::temp_dir().join(format!("seawall-audit-{}", std::process::id()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, async {
-            let audit = Audit::start(Sink::file(&path).unwrap());
+            let audit = Audit::start(Sink::file(path.clone()).unwrap());
             for n in 0..100_u16 {
                 let mut open = audit.open(&"uid:0".into()).unwrap();
                 open.record.status = n;

@@ -166,8 +166,9 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
         Ok(open) => open,
         Err(error) => {
             let reply = Refusal::NotRecorded(error).reply();
-            let _ = receiver.stream.write_all(&reply.bytes(head_only)).await;
-            let _ = receiver.stream.flush().await;
+            if receiver.stream.write_all(&reply.bytes(head_only)).await.is_ok() {
+                receiver.linger().await;
+            }
             return None;
         }
     };

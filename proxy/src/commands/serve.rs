@@ -1,4 +1,4 @@
-//! `seawall serve`: opens, serves, reloads on SIGHUP, and ends on SIGTERM when what is under way has ended.
+//! `seawall serve`: opens, serves, reads its files again on SIGHUP, and ends on SIGTERM when what is under way has ended.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -66,6 +66,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             Err(error) => tracing::error!("the former policies stay in use: {error}"),
         }
         reload.send_modify(|count| *count += 1);
+        shared.audit.reopen();
     }
     let _ = end.send(true);
     drain(&shared, config.limits.drain_timeout.0, &mut signals).await;
@@ -185,7 +186,7 @@ fn address(engine: &config::Engine) -> anyhow::Result<EngineAddress> {
 
 fn sink(target: &AuditTarget) -> anyhow::Result<Sink> {
     Ok(match target {
-        AuditTarget::File(path) => Sink::file(path).with_context(|| format!("cannot write the audit to {}", path.display()))?,
+        AuditTarget::File(path) => Sink::file(path.clone()).with_context(|| format!("cannot write the audit to {}", path.display()))?,
         AuditTarget::Journald => Sink::journal().context("cannot reach the journal")?,
         AuditTarget::Stderr => Sink::Stderr,
         AuditTarget::Stdout => Sink::Stdout,
