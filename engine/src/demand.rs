@@ -228,7 +228,7 @@ words! {
         OomProtection = "oom-protection",
         /// Everything: all capabilities and devices, no confinement.
         Privileged = "privileged",
-        /// Files are copied while their container runs: an engine that is not mended (GHSA-rg2x-37c3-w2rh) can be led to the host's then.
+        /// Files are copied or summed up (`size`) while processes exchange them, or a build joins a container: engines can be led to the host's then.
         RacyCopy = "racy-copy",
         /// Real-time scheduling, by a share of its own or by `rtprio` among its ulimits.
         RealtimeCpu = "realtime-cpu",

@@ -87,6 +87,10 @@ fn predefined_network(kind: ObjectKind, name: &str) -> Option<Rc<Object>> {
 #[expect(clippy::wildcard_enum_match_arm, reason = "most operations have no key that demands anything")]
 fn query(request: &Request<'_>, facts: &Facts, demands: &mut Demands) {
     let text = |key: &str| request.query.text(key);
+    // Summed up by path in all that a container has written (moby, `directory.Size`): a list walks the files of many.
+    if matches!(request.operation.id, OperationId::ContainerList | OperationId::ContainerInspect) {
+        demands.flag("size", Flag::RacyCopy, matches!(request.query.get("size"), Some(Value::Flag(true))));
+    }
     match request.operation.id {
         OperationId::ContainerTop => demands.named("ps_args", Name::TopArguments, text("ps_args")),
         OperationId::ContainerRename => new_name("name", text("name"), demands),

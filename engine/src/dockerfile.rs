@@ -140,7 +140,8 @@ impl Dockerfile {
         let no_args = BTreeMap::new();
         let bases = self.images.iter().filter(|image| matches!(image.usage, Usage::Base { .. }));
         for image in bases {
-            let Some(Brings { triggers, ports: _, volumes, working_dir }) = facts.object(ObjectKind::Image, &image.name).map(|object| &object.brings)
+            let Some(Brings { health: _, triggers, ports: _, volumes, working_dir }) =
+                facts.object(ObjectKind::Image, &image.name).map(|object| &object.brings)
             else {
                 continue;
             };

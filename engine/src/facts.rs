@@ -84,6 +84,8 @@ pub struct Process {
 /// What an image brings to what begins with it, besides its files and what a request can say anew (`Config` in `GET /images/{name}/json`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Brings {
+    /// Its health check, where a container has none of its own (`Healthcheck.Test`).
+    pub health: Vec<String>,
     /// Its `ONBUILD` instructions, which run in builds.
     pub triggers: Vec<String>,
     /// The ports that it says its containers listen on.
@@ -163,7 +165,7 @@ pub struct Facts {
     plain_paths: BTreeSet<String>,
     unseen_paths: BTreeSet<String>,
     writable_below: BTreeSet<String>,
-    mounted_volumes: BTreeSet<String>,
+    unseen_volumes: BTreeSet<String>,
 }
 
 impl Facts {
@@ -211,15 +213,15 @@ impl Facts {
         self.writable_below.contains(path)
     }
 
-    /// Records that some container, running or not, has a volume.
-    pub fn insert_mounted_volume(&mut self, name: String) {
-        self.mounted_volumes.insert(name);
+    /// Records that a volume is not there yet, or was never in any container: no process can have anything of it open.
+    pub fn insert_unseen_volume(&mut self, name: String) {
+        self.unseen_volumes.insert(name);
     }
 
-    /// Whether some container has a volume.
+    /// Whether no process has ever seen a volume.
     #[must_use]
-    pub fn is_mounted(&self, volume: &str) -> bool {
-        self.mounted_volumes.contains(volume)
+    pub fn is_unseen_volume(&self, volume: &str) -> bool {
+        self.unseen_volumes.contains(volume)
     }
 
     /// Whether the engine was asked about it.

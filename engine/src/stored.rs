@@ -13,7 +13,7 @@ use crate::demand::Demands;
 use crate::demands::container::{View, create};
 use crate::error::DecodeError;
 use crate::facts::{Facts, ObjectKind, Reference};
-use crate::types::container::{ContainerCreate, HostConfig};
+use crate::types::container::{self as types, ContainerCreate, HostConfig};
 use crate::types::network::{EndpointSettings, NetworkingConfig};
 use crate::types::strings::NetworkMode;
 use crate::wire::{Empty, Map, Text};
@@ -57,21 +57,6 @@ impl Stored {
             #[serde(default)]
             network_settings: NetworkSettings,
         }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Config {
-            #[serde(default)]
-            user: String,
-            #[serde(default)]
-            working_dir: String,
-            /// Those of its image too, as its volumes.
-            #[serde(default)]
-            exposed_ports: Option<BTreeMap<String, IgnoredAny>>,
-            #[serde(default)]
-            stop_timeout: Option<i64>,
-            #[serde(default)]
-            volumes: Option<BTreeMap<String, IgnoredAny>>,
-        }
         let odd = |why: String| DecodeError::Body { at: "stored container".to_owned(), why };
         let inspect: Inspect = serde_json::from_slice(json).map_err(|error| odd(error.to_string()))?;
         let mut host = inspect.host_config;
@@ -91,6 +76,10 @@ impl Stored {
             create: ContainerCreate {
                 user: Some(Text::from(inspect.config.user)),
                 working_dir: Some(Text::from(inspect.config.working_dir)),
+                healthcheck: inspect.config.healthcheck.map(|check| types::Healthcheck {
+                    test: check.test.map(|test| test.into_iter().map(Text::from).collect()),
+                    ..types::Healthcheck::default()
+                }),
                 stop_timeout: inspect.config.stop_timeout,
                 exposed_ports: Some(keys(inspect.config.exposed_ports)),
                 volumes: Some(keys(inspect.config.volumes)),
@@ -128,6 +117,31 @@ impl Stored {
         create(&self.create, facts, View::Stored(defaults), &mut demands);
         demands
     }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Config {
+    #[serde(default)]
+    user: String,
+    #[serde(default)]
+    working_dir: String,
+    /// Those of its image too, as its volumes.
+    #[serde(default)]
+    exposed_ports: Option<BTreeMap<String, IgnoredAny>>,
+    #[serde(default)]
+    healthcheck: Option<Healthcheck>,
+    #[serde(default)]
+    stop_timeout: Option<i64>,
+    #[serde(default)]
+    volumes: Option<BTreeMap<String, IgnoredAny>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Healthcheck {
+    #[serde(default)]
+    test: Option<Vec<String>>,
 }
 
 #[derive(Deserialize, Default)]

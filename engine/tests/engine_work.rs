@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
-use engine::demand::Demand;
+use engine::demand::{Demand, Flag};
 use engine::facts::Facts;
+use engine::stored::{Defaults, Stored};
 use engine::{DecodeError, Headers, Route};
 
 const JSON: Headers<'_> = Headers { content_type: Some("application/json"), registry_auth: None, registry_config: None };
@@ -35,6 +36,25 @@ fn a_request_makes_no_more_demands_than_can_be_wanted() {
     assert_eq!(many.iter().filter(|demanded| too_many(&demanded.demand)).count(), 1);
 }
 
+/// Where a path leads is looked up part by part, while a process may put a link in its place.
+#[test]
+fn what_is_walked_or_committed_by_path_demands_a_race() {
+    let racy = |method: &str, target: &str| {
+        let demands = Route::parse(method, target).unwrap().decode(&Headers::default(), b"").unwrap().demands(&Facts::default());
+        demands.iter().any(|demanded| demanded.demand == Demand::Flag(Flag::RacyCopy))
+    };
+    for (method, target, expected) in [
+        ("GET", "/v1.41/containers/json?size=1", true),
+        ("GET", "/v1.41/containers/json?size=0&all=1", false),
+        ("GET", "/v1.41/containers/a/json?size=true", true),
+        ("GET", "/v1.41/containers/a/json", false),
+        ("POST", "/v1.41/build?networkmode=container%3Aa", true),
+        ("POST", "/v1.41/build?networkmode=bridge", false),
+    ] {
+        assert_eq!(racy(method, target), expected, "{method} {target}");
+    }
+}
+
 /// `CMD` without a word ends engines of before 2026-05, and with a restart policy again and again.
 #[test]
 fn a_health_check_is_something_to_run() {
@@ -49,8 +69,12 @@ fn a_health_check_is_something_to_run() {
         (r#"["cmd","true"]"#, false),
         (r#"[""]"#, false),
     ] {
-        let why = not_understood(&format!("\"Healthcheck\":{{\"Test\":{test},\"Interval\":1000000000}}"));
+        let check = format!("{{\"Test\":{test},\"Interval\":1000000000}}");
+        let why = not_understood(&format!("\"Healthcheck\":{check}"));
         assert_eq!(why.is_none(), understood, "{test}: {why:?}");
+        let json = format!("{{\"Id\":\"c\",\"Image\":\"i\",\"Config\":{{\"Healthcheck\":{check}}},\"HostConfig\":{{}}}}");
+        let demands = Stored::decode(json.as_bytes()).unwrap().demands(&Facts::default(), &Defaults::default());
+        assert_eq!(demands.iter().all(|demanded| demanded.at != "Healthcheck.Test"), understood, "stored: {test}");
     }
 }
 

@@ -62,6 +62,24 @@ fn a_container_has_the_volumes_and_the_working_directory_of_its_image() {
     assert_eq!(created(r#"{"Image":"base","WorkingDir":"/srv"}"#, &facts(&[], "/proc/self/fd/8")), []);
 }
 
+/// An engine takes it where the container's own has no words.
+#[test]
+fn the_health_check_of_its_image_is_judged() {
+    let facts = brought(Brings { health: vec!["CMD".to_owned()], ..Brings::default() });
+    for (member, understood) in [
+        ("", false),
+        (r#","Healthcheck":{"Interval":1000000000}"#, false),
+        (r#","Healthcheck":{"Test":[]}"#, false),
+        (r#","Healthcheck":{"Test":["NONE"]}"#, true),
+        (r#","Healthcheck":{"Test":["CMD","true"]}"#, true),
+    ] {
+        let body = format!("{{\"Image\":\"base\"{member}}}");
+        let headers = Headers { content_type: Some("application/json"), ..Headers::default() };
+        let demands = Route::parse("POST", "/v1.41/containers/create").unwrap().decode(&headers, body.as_bytes()).unwrap().demands(&facts);
+        assert_eq!(demands.iter().all(|demanded| demanded.at != "Healthcheck.Test"), understood, "{member}");
+    }
+}
+
 #[test]
 fn a_stored_container_is_judged_with_the_volumes_of_its_image() {
     let demands = |volumes: &str| {
@@ -148,9 +166,9 @@ fn volumes_without_a_name_are_written_with_their_owner() {
 }
 
 #[test]
-fn a_volume_that_a_container_has_is_not_filled() {
+fn a_volume_that_a_process_may_have_seen_is_not_filled() {
     let mut known = facts(&[], "");
-    known.insert_mounted_volume("had".to_owned());
+    known.insert_unseen_volume("new".to_owned());
     let body = r#"{"Image":"base","HostConfig":{"Binds":["had:/a","new:/b:ro"],"Mounts":[{"Type":"volume","Source":"had","Target":"/c"},{"Type":"volume","Source":"new","Target":"/d"}]}}"#;
     let headers = Headers { content_type: Some("application/json"), ..Headers::default() };
     let mut request = Route::parse("POST", "/v1.41/containers/create").unwrap().decode(&headers, body.as_bytes()).unwrap();

@@ -1,12 +1,13 @@
-//! Memory for bodies that are read as a whole: so much for each tenant, however many connections it has.
+//! Memory for what is kept as a whole, of requests or of answers: so much for each tenant, however many connections it has.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What is taken, by tenant.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Budget {
+    most: usize,
     taken: RefCell<BTreeMap<Rc<str>, usize>>,
 }
 
@@ -18,25 +19,29 @@ pub struct Share<'b> {
     bytes: usize,
 }
 
-/// Most bytes of all bodies of a tenant.
-const MOST: usize = 16 << 20;
-/// Bodies up to this length are not counted: connections are.
+/// Up to this length nothing is counted: connections are.
 const SMALL: usize = 8 << 10;
 
 impl Budget {
-    /// Begins a body, of which nothing is there yet.
+    /// So many bytes for each tenant.
+    #[must_use]
+    pub fn of(most: usize) -> Self {
+        Self { most, taken: RefCell::default() }
+    }
+
+    /// Begins something, of which nothing is there yet.
     pub fn begin(&self, tenant: &Rc<str>) -> Share<'_> {
         Share { budget: self, tenant: Rc::clone(tenant), bytes: 0 }
     }
 }
 
 impl Share<'_> {
-    /// Takes as much room as the body has now. False: the tenant has no more.
+    /// Takes as much room as it has now. False: the tenant has no more.
     pub fn resize(&mut self, bytes: usize) -> bool {
         let bytes = if bytes <= SMALL { 0 } else { bytes };
         let mut taken = self.budget.taken.borrow_mut();
         let others = taken.get(&self.tenant).copied().unwrap_or_default().saturating_sub(self.bytes);
-        if bytes > self.bytes && others > 0 && others + bytes > MOST {
+        if bytes > self.bytes && others > 0 && others + bytes > self.budget.most {
             return false;
         }
         self.bytes = bytes;
@@ -62,7 +67,7 @@ mod tests {
     #[test]
     fn a_tenant_has_its_own_part() {
         let (alice, bob) = (Rc::from("alice"), Rc::from("bob"));
-        let budget = Budget::default();
+        let budget = Budget::of(16 << 20);
         let take = |tenant, bytes| {
             let mut share = budget.begin(tenant);
             share.resize(bytes).then_some(share)
@@ -75,7 +80,7 @@ mod tests {
         assert!(held[0].resize(3 << 20) && held[0].resize(4 << 20), "and what it gave back it may have again");
         drop(held);
         // One alone may be as large as the configuration lets it be.
-        assert!(take(&alice, 2 * MOST).is_some());
+        assert!(take(&alice, 32 << 20).is_some());
         assert!(budget.taken.borrow().is_empty());
     }
 }

@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
@@ -97,6 +97,8 @@ pub struct Engine {
     free: RefCell<Vec<SendRequest<Upload>>>,
     /// Changes whenever a connection was found broken: what was known of the engine may be of another one.
     generation: Cell<u64>,
+    /// Long answers to questions of ours are read by turns.
+    long: Semaphore,
 }
 
 /// An answer, with the connection that it came on.
@@ -110,6 +112,9 @@ pub struct Answered {
 const KEEP: usize = 256;
 /// Most bytes of an answer that is read as a whole.
 const MOST_ANSWER: usize = 16 << 20;
+/// Bytes of an answer to a question of ours from which on it is a long one, and how many of those are read at once.
+const LONG: usize = 128 << 10;
+const LONG_AT_ONCE: usize = 2;
 const LOOKUP: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -117,7 +122,7 @@ impl Engine {
     /// An engine at an address. Nothing is dialled yet.
     #[must_use]
     pub fn new(address: EngineAddress) -> Rc<Self> {
-        Rc::new(Self { address, free: RefCell::default(), generation: Cell::new(0) })
+        Rc::new(Self { address, free: RefCell::default(), generation: Cell::new(0), long: Semaphore::new(LONG_AT_ONCE) })
     }
 
     /// Where it is.
@@ -184,9 +189,24 @@ impl Engine {
         let request = head(&Encoded { method, target: target.to_owned(), headers, payload })?;
         let answered = self.exchange(request).await?;
         let status = answered.response.status();
-        let whole = collect(answered.response.into_body(), &format_args!("{method} {target}")).await?;
+        let whole = self.whole(answered.response.into_body(), &format_args!("{method} {target}")).await?;
         self.give_back(answered.sender);
         Ok((status, Bytes::from(whole)))
+    }
+
+    /// The whole of an answer to a question of ours.
+    ///
+    /// # Errors
+    /// See [`collect`].
+    pub async fn whole(&self, body: Incoming, of: &dyn std::fmt::Display) -> Result<Vec<u8>, EngineError> {
+        let mut turn = None;
+        let by_turns = async |bytes| {
+            if bytes > LONG && turn.is_none() {
+                turn = self.long.acquire().await.ok();
+            }
+            Ok(())
+        };
+        collect(body, of, by_turns).await
     }
 
     /// Keeps the connection of an answer that was read to its end.
@@ -247,19 +267,25 @@ impl Answered {
     }
 }
 
-/// The whole of an answer that has to be read before anything is done with it; `of` is what it answers.
+/// The whole of an answer that has to be read before anything is done with it; `of` is what it answers. `room` waits until there is room for so
+/// many bytes, or says that there is none.
 ///
 /// # Errors
-/// The engine breaks off, or it is longer than such an answer may be.
-pub async fn collect(mut body: Incoming, of: &dyn std::fmt::Display) -> Result<Vec<u8>, EngineError> {
+/// The engine breaks off, it is longer than such an answer may be, or there is no room.
+pub async fn collect<E: From<EngineError>>(
+    mut body: Incoming,
+    of: &dyn std::fmt::Display,
+    mut room: impl AsyncFnMut(usize) -> Result<(), E>,
+) -> Result<Vec<u8>, E> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Ok(part) = frame.map_err(EngineError::Exchange)?.into_data() {
             whole.extend_from_slice(&part);
         }
         if whole.len() > MOST_ANSWER {
-            return Err(EngineError::Answer(format!("more than {MOST_ANSWER} bytes to {of}")));
+            return Err(EngineError::Answer(format!("more than {MOST_ANSWER} bytes to {of}")).into());
         }
+        room(whole.len()).await?;
     }
     Ok(whole)
 }

@@ -57,6 +57,8 @@ pub struct Exchange<'r> {
     pub lease: &'r Lease<'r>,
     /// Volumes that nobody else mounts meanwhile.
     pub turns: Rc<[Taken]>,
+    /// The volumes that it names and that no process has seen.
+    pub unseen: Vec<String>,
 }
 
 impl Exchange<'_> {
@@ -90,6 +92,7 @@ impl Exchange<'_> {
         if self.is_tunnel() {
             return Box::pin(self.tunnel(receiver, head, open)).await;
         }
+        let unseen = self.forget_unseen();
         let mut held = None;
         let answered = if self.uploads() {
             Box::pin(self.upload(&mut receiver, head, open, &mut held)).await
@@ -112,6 +115,7 @@ impl Exchange<'_> {
             held.release().await;
         }
         if !answered.response.status().is_success() {
+            unseen.iter().for_each(|name| self.shared.unseen.made(&self.known.tenant, name));
             self.undo(&made).await;
         }
         // The engine's own text names the id of the container that has the name, whoever it belongs to.

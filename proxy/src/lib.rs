@@ -35,4 +35,5 @@ pub mod standing;
 pub mod still;
 pub mod tls;
 pub mod turns;
+pub mod unseen;
 pub mod vet;

@@ -11,15 +11,17 @@
 //! | a privileged exec that was made before the policy changed | its start is judged by what the engine has of it | `tests/tests/starts.rs` |
 //! | `MaskedPaths: []`, `systempaths`, `seccomp={}`, a capability twice | what is weakened is a demand | the attack corpus |
 //! | somebody else's volume behind "201 Created", or made between look and use | volumes are made first, and looked at again after the create | `forward/made.rs` |
-//! | a volume that is filled with an image's content, as root and by path, while a process leads it elsewhere | one that a container has is not filled; creates of one volume take turns | `turns.rs`, `tests/tests/ownership.rs` |
-//! | a health check without a word to run, which ends the engine | it is not understood | `engine/tests/engine_work.rs` |
+//! | a volume that is filled with an image's content, as root and by path, while a process leads it elsewhere | only one is filled that no process can have seen; creates of one volume take turns | `turns.rs`, `unseen.rs`, `tests/tests/ownership.rs` |
+//! | a health check without a word to run, its own or its image's, which ends the engine | it is not understood | `engine/tests/engine_work.rs`, `images.rs` |
+//! | a step of a build that hands an open directory to a container, which exchanges what is committed after it | a build that joins a container's network demands `racy-copy` | `engine/tests/engine_work.rs` |
+//! | sizes of what is written, summed up by path while it is exchanged | `size` demands `racy-copy` | `engine/tests/engine_work.rs` |
 //! | an owner label inherited from an image | the label counts beside the kind of object that it was set on | [`engine::KIND_LABEL`] |
 //! | a Dockerfile that one reader reads otherwise: split words, quotes in flags, other blanks, escape directives, triggers | refused where engines differ | `engine::dockerfile` tests |
 //! | a system path that an image's `VOLUME` or `WORKDIR` names, or a Dockerfile's | what an image brings is demanded where it is used | `engine/tests/images.rs` |
 //! | an archive that one reader reads otherwise: sizes, prefixes, pax, links, compressed twins | the engine gets an archive that was written here | `engine::context` tests |
 //! | another tenant's step out of the build cache | builds run without it unless `shared-build-cache` is allowed | `policies/src/fill.rs` |
 //! | programs of a container run by the engine to unpack an upload (CVE-2026-41567) | what is sent is never compressed | `vet.rs` |
-//! | a directory of a container exchanged for a link while the engine mounts, looks up or compares its files (GHSA-rg2x-37c3-w2rh, GHSA-vp62-88p7-qqf5) | it stands still meanwhile, also when the client has gone; what would move it waits; what reaches it from elsewhere is refused | `tests/tests/copies.rs` |
+//! | a directory of a container exchanged for a link while the engine mounts, looks up or compares its files (GHSA-rg2x-37c3-w2rh, GHSA-vp62-88p7-qqf5) | it stands still meanwhile with what reaches it, also when the client has gone; what would move them waits; what reaches it from another tenant is refused | `tests/tests/copies.rs` |
 //! | a client that takes nothing of an archive, or sends no more of one, while the engine keeps its container locked and others wait | it is cut off (`stall_timeout`) | `tests/tests/copies.rs` |
 //! | execs with 4 MB of environment, never started, which the engine keeps | an exec is no longer than a kernel would run | `engine/tests/bodies.rs` |
 //! | the host's cgroup namespace, which cgroup v1 gives unasked | `private` is filled in | `policies/tests/limits.rs` |

@@ -45,7 +45,7 @@ impl Default for Bounds {
 #[derive(Debug, Error)]
 pub enum ReceiveError {
     /// The tenant has too much under way.
-    #[error("the bodies of your requests under way take all the memory that there is for them")]
+    #[error("your requests under way take all the memory that there is for them")]
     Busy,
     /// The framing of a chunked body.
     #[error("chunked body: {0}")]
@@ -114,10 +114,11 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
     }
 
     /// The next head; `None` when the client has gone between two requests, with or without an end (`close_notify`), or been idle for too long.
+    /// `room` says whether there is room for so many bytes of one that is not complete.
     ///
     /// # Errors
-    /// The head is not in the one form that is read.
-    pub async fn head(&mut self) -> Result<Option<Head>, ReceiveError> {
+    /// The head is not in the one form that is read, or there is no room.
+    pub async fn head(&mut self, room: impl FnMut(usize) -> bool) -> Result<Option<Head>, ReceiveError> {
         if self.buffer.is_empty() {
             // An idle connection holds no buffer.
             self.buffer = BytesMut::new();
@@ -133,14 +134,17 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
             return Ok(Some(head));
         }
         let patience = self.bounds.patience;
-        match timeout(patience, self.rest_of_head()).await {
+        match timeout(patience, self.rest_of_head(room)).await {
             Ok(head) => head.map(Some),
             Err(_) => Err(ReceiveError::Slow),
         }
     }
 
-    async fn rest_of_head(&mut self) -> Result<Head, ReceiveError> {
+    async fn rest_of_head(&mut self, mut room: impl FnMut(usize) -> bool) -> Result<Head, ReceiveError> {
         loop {
+            if !room(self.buffer.len()) {
+                return Err(ReceiveError::Busy);
+            }
             self.fill(HEAD_ROOM).await?;
             if let Some(head) = self.parse()? {
                 return Ok(head);
@@ -373,7 +377,7 @@ const STREAM_ROOM: usize = 64 << 10;
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Bytes of requests that are kept while an answer is under way.
-const PIPELINE: usize = 64 << 10;
+const PIPELINE: usize = 8 << 10;
 
 #[cfg(test)]
 mod tests;

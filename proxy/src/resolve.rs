@@ -86,7 +86,7 @@ impl Resolver {
         Ok(About { version, defaults })
     }
 
-    async fn must(&self, target: &str) -> Result<Bytes, EngineError> {
+    pub(crate) async fn must(&self, target: &str) -> Result<Bytes, EngineError> {
         match self.engine.ask("GET", target, None).await? {
             (StatusCode::OK, body) => Ok(body),
             (status, _) => Err(EngineError::Answer(format!("{status} to GET {target}"))),
@@ -109,32 +109,6 @@ impl Resolver {
         }
         self.host.look(paths, &mut facts).await;
         Ok(facts)
-    }
-
-    /// Adds which of these volumes some container has, whoever it belongs to.
-    ///
-    /// # Errors
-    /// The engine cannot be asked.
-    pub async fn add_mounted(&self, volumes: &[String], facts: &mut Facts) -> Result<(), EngineError> {
-        #[derive(Deserialize)]
-        struct Container {
-            #[serde(rename = "Mounts", default)]
-            mounts: Vec<Mounted>,
-        }
-        #[derive(Deserialize)]
-        struct Mounted {
-            #[serde(rename = "Name", default)]
-            name: String,
-        }
-        if volumes.is_empty() {
-            return Ok(());
-        }
-        let version = self.about().await?.version;
-        let filters = serde_json::json!({ "volume": volumes }).to_string();
-        let list = self.must(&format!("/v{version}/containers/json?all=1&filters={}", encode(&filters))).await?;
-        let mounted = parse::<Vec<Container>>(&list)?.into_iter().flat_map(|container| container.mounts).map(|mount| mount.name);
-        mounted.filter(|name| volumes.contains(name)).for_each(|name| facts.insert_mounted_volume(name));
-        Ok(())
     }
 
     /// A volume as it is now.
@@ -278,6 +252,8 @@ struct Description {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Config {
+    #[serde(rename = "Healthcheck")]
+    health: Option<Health>,
     #[serde(rename = "Labels")]
     labels: Option<BTreeMap<String, String>>,
     #[serde(rename = "OnBuild")]
@@ -288,6 +264,13 @@ struct Config {
     volumes: Option<BTreeMap<String, IgnoredAny>>,
     #[serde(rename = "WorkingDir")]
     working_dir: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Health {
+    #[serde(rename = "Test")]
+    test: Option<Vec<String>>,
 }
 
 /// A mount of a container.
@@ -308,9 +291,10 @@ struct MountPoint {
 
 fn read(kind: ObjectKind, body: &[u8], tenant: &str) -> Result<Object, EngineError> {
     let Description { id, name, labels, config, mounts, tags, digests } = parse(body)?;
-    let Config { labels: configured, triggers, ports, volumes, working_dir } = config.unwrap_or_default();
+    let Config { health, labels: configured, triggers, ports, volumes, working_dir } = config.unwrap_or_default();
     let keys = |map: Option<BTreeMap<String, IgnoredAny>>| map.into_iter().flatten().map(|(key, _)| key).collect();
-    let brings = Brings { triggers: triggers.unwrap_or_default(), ports: keys(ports), volumes: keys(volumes), working_dir };
+    let health = health.and_then(|health| health.test).unwrap_or_default();
+    let brings = Brings { health, triggers: triggers.unwrap_or_default(), ports: keys(ports), volumes: keys(volumes), working_dir };
     let mut labels = labels.or(configured).unwrap_or_default();
     let owner = kind.owner(&labels, tenant);
     if labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > MOST_LABELS {
@@ -351,7 +335,7 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, EngineE
 }
 
 /// A name for a path: everything but what names are made of is escaped.
-fn encode(name: &str) -> String {
+pub(crate) fn encode(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for b in name.bytes() {
         if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'/' | b':') {

@@ -29,6 +29,7 @@ use crate::standing::Standing;
 use crate::still::Stills;
 use crate::tls::Trust;
 use crate::turns::{Turn, Turns};
+use crate::unseen::Unseen;
 
 /// Who is at the other end of a connection.
 #[derive(Debug)]
@@ -66,12 +67,16 @@ impl Client {
 pub struct Shared {
     /// Asks the engine.
     pub resolver: Resolver,
-    /// Memory for bodies.
+    /// Memory for requests.
     pub budget: Budget,
+    /// Memory for answers that are looked into.
+    pub answers: Budget,
     /// Names that requests under way may give.
     pub leases: Leases,
     /// Creates that mount one volume come one after another.
     pub turns: Turns,
+    /// Volumes that may be filled.
+    pub unseen: Unseen,
     /// Streams that wait for a container, to be ended when its start is refused.
     pub attached: Attached,
     /// Containers that stand still.
@@ -101,9 +106,12 @@ async fn requests<S: End>(shared: &Shared, client: &Client, stream: S) {
     let mut receiver = Receiver::new(stream, shared.bounds);
     let mut ending = shared.ending.clone();
     loop {
+        // A long head is kept while its request lasts.
+        let mut share = None;
+        let room = |bytes| share.get_or_insert_with(|| shared.budget.begin(&tenant(shared, client))).resize(bytes);
         let head = tokio::select! {
             biased;
-            head = receiver.head() => head,
+            head = receiver.head(room) => head,
             () = ended(&mut ending) => return,
         };
         let outcome = match head {
@@ -121,6 +129,11 @@ async fn requests<S: End>(shared: &Shared, client: &Client, stream: S) {
             _ => return,
         }
     }
+}
+
+/// Whose memory a client's is.
+fn tenant(shared: &Shared, client: &Client) -> Rc<str> {
+    client.know(&shared.clients).map_or_else(|_| Rc::clone(&client.shown), |known| Rc::clone(&known.tenant))
 }
 
 /// Counts a request while it lasts, also one that is cut, and what it leaves to be done.
@@ -186,6 +199,7 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
                 image: judged.image,
                 lease: &judged.lease,
                 turns: judged.turns,
+                unseen: judged.unseen,
             };
             return match exchange.run(receiver, &head, &mut open).await {
                 Next::Another(receiver) => Some(receiver),
@@ -217,6 +231,8 @@ struct Judged<'b, 's> {
     lease: Lease<'s>,
     /// Volumes that nobody else mounts meanwhile.
     turns: Rc<[Taken]>,
+    /// The volumes that it names and that no process has seen.
+    unseen: Vec<String>,
     /// What its body takes.
     _share: Option<Share<'s>>,
     known: Rc<Known>,
@@ -241,6 +257,9 @@ async fn judge<'b, 's, S: End>(
     let route = Route::parse(head.method, &head.target)?;
     let operation = route.operation;
     open.record.operation = operation.id.name();
+    if head.encoded && operation.body != BodyKind::Tar {
+        return Err(ReceiveError::Head("a Content-Encoding").into());
+    }
     let share;
     match operation.body {
         BodyKind::Tar => share = None,
@@ -272,7 +291,7 @@ async fn judge<'b, 's, S: End>(
     // Before it is asked who has a name: whoever gets it meanwhile would not be seen.
     let lease = lease(shared, &known, request.new_names(&references), &holder(&request, &known)).await?;
     let mut facts = shared.resolver.facts(&request, references, &known).await?;
-    let mut turns = take_turns(shared, &known, &request, &mut facts).await?;
+    let (mut turns, unseen) = take_turns(shared, &known, &request, &mut facts).await?;
     let image = judged_image(&request, &facts);
     request.bind(&facts);
     if request.makes_unnamed_volumes() && !request.mounts_unnamed_volumes() {
@@ -290,7 +309,7 @@ async fn judge<'b, 's, S: End>(
     let permitted = decided?;
     open.record.decision = "permitted";
     open.record.covered = u64::try_from(permitted.demands()).unwrap_or_default();
-    Ok(Judged { permitted, _share: share, lease, turns: turns.into(), known, about, image })
+    Ok(Judged { permitted, _share: share, lease, turns: turns.into(), unseen, known, about, image })
 }
 
 /// Decides; what is to be started is judged once more, as it is now.
@@ -326,17 +345,24 @@ async fn lease<'s>(shared: &'s Shared, known: &Known, mut names: Vec<Reference>,
     }
 }
 
-/// Waits until nobody else mounts the volumes that a create names; then it is known who has them.
-async fn take_turns(shared: &Shared, known: &Known, request: &Request<'_>, facts: &mut Facts) -> Result<Vec<Taken>, Refusal> {
-    if request.operation.id != OperationId::ContainerCreate {
-        return Ok(Vec::new());
+/// Waits until nobody else makes or mounts the volumes that a create names. Then it is known which of them no process has seen.
+async fn take_turns(shared: &Shared, known: &Known, request: &Request<'_>, facts: &mut Facts) -> Result<(Vec<Taken>, Vec<String>), Refusal> {
+    if !matches!(request.operation.id, OperationId::ContainerCreate | OperationId::VolumeCreate) {
+        return Ok((Vec::new(), Vec::new()));
     }
     let turns = shared.turns.alone(&mounts(request, facts, known)).await;
-    shared.resolver.add_mounted(&request.named_volumes(), facts).await?;
-    Ok(turns)
+    let mut unseen = request.named_volumes();
+    for name in std::mem::take(&mut unseen) {
+        let there = facts.object(ObjectKind::Volume, &name).is_some() || shared.resolver.volume(&name, &known.tenant).await?.is_some();
+        if !there || shared.unseen.has(&known.tenant, &name) {
+            facts.insert_unseen_volume(name.clone());
+            unseen.push(name);
+        }
+    }
+    Ok((turns, unseen))
 }
 
-/// The turns of a create: one at each volume that it names and may mount.
+/// The turns of a create: one at each volume that it names and may have.
 fn mounts(request: &Request<'_>, facts: &Facts, known: &Known) -> BTreeSet<Turn> {
     let may = |name: &String| match facts.object(ObjectKind::Volume, name) {
         Some(volume) => known.policy.covers(&Demand::Use(Role::MountVolume, UsedObject::Known(Rc::clone(volume)))),

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::OWNER_LABEL;
-use http::StatusCode;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::dial::EngineError;
-use crate::resolve::{Resolver, parse};
+use crate::resolve::{Resolver, encode, parse};
 
 /// A container as far as it matters to who walks its files, or waits for it.
 #[derive(Debug)]
@@ -20,7 +20,8 @@ pub struct Standing {
     pub paused: bool,
     /// The engine is to remove it when it has ended (`docker run --rm`).
     pub removes_itself: bool,
-    tenant: String,
+    /// Whose it is; empty: nobody's.
+    pub tenant: String,
     /// Namespaces that it takes from a container, by its id, or from the host.
     joined: BTreeSet<String>,
     mounts: Vec<Mount>,
@@ -33,7 +34,6 @@ struct Mount {
     kind: String,
     name: String,
     source: String,
-    destination: String,
     #[serde(rename = "RW")]
     writable: bool,
 }
@@ -57,28 +57,27 @@ impl Standing {
         self.joined.iter().cloned().chain([self.id.clone()]).chain(mounts).collect()
     }
 
-    /// Whether what runs in the other one could change what a copy of this one walks through.
-    fn is_reached_by(&self, other: &Self) -> bool {
-        if self.running { self.shares_with(other) } else { self.nests_in(other) }
+    /// Lists of running containers among which all are that could share something with it, as queries. Not of all containers where that can be known:
+    /// other tenants' may be of any length.
+    fn neighbours(&self) -> Vec<String> {
+        let filtered = |filters: serde_json::Value| format!("?filters={}", encode(&filters.to_string()));
+        if self.tenant.is_empty() || !self.joined.is_empty() || self.mounts.iter().any(|mount| mount.is_shareable() && mount.name.is_empty()) {
+            return vec![String::new()];
+        }
+        let volumes: Vec<&str> = self.mounts.iter().filter(|mount| mount.is_shareable()).map(|mount| mount.name.as_str()).collect();
+        let own = filtered(json!({ "label": [format!("{OWNER_LABEL}={}", self.tenant)] }));
+        let shared = (!volumes.is_empty()).then(|| filtered(json!({ "volume": volumes })));
+        [own].into_iter().chain(shared).collect()
     }
 
-    /// A namespace, or files: what reaches a process reaches its root, and an open directory passes through a socket in either.
-    fn shares_with(&self, other: &Self) -> bool {
+    /// Whether what runs in the other one could change what a copy of this one walks through, which need not run for that: where a mount of it lies,
+    /// links of its image say. Shared is a namespace, or files: what reaches a process reaches its root, and an open directory passes through a socket
+    /// in either.
+    fn is_reached_by(&self, other: &Self) -> bool {
         let namespaces = other.joined.contains(&self.id) || self.joined.contains(&other.id) || !self.joined.is_disjoint(&other.joined);
         namespaces || self.mounts.iter().any(|mount| other.mounts.iter().any(|theirs| mount.is_reached_by(theirs)))
     }
-
-    /// A mount of this one lies below another that the other one mounts too, and may write to.
-    fn nests_in(&self, other: &Self) -> bool {
-        let below = self.mounts.iter().map(|mount| mount.destination.as_str()).chain(ENGINES_OWN);
-        let outer: Vec<&Mount> =
-            self.mounts.iter().filter(|mount| other.mounts.iter().any(|theirs| theirs.writable && mount.is_reached_by(theirs))).collect();
-        below.into_iter().any(|inner| outer.iter().any(|outer| inner != outer.destination && is_below(inner, &outer.destination)))
-    }
 }
-
-/// What the engine mounts into every container.
-const ENGINES_OWN: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
 impl Mount {
     fn is_shareable(&self) -> bool {
@@ -146,11 +145,11 @@ impl Resolver {
         Ok(Some(Standing { id, running, paused, removes_itself, tenant, joined: host_config.joined(), mounts }))
     }
 
-    /// Whether another container that runs reaches the files of this one.
+    /// The other containers that run and reach the files of this one.
     ///
     /// # Errors
     /// The engine cannot be asked.
-    pub async fn is_reached(&self, container: &Standing) -> Result<bool, EngineError> {
+    pub async fn reaching(&self, container: &Standing) -> Result<Vec<Standing>, EngineError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Listed {
@@ -163,23 +162,24 @@ impl Resolver {
             mounts: Vec<Mount>,
         }
         let version = self.about().await?.version;
-        let (status, body) = self.engine().ask("GET", &format!("/v{version}/containers/json"), None).await?;
-        if status != StatusCode::OK {
-            return Err(EngineError::Answer(format!("{status} to a look at the containers that run")));
-        }
-        for Listed { id, labels, host_config, mounts } in parse::<Vec<Listed>>(&body)? {
-            if id == container.id {
-                continue;
+        let mut found: BTreeMap<String, Standing> = BTreeMap::new();
+        for filters in container.neighbours() {
+            let body = self.must(&format!("/v{version}/containers/json{filters}")).await?;
+            for Listed { id, labels, host_config, mounts } in parse::<Vec<Listed>>(&body)? {
+                if id == container.id || found.contains_key(&id) {
+                    continue;
+                }
+                let tenant = owner(labels);
+                // A list does not tell of all namespaces; those of its own containers a tenant may join.
+                let listed = Standing { id, running: true, paused: false, removes_itself: false, joined: host_config.joined(), mounts, tenant };
+                let own = listed.tenant == container.tenant;
+                let other = if own { self.standing(&listed.id).await?.filter(|other| other.running) } else { Some(listed) };
+                if let Some(other) = other.filter(|other| container.is_reached_by(other)) {
+                    found.insert(other.id.clone(), other);
+                }
             }
-            let tenant = owner(labels);
-            // A list does not tell of all namespaces; those of its own containers a tenant may join.
-            let listed = Standing { id, running: true, paused: false, removes_itself: false, joined: host_config.joined(), mounts, tenant };
-            let other = if listed.tenant == container.tenant { self.standing(&listed.id).await? } else { None };
-            if container.is_reached_by(&listed) || other.is_some_and(|other| container.is_reached_by(&other)) {
-                return Ok(true);
-            }
         }
-        Ok(false)
+        Ok(found.into_values().collect())
     }
 }
 
@@ -191,46 +191,31 @@ fn owner(labels: Option<BTreeMap<String, String>>) -> String {
 mod tests {
     use super::*;
 
-    fn container(id: &str, running: bool, joined: &[&str], mounts: &[(&str, &str, bool)]) -> Standing {
-        let mount = |(name, destination, writable): &(&str, &str, bool)| Mount {
+    fn container(id: &str, joined: &[&str], mounts: &[(&str, bool)]) -> Standing {
+        let mount = |(name, writable): &(&str, bool)| Mount {
             kind: if name.starts_with('/') { "bind" } else { "volume" }.to_owned(),
             name: if name.starts_with('/') { String::new() } else { (*name).to_owned() },
             source: if name.starts_with('/') { (*name).to_owned() } else { String::new() },
-            destination: (*destination).to_owned(),
             writable: *writable,
         };
         let (joined, mounts) = (joined.iter().map(|id| (*id).to_owned()).collect(), mounts.iter().map(mount).collect());
-        Standing { id: id.to_owned(), running, paused: false, removes_itself: false, tenant: String::new(), joined, mounts }
+        Standing { id: id.to_owned(), running: false, paused: false, removes_itself: false, tenant: String::new(), joined, mounts }
     }
 
     #[test]
-    fn what_runs_is_reached_through_whatever_is_shared() {
-        let one = container("a", true, &["c"], &[("v", "/v", true), ("/srv/cache", "/cache", false)]);
+    fn a_container_is_reached_through_whatever_is_shared() {
+        let one = container("a", &["c"], &[("v", true), ("/srv/cache", false)]);
         for (other, reached) in [
-            (container("b", true, &[], &[("w", "/v", true)]), false),
-            (container("b", true, &[], &[("v", "/x", false)]), true),
-            (container("b", true, &[], &[("/srv/cache", "/x", false)]), false),
-            (container("b", true, &[], &[("/srv", "/x", true)]), true),
-            (container("b", true, &[], &[("/srv/cacheother", "/x", true)]), false),
-            (container("b", true, &["a"], &[]), true),
-            (container("b", true, &["c"], &[]), true),
-            (container("c", true, &[], &[]), true),
+            (container("b", &[], &[("w", true)]), false),
+            (container("b", &[], &[("v", false)]), true),
+            (container("b", &[], &[("/srv/cache", false)]), false),
+            (container("b", &[], &[("/srv", true)]), true),
+            (container("b", &[], &[("/srv/cacheother", true)]), false),
+            (container("b", &["a"], &[]), true),
+            (container("b", &["c"], &[]), true),
+            (container("c", &[], &[]), true),
         ] {
             assert_eq!(one.is_reached_by(&other), reached, "{other:?}");
-        }
-    }
-
-    #[test]
-    fn what_does_not_run_is_reached_where_mounts_nest() {
-        let other = container("b", true, &["a"], &[("v", "/x", true)]);
-        for (mounts, reached) in [
-            ([("v", "/v", true), ("w", "/w", true)], false),
-            ([("v", "/v", true), ("w", "/v/w", true)], true),
-            ([("w", "/w", true), ("v", "/w/v", true)], false),
-            ([("v", "/etc", true), ("w", "/w", true)], true),
-            ([("v", "/", true), ("w", "/w", true)], true),
-        ] {
-            assert_eq!(container("a", false, &[], &mounts).is_reached_by(&other), reached, "{mounts:?}");
         }
     }
 }

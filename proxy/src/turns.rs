@@ -2,8 +2,8 @@
 //!
 //! The engine fills an empty volume with what the image has in its place, by path and as root (moby daemon/create_unix.go, `populateVolumes`). A
 //! process that has the volume meanwhile can put a symbolic link where the engine is about to write, and it writes where the link leads: anywhere on
-//! the host. So a volume is filled only while no container has it, and creates that name one volume come one after another: what mounts it next is not
-//! there before it is full. A turn lasts until the engine has answered, whatever becomes of the client.
+//! the host. So a volume is filled only while no process has seen it (`unseen.rs`), and creates that name one volume come one after another: what mounts
+//! it next is not there before it is full. A turn lasts until the engine has answered, whatever becomes of the client.
 
 use crate::locks::Locks;
 

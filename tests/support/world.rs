@@ -275,20 +275,25 @@ fn find(all: &[Value], name: &str) -> Option<usize> {
     exact.or_else(|| all.iter().position(|object| plain.len() >= 3 && key(object).starts_with(plain)))
 }
 
-/// The objects that have every label of the request's filters.
+/// The objects that have every label of the request's filters, and one of its volumes.
 fn listed(all: &[Value], request: &Request, show: impl Fn(&Value) -> Value) -> Value {
     let filters: Value = request.query("filters").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    let wanted: Vec<String> = match &filters["label"] {
-        Value::Object(map) => map.keys().cloned().collect(),
-        Value::Array(list) => list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    let values = |key: &str| -> Vec<String> {
+        match &filters[key] {
+            Value::Object(map) => map.keys().cloned().collect(),
+            Value::Array(list) => list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+        }
     };
+    let (wanted, volumes) = (values("label"), values("volume"));
+    let mounts = |object: &Value| object["Mounts"].as_array().cloned().unwrap_or_default();
+    let mounted = |object: &Value| volumes.is_empty() || mounts(object).iter().any(|mount| volumes.iter().any(|name| mount["Name"] == name.as_str()));
     let has = |object: &Value, label: &str| {
         let (key, value) = label.split_once('=').map_or((label, None), |(key, value)| (key, Some(value)));
         let labels = [&object["Labels"], &object["Config"]["Labels"]];
         labels.iter().any(|labels| labels[key].as_str().is_some_and(|own| value.is_none_or(|value| own == value)))
     };
-    all.iter().filter(|object| wanted.iter().all(|label| has(object, label))).map(show).collect()
+    all.iter().filter(|object| mounted(object) && wanted.iter().all(|label| has(object, label))).map(show).collect()
 }
 
 /// 64 hexadecimal digits that only depend on the name.

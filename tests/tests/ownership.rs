@@ -240,17 +240,17 @@ fn volumes_without_a_name_belong_to_their_tenant(suite: Suite) {
 }
 
 #[test]
-fn a_volume_is_filled_only_while_no_container_has_it_on_docker_20_10() {
-    a_volume_is_filled_only_while_no_container_has_it(Suite::Bookworm);
+fn a_volume_is_filled_only_while_no_process_has_seen_it_on_docker_20_10() {
+    a_volume_is_filled_only_while_no_process_has_seen_it(Suite::Bookworm);
 }
 
 #[test]
-fn a_volume_is_filled_only_while_no_container_has_it_on_docker_26_1() {
-    a_volume_is_filled_only_while_no_container_has_it(Suite::Trixie);
+fn a_volume_is_filled_only_while_no_process_has_seen_it_on_docker_26_1() {
+    a_volume_is_filled_only_while_no_process_has_seen_it(Suite::Trixie);
 }
 
-/// The engine fills it as root and by path: a process that has the volume meanwhile could lead it out of there.
-fn a_volume_is_filled_only_while_no_container_has_it(suite: Suite) {
+/// The engine fills it as root and by path: a process that has a directory of it open could lead it out of there.
+fn a_volume_is_filled_only_while_no_process_has_seen_it(suite: Suite) {
     let town = Town::new(suite);
     let context = Scratch::new("context");
     context.write("Dockerfile", format!("FROM {IMAGE}\nRUN mkdir /data && echo kept > /data/file\n"));
@@ -265,7 +265,14 @@ fn a_volume_is_filled_only_while_no_container_has_it(suite: Suite) {
         assert_eq!(contents(&[mount]), "", "{mount} of a container that may run by now");
     }
     town.alice.ok(&["rm", "holder"]);
-    assert_eq!(contents(&["--volume", "shared:/data"]), "file");
+    assert_eq!(contents(&["--volume", "shared:/data"]), "", "a process may still have a directory of it open");
+    town.alice.ok(&["volume", "create", "shared"]);
+    assert_eq!(contents(&["--volume", "shared:/data"]), "", "it was not made anew");
+    town.alice.ok(&["volume", "rm", "shared"]);
+    town.alice.ok(&["volume", "create", "shared"]);
+    town.alice.ok(&["create", "--name", "taken", IMAGE]);
+    town.alice.fails(&["create", "--name", "taken", "--volume", "shared:/data", "alice-db"]);
+    assert_eq!(contents(&["--volume", "shared:/data"]), "file", "a create that failed has shown it to nobody");
 }
 
 #[test]

@@ -87,7 +87,11 @@ pub(super) fn tag(at: &'static str, name: &str, facts: &Facts, demands: &mut Dem
 fn network(mode: &str, facts: &Facts, demands: &mut Demands) {
     match NetworkMode::parse(mode) {
         Ok(NetworkMode::Host) => demands.flag("networkmode", Flag::HostNetwork, true),
-        Ok(NetworkMode::Container(container)) => used_container("networkmode", Role::JoinNetwork, container.as_str(), facts, demands),
+        Ok(NetworkMode::Container(container)) => {
+            used_container("networkmode", Role::JoinNetwork, container.as_str(), facts, demands);
+            // Over an abstract socket a step hands on its open directories; what it has written is committed by path after it (moby pkg/archive).
+            demands.flag("networkmode", Flag::RacyCopy, true);
+        }
         Ok(NetworkMode::Network(name)) => used_network("networkmode", &name, facts, demands),
         Ok(NetworkMode::None) => used_network("networkmode", "none", facts, demands),
         Ok(NetworkMode::Default) => used_network("networkmode", "default", facts, demands),

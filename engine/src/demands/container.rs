@@ -100,7 +100,9 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
         settings.into_iter().for_each(|settings| endpoint(settings, facts, demands));
     }
     stop(*stop_timeout, demands);
-    health(healthcheck.as_ref().and_then(|check| check.test.as_deref()).unwrap_or_default(), demands);
+    let check: Vec<&str> = healthcheck.iter().flat_map(|check| check.test.iter().flatten()).map(Text::as_str).collect();
+    let inherited = || brought.iter().flat_map(|brought| &brought.health).map(String::as_str).collect::<Vec<_>>();
+    health(&if check.is_empty() { inherited() } else { check }, demands);
     match host_config {
         Some(host) => host_demands(host, facts, view, demands),
         None => host_demands(&HostConfig::default(), facts, view, demands),
@@ -298,15 +300,14 @@ impl View<'_> {
 }
 
 /// A check is for an engine that ends when it has no word to run (moby daemon/health.go, `cmdProbe.run`, before 14efa29c44 of 2026-05).
-fn health(test: &[Text<'_>], demands: &mut Demands) {
-    let mut words = test.iter().map(Text::as_str);
-    let understood = match words.next() {
-        None | Some("NONE") => true,
-        Some("CMD" | "CMD-SHELL") => words.next().is_some(),
-        Some(_) => false,
+fn health(test: &[&str], demands: &mut Demands) {
+    let understood = match test {
+        [] | ["NONE", ..] => true,
+        ["CMD" | "CMD-SHELL", words @ ..] => !words.is_empty(),
+        [_, ..] => false,
     };
     if !understood {
-        let kind = test.first().map_or("", Text::as_str).escape_debug();
+        let kind = test.first().copied().unwrap_or_default().escape_debug();
         demands
             .push("Healthcheck.Test", Demand::NotUnderstood(format!("a health check of kind `{kind}` with {} words", test.len().saturating_sub(1))));
     }

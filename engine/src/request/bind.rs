@@ -404,16 +404,16 @@ impl HostConfig<'_> {
 }
 
 impl HostConfig<'_> {
-    /// A volume that some container has is not filled with what the image has in its place: the container's processes could lead the engine, which
-    /// writes as root and by path, out of it.
+    /// A volume that a process may have seen is not filled with what the image has in its place: through an open directory, its own or handed on, it
+    /// could lead the engine, which writes as root and by path, out of the volume.
     fn leave_as_they_are(&mut self, facts: &Facts) {
         for bind in self.binds.iter_mut().flatten() {
-            if matches!(&bind.source, BindSource::Volume(name) if facts.is_mounted(name)) {
+            if matches!(&bind.source, BindSource::Volume(name) if !facts.is_unseen_volume(name)) {
                 bind.options.no_copy = true;
             }
         }
         for mount in self.mounts.iter_mut().flatten().filter(|mount| mount.kind.as_deref() == Some("volume")) {
-            if mount.source.as_deref().is_some_and(|name| facts.is_mounted(name)) {
+            if mount.source.as_deref().is_some_and(|name| !name.is_empty() && !facts.is_unseen_volume(name)) {
                 mount.volume_options.get_or_insert_default().no_copy = Some(true);
             }
         }

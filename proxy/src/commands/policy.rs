@@ -156,7 +156,7 @@ fn parse(text: &[u8]) -> anyhow::Result<(crate::receive::Head, bytes::Bytes)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(async {
         let mut receiver = Receiver::new(wire.as_bytes(), Bounds::default());
-        let head = receiver.head().await?.context("there is no request")?;
+        let head = receiver.head(|_| true).await?.context("there is no request")?;
         let body = if head.framing == Framing::None { bytes::Bytes::new() } else { receiver.body(head.framing, |_| true).await? };
         Ok((head, body))
     })

@@ -24,6 +24,7 @@ use crate::serve::{Client, Shared, connection};
 use crate::still::Stills;
 use crate::tls::EngineConnector;
 use crate::turns::Turns;
+use crate::unseen::Unseen;
 
 /// Serves until it is told to stop.
 ///
@@ -40,9 +41,11 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     let (end, ending) = watch::channel(false);
     let shared = Rc::new(Shared {
-        budget: Budget::default(),
+        budget: Budget::of(16 << 20),
+        answers: Budget::of(32 << 20),
         leases: Leases::default(),
         turns: Turns::default(),
+        unseen: Unseen::default(),
         attached: Attached::default(),
         stills: Stills::default(),
         clients: Clients::load(config.clients.clone())?,

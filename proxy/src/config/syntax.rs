@@ -214,7 +214,7 @@ impl Default for Limits {
             handshake_timeout: Period(std::time::Duration::from_secs(5)),
             max_body: ByteSize(4 << 20),
             max_connections: 8192,
-            max_connections_per_identity: 4096,
+            max_connections_per_identity: 1024,
             max_handshakes: 512,
             stall_timeout: Period(std::time::Duration::from_secs(60)),
         }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::answer;
 use crate::audit::Open;
 use crate::dial::{Answered, collect};
-use crate::receive::{Head, Receiver};
+use crate::receive::{Head, ReceiveError, Receiver};
 use crate::relay::End;
 use crate::respond::Refusal;
 use crate::serve::refuse;
@@ -66,12 +66,14 @@ impl Exchange<'_> {
     pub(super) async fn give_read<S: End>(&self, receiver: &mut Receiver<S>, answered: Answered, head: &Head, open: &mut Open) -> Result<(), ()> {
         let (response, connection) = answered.into_parts();
         let (parts, body) = response.into_parts();
-        let rewritten = match collect(body, &self.permitted.request().operation.id).await {
+        let mut share = self.shared.answers.begin(&self.known.tenant);
+        let room = async |bytes| if share.resize(bytes) { Ok(()) } else { Err(Refusal::from(ReceiveError::Busy)) };
+        let rewritten = match collect(body, &self.permitted.request().operation.id, room).await {
             Ok(body) => {
                 self.shared.resolver.engine().give_back(connection);
                 self.rewrite(&body).await
             }
-            Err(error) => Err(error.into()),
+            Err(refusal) => Err(refusal),
         };
         let body = match rewritten {
             Ok(body) => body,
@@ -99,6 +101,7 @@ impl Exchange<'_> {
             OperationId::VolumeCreate => {
                 // "201" is also the answer to the name of somebody else's volume.
                 if owner(body).as_deref() == Some(&*self.known.tenant) {
+                    self.unseen.iter().for_each(|name| self.shared.unseen.made(&self.known.tenant, name));
                     Ok(body.to_vec())
                 } else {
                     Err(Refusal::Raced("a volume of this name exists".to_owned()))

@@ -3,6 +3,7 @@
 use engine::OWNER_LABEL;
 use engine::demand::{Demand, Role, UsedObject};
 use engine::facts::{ObjectKind, Owner, Reference};
+use engine::operation::OperationId;
 use http::StatusCode;
 use serde_json::json;
 
@@ -28,6 +29,14 @@ impl Exchange<'_> {
             }
         }
         Ok(made)
+    }
+
+    /// From now on a container may have the volumes that it names. Those of them that were new.
+    pub(super) fn forget_unseen(&self) -> Vec<String> {
+        let request = self.permitted.request();
+        let mut mounted = if request.operation.id == OperationId::ContainerCreate { request.named_volumes() } else { Vec::new() };
+        mounted.retain(|name| self.shared.unseen.forget(name));
+        mounted
     }
 
     /// Makes a volume where there is none. Whether it did.

@@ -15,7 +15,7 @@ use http::StatusCode;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-use crate::dial::{Answered, Engine, EngineError, collect, head};
+use crate::dial::{Answered, Engine, EngineError, head};
 use crate::locks::Taken;
 use crate::respond::Refusal;
 use crate::serve::Busy;
@@ -63,8 +63,8 @@ pub(super) struct Held(Option<Holding>);
 struct Holding {
     engine: Rc<Engine>,
     version: Version,
-    /// The container that is to run again.
-    paused: Option<String>,
+    /// The containers that are to run again.
+    paused: Vec<String>,
     underway: Option<JoinHandle<Result<Answered, EngineError>>>,
     _taken: Rc<[Taken]>,
     _busy: Busy,
@@ -98,27 +98,44 @@ impl Exchange<'_> {
     async fn still(&self, id: &str) -> Result<Held, Refusal> {
         let resolver = &self.shared.resolver;
         let missing = || Refusal::Missing(format!("No such container: {id}"));
-        let places = resolver.standing(id).await?.ok_or_else(missing)?.places();
-        let taken = timeout(PATIENCE, self.shared.stills.alone(&places)).await.map_err(|_| self.is_copied())?;
-        let mut held = self.held(taken.into());
-        // As it is now that nothing moves it.
-        let container = resolver.standing(id).await?.ok_or_else(missing)?;
-        if resolver.is_reached(&container).await? {
-            return Err(Refusal::Conflict(format!(
-                "seawall: container {id} shares volumes, directories or namespaces with another container that runs, which could exchange its files \
-                 while they are copied: stop one of them first (or `allow: [racy-copy]`, where the engine is mended)"
-            )));
+        let mut places = resolver.standing(id).await?.ok_or_else(missing)?.places();
+        for _ in 0..LOOKS {
+            let taken = timeout(PATIENCE, self.shared.stills.alone(&places)).await.map_err(|_| self.is_copied())?;
+            // As it is now that nothing moves it.
+            let container = resolver.standing(id).await?.ok_or_else(missing)?;
+            let others = resolver.reaching(&container).await?;
+            if others.iter().any(|other| other.tenant != container.tenant) {
+                return Err(self.is_shared());
+            }
+            let needed = container.places().into_iter().chain(others.iter().map(|other| other.id.clone())).collect();
+            if places.is_superset(&needed) {
+                let mut held = self.held(taken.into());
+                for moving in others.iter().chain([&container]).filter(|container| container.running && !container.paused) {
+                    if let Err(refusal) = held.pause(&moving.id).await
+                        && resolver.standing(&moving.id).await?.is_some_and(|moving| moving.running)
+                    {
+                        return Err(refusal);
+                    }
+                }
+                return Ok(held);
+            }
+            places = needed;
         }
-        if container.running && !container.paused {
-            held.pause(&container.id).await?;
-        }
-        Ok(held)
+        Err(self.is_shared())
+    }
+
+    fn is_shared(&self) -> Refusal {
+        let id = self.permitted.request().object.as_deref().unwrap_or_default();
+        Refusal::Conflict(format!(
+            "seawall: container {id} shares volumes, directories or namespaces with another container that runs, which could exchange its files \
+             while they are copied: stop one of them first (or `allow: [racy-copy]`, where the engine is mended)"
+        ))
     }
 
     fn held(&self, taken: Rc<[Taken]>) -> Held {
         let engine = Rc::clone(self.shared.resolver.engine());
         let (version, busy) = (self.about.version, Busy::new(&self.shared.busy));
-        Held(Some(Holding { engine, version, paused: None, underway: None, _taken: taken, _busy: busy }))
+        Held(Some(Holding { engine, version, paused: Vec::new(), underway: None, _taken: taken, _busy: busy }))
     }
 
     fn is_copied(&self) -> Refusal {
@@ -126,6 +143,9 @@ impl Exchange<'_> {
         Refusal::Conflict(format!("Container {id} is being copied from or to, or started; wait until that has ended"))
     }
 }
+
+/// How often it is looked which containers reach the files of one, while others begin to.
+const LOOKS: usize = 3;
 
 /// How long something waits for a copy to end: longer than a client may be silent that takes or sends one.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -149,16 +169,17 @@ impl Held {
         let request = head(&post(holding.version, id, "pause"))?;
         let engine = Rc::clone(&holding.engine);
         // From now on: whether it is paused shows when the engine has answered.
-        holding.paused = Some(id.to_owned());
-        let (response, connection) = self.finish(async move { engine.exchange(request).await }).await?.into_parts();
+        holding.paused.push(id.to_owned());
+        let asked = Rc::clone(&engine);
+        let (response, connection) = self.finish(async move { asked.exchange(request).await }).await?.into_parts();
         let status = response.status();
-        let said = collect(response.into_body(), &"pause").await?;
+        let said = engine.whole(response.into_body(), &"pause").await?;
+        engine.give_back(connection);
         let Some(holding) = &mut self.0 else { return Ok(Ok(())) };
-        holding.engine.give_back(connection);
         if status == StatusCode::NO_CONTENT {
             return Ok(Ok(()));
         }
-        holding.paused = None;
+        holding.paused.pop();
         Ok(Err(format!("{status} {}", String::from_utf8_lossy(&said).trim())))
     }
 
@@ -181,7 +202,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some(holding) = self.0.take().filter(|holding| holding.paused.is_some() || holding.underway.is_some()) {
+        if let Some(holding) = self.0.take().filter(|holding| !holding.paused.is_empty() || holding.underway.is_some()) {
             spawn_local(holding.end());
         }
     }
@@ -192,8 +213,14 @@ impl Holding {
         if let Some(underway) = self.underway.take() {
             let _ = underway.await;
         }
-        let Some(id) = self.paused.take() else { return };
-        let unpause = post(self.version, &id, "unpause");
+        // What is copied was paused last.
+        while let Some(id) = self.paused.pop() {
+            self.unpause(&id).await;
+        }
+    }
+
+    async fn unpause(&self, id: &str) {
+        let unpause = post(self.version, id, "unpause");
         for _ in 0..TRIES {
             let Ok(request) = head(&unpause) else { return };
             // The engine answers when what it does with the container has ended.

@@ -23,6 +23,8 @@ pub struct Head {
     pub close: bool,
     /// `Expect: 100-continue`.
     pub expects_continue: bool,
+    /// A `Content-Encoding`, which engines ignore: archives are unpacked as what they are, and JSON is none then.
+    pub encoded: bool,
 }
 
 /// How a body is framed.
@@ -67,6 +69,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, ReceiveError>
         upgrade: None,
         close: false,
         expects_continue: false,
+        encoded: false,
     };
     let mut host = false;
     for header in request.headers.iter() {
@@ -121,7 +124,7 @@ impl Head {
             "connection" => self.connection(value)?,
             "expect" if value.eq_ignore_ascii_case("100-continue") => self.expects_continue = true,
             "expect" => return Err(ReceiveError::Head("an expectation other than `100-continue`")),
-            "content-encoding" if !value.eq_ignore_ascii_case("identity") => return Err(ReceiveError::Head("a Content-Encoding: engines ignore it")),
+            "content-encoding" if !value.eq_ignore_ascii_case("identity") => self.encoded = true,
             "trailer" => return Err(ReceiveError::Head("trailers")),
             _ => {}
         }
