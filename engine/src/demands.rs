@@ -93,6 +93,10 @@ fn query(request: &Request<'_>, facts: &Facts, demands: &mut Demands) {
     }
     match request.operation.id {
         OperationId::ContainerTop => demands.named("ps_args", Name::TopArguments, text("ps_args")),
+        // The engine waits so long though its client has gone.
+        OperationId::ContainerStop | OperationId::ContainerRestart => {
+            container::stop("t", if let Some(Value::Int(seconds)) = request.query.get("t") { Some(*seconds) } else { None }, demands);
+        }
         OperationId::ContainerRename => new_name("name", text("name"), demands),
         // Engines clean it below the container's root; a relative one starts there.
         OperationId::PutContainerArchive | OperationId::ContainerArchive | OperationId::ContainerArchiveInfo if text("path").is_empty() => {

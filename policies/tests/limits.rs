@@ -102,6 +102,10 @@ fn a_container_stops_in_time() {
     for (seconds, expected) in [("null", false), ("-1", true), ("0", false), ("60", false), ("61", true), ("9000000000", true)] {
         let body = format!("{{\"Image\":\"a\",\"StopTimeout\":{seconds}}}");
         assert_eq!(refused("/v1.41/containers/create", &body).contains(&Quantity::StopTimeout), expected, "{body}");
+        for verb in ["stop", "restart"] {
+            let target = if seconds == "null" { format!("/v1.41/containers/a/{verb}") } else { format!("/v1.41/containers/a/{verb}?t={seconds}") };
+            assert_eq!(refused(&target, "").contains(&Quantity::StopTimeout), expected, "{target}");
+        }
     }
 }
 

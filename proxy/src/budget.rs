@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What is taken, by tenant.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Budget {
     most: usize,
-    taken: RefCell<BTreeMap<Rc<str>, usize>>,
+    taken: Rc<RefCell<BTreeMap<Rc<str>, usize>>>,
 }
 
 /// A part of it, until it is dropped.
 #[derive(Debug)]
-pub struct Share<'b> {
-    budget: &'b Budget,
+pub struct Share {
+    budget: Budget,
     tenant: Rc<str>,
     bytes: usize,
 }
@@ -26,16 +26,17 @@ impl Budget {
     /// So many bytes for each tenant.
     #[must_use]
     pub fn of(most: usize) -> Self {
-        Self { most, taken: RefCell::default() }
+        Self { most, taken: Rc::default() }
     }
 
     /// Begins something, of which nothing is there yet.
-    pub fn begin(&self, tenant: &Rc<str>) -> Share<'_> {
-        Share { budget: self, tenant: Rc::clone(tenant), bytes: 0 }
+    #[must_use]
+    pub fn begin(&self, tenant: &Rc<str>) -> Share {
+        Share { budget: self.clone(), tenant: Rc::clone(tenant), bytes: 0 }
     }
 }
 
-impl Share<'_> {
+impl Share {
     /// Takes as much room as it has now. False: the tenant has no more.
     pub fn resize(&mut self, bytes: usize) -> bool {
         let bytes = if bytes <= SMALL { 0 } else { bytes };
@@ -54,7 +55,7 @@ impl Share<'_> {
     }
 }
 
-impl Drop for Share<'_> {
+impl Drop for Share {
     fn drop(&mut self) {
         self.resize(0);
     }
@@ -72,7 +73,7 @@ mod tests {
             let mut share = budget.begin(tenant);
             share.resize(bytes).then_some(share)
         };
-        let mut held: Vec<Share<'_>> = (0..4).map(|_| take(&alice, 4 << 20).unwrap()).collect();
+        let mut held: Vec<Share> = (0..4).map(|_| take(&alice, 4 << 20).unwrap()).collect();
         assert!(take(&alice, SMALL + 1).is_none());
         assert!(take(&alice, SMALL).is_some(), "small ones always pass");
         assert!(take(&bob, 4 << 20).is_some());

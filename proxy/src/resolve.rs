@@ -24,6 +24,18 @@ pub struct About {
     pub version: Version,
     /// What it fills in where a request says nothing.
     pub defaults: Defaults,
+    /// The Go that it is built with, as `go1.24.4`.
+    pub go: String,
+}
+
+impl About {
+    /// Whether it removes files by path: a process that exchanges a directory for a link meanwhile leads it elsewhere (golang/go#52745, mended on Linux
+    /// in Go 1.24 at the latest).
+    #[must_use]
+    pub fn removes_by_path(&self) -> bool {
+        let minor = self.go.strip_prefix("go1.").and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok());
+        minor.is_some_and(|minor| minor < 24)
+    }
 }
 
 /// Asks an engine for facts.
@@ -68,6 +80,8 @@ impl Resolver {
         struct EngineVersion {
             #[serde(rename = "ApiVersion")]
             api_version: String,
+            #[serde(rename = "GoVersion", default)]
+            go_version: String,
         }
         #[derive(Deserialize, Default)]
         #[serde(rename_all = "PascalCase", default)]
@@ -83,7 +97,7 @@ impl Resolver {
         let info: Info = parse(&self.must(&format!("/v{version}/info")).await?)?;
         let Info { logging_driver: log_driver, default_runtime: runtime, swap_limit } = info;
         let defaults = Defaults { log_driver, runtime, ipc_mode: "private".to_owned(), swap_limit };
-        Ok(About { version, defaults })
+        Ok(About { version, defaults, go: answer.go_version })
     }
 
     pub(crate) async fn must(&self, target: &str) -> Result<Bytes, EngineError> {
@@ -349,3 +363,16 @@ pub(crate) fn encode(name: &str) -> String {
 
 /// The API version from which on a read-only bind mount is read-only with all that is mounted below it (moby `postContainersCreate`).
 const RECURSIVE_READ_ONLY: u8 = 44;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_is_as_old_as_its_go() {
+        for (go, old) in [("go1.19.8", true), ("go1.23", true), ("go1.24.4", false), ("go1.27rc1", false), ("go2.0", false), ("", false)] {
+            let version = Version::MAX;
+            assert_eq!(About { version, defaults: Defaults::default(), go: go.to_owned() }.removes_by_path(), old, "{go}");
+        }
+    }
+}

@@ -71,6 +71,8 @@ pub struct Shared {
     pub budget: Budget,
     /// Memory for answers that are looked into.
     pub answers: Budget,
+    /// Memory for what the engine does to its end, though its client has gone.
+    pub underway: Budget,
     /// Names that requests under way may give.
     pub leases: Leases,
     /// Creates that mount one volume come one after another.
@@ -234,7 +236,7 @@ struct Judged<'b, 's> {
     /// The volumes that it names and that no process has seen.
     unseen: Vec<String>,
     /// What its body takes.
-    _share: Option<Share<'s>>,
+    _share: Option<Share>,
     known: Rc<Known>,
     about: Rc<About>,
     /// The id of the image that was judged.

@@ -185,6 +185,20 @@ fn one_whose_client_is_gone_runs_again_when_the_engine_has_ended() {
     }
 }
 
+/// Each takes memory and a connection until the engine has answered, though it takes no connection of the client's.
+#[test]
+fn a_tenant_has_so_much_under_way_though_its_clients_are_gone() {
+    let (open, part) = gated("POST", "/stop");
+    let front = Front::new(part);
+    let clients: Vec<UnixStream> = (0..512).map(|_| send(&front, "POST /v1.41/containers/ci-own1/stop", b"")).collect();
+    wait_until("the engine is asked", Duration::from_secs(60), || asked(front.stub()).len() == clients.len());
+    drop(clients);
+    assert_eq!(status(send(&front, "POST /v1.41/containers/ci-own1/stop", b"")), 429);
+    assert_eq!(status(send(&front, "GET /v1.41/containers/ci-own1/top", b"")), 200);
+    drop(open);
+    wait_until("there is room again", Duration::from_secs(10), || status(send(&front, "POST /v1.41/containers/ci-own1/stop", b"")) != 429);
+}
+
 #[test]
 fn an_upload_that_is_cut_off_ends_and_its_container_runs_again() {
     let front = Front::new(|_| None);

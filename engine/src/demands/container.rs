@@ -99,7 +99,7 @@ pub(crate) fn create(body: &ContainerCreate<'_>, facts: &Facts, view: View<'_>, 
         used_network("NetworkingConfig.EndpointsConfig", key, facts, demands);
         settings.into_iter().for_each(|settings| endpoint(settings, facts, demands));
     }
-    stop(*stop_timeout, demands);
+    stop("StopTimeout", *stop_timeout, demands);
     let check: Vec<&str> = healthcheck.iter().flat_map(|check| check.test.iter().flatten()).map(Text::as_str).collect();
     let inherited = || brought.iter().flat_map(|brought| &brought.health).map(String::as_str).collect::<Vec<_>>();
     health(&if check.is_empty() { inherited() } else { check }, demands);
@@ -314,11 +314,11 @@ fn health(test: &[&str], demands: &mut Demands) {
 }
 
 /// How long it may take to stop, where that is more than engines wait by themselves. A negative time is for ever, for the engine's own end too (moby
-/// daemon/daemon.go, `ShutdownTimeout`). `t` of a stop or restart holds nothing but that request.
-fn stop(timeout: Option<i64>, demands: &mut Demands) {
+/// daemon/daemon.go, `ShutdownTimeout`).
+pub(super) fn stop(at: &'static str, timeout: Option<i64>, demands: &mut Demands) {
     const DEFAULT: i64 = 10;
     if let Some(seconds) = timeout.filter(|seconds| !(0..=DEFAULT).contains(seconds)) {
-        limit("StopTimeout", Quantity::StopTimeout, Some(seconds), demands);
+        limit(at, Quantity::StopTimeout, Some(seconds), demands);
     }
 }
 

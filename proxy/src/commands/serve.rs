@@ -43,6 +43,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let shared = Rc::new(Shared {
         budget: Budget::of(16 << 20),
         answers: Budget::of(32 << 20),
+        underway: Budget::of(16 << 20),
         leases: Leases::default(),
         turns: Turns::default(),
         unseen: Unseen::default(),
@@ -142,8 +143,15 @@ async fn announce(config: &Config, shared: &Shared) {
             ListenConfig::Activated { .. } => eprintln!("listening on the sockets that systemd passed"),
         }
     }
-    if let Err(error) = shared.resolver.about().await {
-        eprintln!("seawall: {error}; requests are answered with 502 until there is one");
+    match shared.resolver.about().await {
+        Ok(about) if about.removes_by_path() => {
+            eprintln!(
+                "seawall: this engine is built with {}, and can be led to the host's files when it removes a tenant's (golang/go#52745)",
+                about.go
+            );
+        }
+        Ok(_) => {}
+        Err(error) => eprintln!("seawall: {error}; requests are answered with 502 until there is one"),
     }
 }
 

@@ -15,8 +15,10 @@ use http::StatusCode;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
+use crate::budget::Share;
 use crate::dial::{Answered, Engine, EngineError, head};
 use crate::locks::Taken;
+use crate::receive::ReceiveError;
 use crate::respond::Refusal;
 use crate::serve::Busy;
 
@@ -68,6 +70,7 @@ struct Holding {
     underway: Option<JoinHandle<Result<Answered, EngineError>>>,
     _taken: Rc<[Taken]>,
     _busy: Busy,
+    _share: Share,
 }
 
 impl Exchange<'_> {
@@ -78,7 +81,8 @@ impl Exchange<'_> {
         let racy = self.known.policy.covers(&Demand::Flag(Flag::RacyCopy));
         let id = request.object.as_deref().unwrap_or_default();
         match keep {
-            Keep::Filling => Ok((!self.turns.is_empty()).then(|| self.held(Rc::clone(&self.turns)))),
+            Keep::Filling if self.turns.is_empty() => Ok(None),
+            Keep::Filling => self.held(Rc::clone(&self.turns)).map(Some),
             Keep::Still if racy => Ok(None),
             Keep::Still => self.still(id).await.map(Some),
             Keep::Moving => self.moving([id.to_owned()].into()).await.map(Some),
@@ -91,8 +95,8 @@ impl Exchange<'_> {
     }
 
     async fn moving(&self, places: BTreeSet<String>) -> Result<Held, Refusal> {
-        let taken = timeout(PATIENCE, self.shared.stills.beside(&places)).await;
-        taken.map(|taken| self.held(taken.into())).map_err(|_| self.is_copied())
+        let taken = timeout(PATIENCE, self.shared.stills.beside(&places)).await.map_err(|_| self.is_copied())?;
+        self.held(taken.into())
     }
 
     async fn still(&self, id: &str) -> Result<Held, Refusal> {
@@ -109,7 +113,7 @@ impl Exchange<'_> {
             }
             let needed = container.places().into_iter().chain(others.iter().map(|other| other.id.clone())).collect();
             if places.is_superset(&needed) {
-                let mut held = self.held(taken.into());
+                let mut held = self.held(taken.into())?;
                 for moving in others.iter().chain([&container]).filter(|container| container.running && !container.paused) {
                     if let Err(refusal) = held.pause(&moving.id).await
                         && resolver.standing(&moving.id).await?.is_some_and(|moving| moving.running)
@@ -132,10 +136,14 @@ impl Exchange<'_> {
         ))
     }
 
-    fn held(&self, taken: Rc<[Taken]>) -> Held {
+    fn held(&self, taken: Rc<[Taken]>) -> Result<Held, Refusal> {
+        let mut share = self.shared.underway.begin(&self.known.tenant);
+        if !share.resize(UNDERWAY) {
+            return Err(ReceiveError::Busy.into());
+        }
         let engine = Rc::clone(self.shared.resolver.engine());
         let (version, busy) = (self.about.version, Busy::new(&self.shared.busy));
-        Held(Some(Holding { engine, version, paused: Vec::new(), underway: None, _taken: taken, _busy: busy }))
+        Ok(Held(Some(Holding { engine, version, paused: Vec::new(), underway: None, _taken: taken, _busy: busy, _share: share })))
     }
 
     fn is_copied(&self) -> Refusal {
@@ -143,6 +151,9 @@ impl Exchange<'_> {
         Refusal::Conflict(format!("Container {id} is being copied from or to, or started; wait until that has ended"))
     }
 }
+
+/// About what a request takes that the engine has not answered yet.
+const UNDERWAY: usize = 32 << 10;
 
 /// How often it is looked which containers reach the files of one, while others begin to.
 const LOOKS: usize = 3;

@@ -112,13 +112,7 @@ impl Exchange<'_> {
 
     /// Reads as much of an archive as it takes to know, within bounds, before the engine hears of it. What is kept of it counts against the tenant's
     /// memory, and is not kept for a client that is silent.
-    async fn begin<S: End>(
-        &self,
-        receiver: &mut Receiver<S>,
-        vet: &mut Vet,
-        remaining: &mut Remaining,
-        open: &mut Open,
-    ) -> Result<Begun<'_>, Refusal> {
+    async fn begin<S: End>(&self, receiver: &mut Receiver<S>, vet: &mut Vet, remaining: &mut Remaining, open: &mut Open) -> Result<Begun, Refusal> {
         let mut begun = Begun { first: BytesMut::new(), rest: Bytes::new(), share: self.shared.budget.begin(&self.known.tenant) };
         let mut length = 0;
         while !vet.is_settled() && length < BEFORE {
@@ -153,13 +147,13 @@ impl Exchange<'_> {
 const PARTS: usize = 4;
 
 /// What an upload has before the engine hears of it.
-struct Begun<'s> {
+struct Begun {
     /// What the engine gets first.
     first: BytesMut,
     /// Of the last part, what was not looked at yet.
     rest: Bytes,
     /// What of a tenant's memory that takes.
-    share: Share<'s>,
+    share: Share,
 }
 
 /// Bytes of it that are handed over together.
