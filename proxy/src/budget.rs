@@ -22,6 +22,16 @@ pub struct Share {
 /// Up to this length nothing is counted: connections are.
 const SMALL: usize = 8 << 10;
 
+/// Bytes that streams share of what is under way to their readers.
+const ALL_PARTS: usize = 4 << 20;
+
+/// How many bytes a stream may keep of what its reader does not take, where so many are open: the more there are, the less has each. Parts of 64 KiB
+/// cost least; what all of them keep is about 16 MiB for a thousand.
+#[must_use]
+pub fn part(open: usize) -> usize {
+    ALL_PARTS.checked_div(open).unwrap_or(usize::MAX).clamp(8 << 10, 64 << 10)
+}
+
 impl Budget {
     /// So many bytes for each tenant.
     #[must_use]
@@ -64,6 +74,11 @@ impl Drop for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_more_streams_the_less_has_each() {
+        assert_eq!([0, 1, 64, 128, 1024].map(|open| part(open) >> 10), [64, 64, 64, 32, 8]);
+    }
 
     #[test]
     fn a_tenant_has_its_own_part() {

@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
+use crate::budget::part;
 use crate::config::HostPort;
 use crate::tls::EngineConnector;
 
@@ -99,6 +100,8 @@ pub struct Engine {
     generation: Cell<u64>,
     /// Long answers to questions of ours are read by turns.
     long: Semaphore,
+    /// Connections that carry one exchange: one for each that is open.
+    alone: Rc<()>,
 }
 
 /// An answer, with the connection that it came on.
@@ -113,8 +116,10 @@ const KEEP: usize = 256;
 /// Most bytes of an answer that is read as a whole.
 const MOST_ANSWER: usize = 16 << 20;
 /// Bytes of an answer to a question of ours from which on it is a long one, and how many of those are read at once.
-const LONG: usize = 128 << 10;
+const LONG: usize = 16 << 10;
 const LONG_AT_ONCE: usize = 2;
+/// Bytes of an answer that a kept connection reads ahead.
+const KEPT_BUFFER: usize = 16 << 10;
 const LOOKUP: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -122,7 +127,7 @@ impl Engine {
     /// An engine at an address. Nothing is dialled yet.
     #[must_use]
     pub fn new(address: EngineAddress) -> Rc<Self> {
-        Rc::new(Self { address, free: RefCell::default(), generation: Cell::new(0), long: Semaphore::new(LONG_AT_ONCE) })
+        Rc::new(Self { address, free: RefCell::default(), generation: Cell::new(0), long: Semaphore::new(LONG_AT_ONCE), alone: Rc::default() })
     }
 
     /// Where it is.
@@ -159,7 +164,7 @@ impl Engine {
                 },
             }
         }
-        let mut sender = self.dial().await?;
+        let mut sender = self.dial(KEPT_BUFFER, ()).await?;
         let response = sender.send_request(request).await.map_err(EngineError::Exchange)?;
         Ok(Answered { response, sender: Some(sender) })
     }
@@ -169,7 +174,7 @@ impl Engine {
     /// # Errors
     /// The engine cannot be reached, or breaks off.
     pub async fn exchange_alone(&self, request: Request<Upload>) -> Result<Answered, EngineError> {
-        let mut sender = self.dial().await?;
+        let mut sender = self.dial(part(Rc::strong_count(&self.alone)), Rc::clone(&self.alone)).await?;
         let response = sender.send_request(request).await.map_err(EngineError::Exchange)?;
         // The sender is kept until the answer ends, and not used again.
         Ok(Answered { response, sender: None })
@@ -233,7 +238,8 @@ impl Engine {
         self.generation.set(self.generation.get().wrapping_add(1));
     }
 
-    async fn dial(&self) -> Result<SendRequest<Upload>, EngineError> {
+    /// Opens a connection that keeps at most so many bytes of an answer that is not taken, and this while it lasts.
+    async fn dial(&self, buffer: usize, lasting: impl Sized + 'static) -> Result<SendRequest<Upload>, EngineError> {
         let failed = |source: std::io::Error| EngineError::Connect { address: self.address.to_string(), source };
         let stream = match timeout(CONNECT, self.connect()).await {
             Ok(result) => result.map_err(|error| {
@@ -242,11 +248,11 @@ impl Engine {
             })?,
             Err(_) => return Err(failed(std::io::ErrorKind::TimedOut.into())),
         };
-        let (sender, connection) =
-            http1::Builder::new().max_buf_size(256 << 10).handshake(TokioIo::new(stream)).await.map_err(EngineError::Exchange)?;
+        let (sender, connection) = http1::Builder::new().max_buf_size(buffer).handshake(TokioIo::new(stream)).await.map_err(EngineError::Exchange)?;
         tokio::task::spawn_local(async move {
             // How it ended is told by the exchange that it carried.
             let _ = connection.with_upgrades().await;
+            drop(lasting);
         });
         Ok(sender)
     }

@@ -24,7 +24,7 @@ use crate::receive::{Head, Receiver};
 use crate::relay::End;
 use crate::resolve::About;
 use crate::respond::Refusal;
-use crate::serve::{Shared, may_last, refuse};
+use crate::serve::{Shared, boxed, may_last, refuse};
 
 use self::still::{Held, answer};
 pub(crate) use self::upload::SILENCE;
@@ -85,38 +85,38 @@ impl Exchange<'_> {
             open.announce();
         }
 
-        let made = match Box::pin(self.prepare()).await {
+        let made = match boxed(|| self.prepare()).await {
             Ok(made) => made,
-            Err(refusal) => return self.turn_away(receiver, head, open, &refusal).await,
+            Err(refusal) => return boxed(|| self.turn_away(receiver, head, open, &refusal)).await,
         };
         if self.is_tunnel() {
-            return Box::pin(self.tunnel(receiver, head, open)).await;
+            return boxed(|| self.tunnel(receiver, head, open)).await;
         }
         let unseen = self.forget_unseen();
         let mut held = None;
         let answered = if self.uploads() {
-            Box::pin(self.upload(&mut receiver, head, open, &mut held)).await
+            boxed(|| self.upload(&mut receiver, head, open, &mut held)).await
         } else {
-            Box::pin(self.ask(&mut receiver, &mut held)).await
+            boxed(|| self.ask(&mut receiver, &mut held)).await
         };
         let answered = match answered {
             Ok(Some(answered)) => answered,
             Ok(None) => return Next::Over,
             Err(refusal) => {
                 drop(held);
-                self.undo(&made).await;
-                return self.turn_away(receiver, head, open, &refusal).await;
+                boxed(|| self.undo(&made)).await;
+                return boxed(|| self.turn_away(receiver, head, open, &refusal)).await;
             }
         };
         open.record.status = answered.response.status().as_u16();
         // Of one answer the engine still walks files when it has begun.
         let walks = operation.id == OperationId::ContainerArchive && answered.response.status().is_success();
         if let Some(held) = held.take_if(|_| !walks) {
-            held.release().await;
+            boxed(|| held.release()).await;
         }
         if !answered.response.status().is_success() {
             unseen.iter().for_each(|name| self.shared.unseen.made(&self.known.tenant, name));
-            self.undo(&made).await;
+            boxed(|| self.undo(&made)).await;
         }
         // The engine's own text names the id of the container that has the name, whoever it belongs to.
         if answered.response.status() == StatusCode::CONFLICT && matches!(operation.id, OperationId::ContainerCreate | OperationId::ContainerRename) {
@@ -128,11 +128,11 @@ impl Exchange<'_> {
             return if good && !head.close { Next::Another(receiver) } else { Next::Over };
         }
         let result = if self.is_streamed_list(&answered) {
-            Box::pin(self.give_images(&mut receiver, answered, head, open)).await
+            boxed(|| self.give_images(&mut receiver, answered, head, open)).await
         } else if self.is_read(&answered) {
-            Box::pin(self.give_read(&mut receiver, answered, head, open)).await
+            boxed(|| self.give_read(&mut receiver, answered, head, open)).await
         } else {
-            self.give(&mut receiver, (answered, held), head, open).await
+            boxed(|| self.give(&mut receiver, (answered, held), head, open)).await
         };
         match result {
             Ok(()) if !head.close && !open.upload_unfinished => Next::Another(receiver),

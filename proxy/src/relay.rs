@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use rustix::time::Timespec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
+use crate::budget::part;
 use crate::dial::EngineStream;
 use crate::listener::Stream;
 
@@ -25,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(250);
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 64 << 10]);
+    /// One for each tunnel that is open.
+    static OPEN: Rc<()> = Rc::default();
 }
 
 /// One end of a tunnel.
@@ -136,7 +140,8 @@ impl Way {
         to: &mut (impl AsyncWrite + Unpin),
         scratch: &mut [u8],
     ) -> Poll<io::Result<()>> {
-        let mut buffer = ReadBuf::new(scratch);
+        let room = part(OPEN.with(Rc::strong_count)).min(scratch.len());
+        let mut buffer = ReadBuf::new(scratch.get_mut(..room).unwrap_or_default());
         ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
         let read = buffer.filled();
         if read.is_empty() {
@@ -159,6 +164,7 @@ impl Way {
 
 /// Moves bytes until both ways have ended, one breaks, or the client is gone. `early` came from the client before the tunnel stood.
 pub async fn relay(client: &mut impl End, engine: &mut impl End, early: Bytes, first: Bytes) -> (Moved, io::Result<()>) {
+    let _open = OPEN.with(Rc::clone);
     let mut up = Way { moved: u64::try_from(early.len()).unwrap_or_default(), pending: early, ..Way::default() };
     let mut down = Way { moved: u64::try_from(first.len()).unwrap_or_default(), pending: first, unflushed: true, ..Way::default() };
     let mut look = std::pin::pin!(tokio::time::sleep(Duration::ZERO));

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -97,11 +98,18 @@ pub struct Shared {
 
 /// Serves a connection until it ends.
 pub async fn connection<S: End>(shared: Rc<Shared>, client: Client, stream: S) {
+    let requests = boxed(|| requests(&shared, &client, stream));
     tokio::select! {
-        () = requests(&shared, &client, stream) => {}
+        () = requests => {}
         // A stream that outlives its certificate is cut; its record closes with it.
         why = client.trust.ended() => tracing::info!(identity = %client.shown, %why, "cut"),
     }
+}
+
+/// A future in a place of its own, where it is made: one that awaits another has room for all that may become of that, and twice where it is moved. An
+/// open stream holds what its answer needs, not what the decision needed.
+pub(crate) fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::pin(make())
 }
 
 async fn requests<S: End>(shared: &Shared, client: &Client, stream: S) {
@@ -120,11 +128,11 @@ async fn requests<S: End>(shared: &Shared, client: &Client, stream: S) {
             Ok(None) => return,
             Ok(Some(head)) => {
                 let busy = Busy::new(&shared.busy);
-                let outcome = request(shared, client, receiver, head).await;
+                let outcome = boxed(|| request(shared, client, receiver, head)).await;
                 drop(busy);
                 outcome
             }
-            Err(error) => unreadable(shared, client, receiver, error).await,
+            Err(error) => boxed(|| unreadable(shared, client, receiver, error)).await,
         };
         match outcome {
             Some(next) if !*shared.ending.borrow() => receiver = next,
@@ -169,7 +177,7 @@ async fn unreadable<S: End>(shared: &Shared, client: &Client, mut receiver: Rece
         }
         refuse(&mut receiver, &mut open, &Refusal::Receive(error), false).await;
         drop(open);
-        receiver.linger().await;
+        boxed(|| receiver.linger()).await;
     }
     None
 }
@@ -182,15 +190,14 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
         Err(error) => {
             let reply = Refusal::NotRecorded(error).reply();
             if receiver.stream.write_all(&reply.bytes(head_only)).await.is_ok() {
-                receiver.linger().await;
+                boxed(|| receiver.linger()).await;
             }
             return None;
         }
     };
     let unread = head.framing != Framing::None;
     let mut body = Bytes::new();
-    // Boxed: an open stream holds what its answer needs, not the room that the decision needed.
-    let refusal = match Box::pin(judge(shared, client, &mut receiver, &head, &mut body, &mut open)).await {
+    let refusal = match boxed(|| judge(shared, client, &mut receiver, &head, &mut body, &mut open)).await {
         Ok(judged) => {
             let exchange = Exchange {
                 shared,
@@ -203,7 +210,7 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
                 turns: judged.turns,
                 unseen: judged.unseen,
             };
-            return match exchange.run(receiver, &head, &mut open).await {
+            return match boxed(|| exchange.run(receiver, &head, &mut open)).await {
                 Next::Another(receiver) => Some(receiver),
                 Next::Over => None,
             };
@@ -220,7 +227,7 @@ async fn request<S: End>(shared: &Shared, client: &Client, mut receiver: Receive
     if read && clean && !head.close {
         return Some(receiver);
     }
-    receiver.linger().await;
+    boxed(|| receiver.linger()).await;
     None
 }
 

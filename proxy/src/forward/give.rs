@@ -18,7 +18,7 @@ use crate::dial::{Answered, collect};
 use crate::receive::{Head, ReceiveError, Receiver};
 use crate::relay::End;
 use crate::respond::Refusal;
-use crate::serve::refuse;
+use crate::serve::{boxed, refuse};
 
 use super::Exchange;
 use super::made::owner;
@@ -146,7 +146,7 @@ impl Exchange<'_> {
             }
         }
         if let Some(held) = held {
-            held.release().await;
+            boxed(|| held.release()).await;
         }
         out.end();
         out.send(receiver).await?;
