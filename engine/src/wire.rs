@@ -386,7 +386,9 @@ pub(crate) use string_form;
 /// # Errors
 /// [`DecodeError::Body`], with the path of the field.
 pub fn decode_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
-    serde_json::from_slice(bytes).map_err(|_| explain::<T>(bytes))
+    // Once for the whole text: for each string by itself it takes a tenth of the time of a decision.
+    let text = std::str::from_utf8(bytes).map_err(|_| explain::<T>(bytes))?;
+    serde_json::from_str(text).map_err(|_| explain::<T>(bytes))
 }
 
 /// Decodes again, slower, to say where it went wrong.
@@ -397,6 +399,7 @@ fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> DecodeError {
             let at = error.path().to_string();
             DecodeError::Body { at: if at == "." { String::new() } else { at }, why: plain(&error.into_inner().to_string()) }
         }
+        Ok(_) if std::str::from_utf8(bytes).is_err() => DecodeError::Body { at: String::new(), why: "bytes that are not UTF-8".to_owned() },
         Ok(_) => DecodeError::Body { at: String::new(), why: "bytes after the end of the JSON document".to_owned() },
     }
 }

@@ -18,6 +18,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const USAGE: &str =
     "usage: bench micro | bench run --seawall BINARY [--haproxy BINARY] [--rounds N] [--only TEXT]... | bench stub UNIX [TLS-PORT PKI]";
 
