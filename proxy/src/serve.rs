@@ -300,12 +300,9 @@ async fn judge<'b, 's, S: End>(
     // Before it is asked who has a name: whoever gets it meanwhile would not be seen.
     let lease = lease(shared, &known, request.new_names(&references), &holder(&request, &known)).await?;
     let mut facts = shared.resolver.facts(&request, references, &known).await?;
-    let (mut turns, unseen) = take_turns(shared, &known, &request, &mut facts).await?;
+    let (turns, unseen) = take_turns(shared, &known, &request, &mut facts).await?;
     let image = judged_image(&request, &facts);
     request.bind(&facts);
-    if request.makes_unnamed_volumes() && !request.mounts_unnamed_volumes() {
-        turns.extend(shared.turns.beside(&[Turn::Unnamed(known.tenant.to_string())].into()).await);
-    }
     open.record.object = request.object.clone().unwrap_or_default();
     let demands = request.demands(&facts);
     let decided = decide(shared, &known, request, &demands).await;
@@ -359,7 +356,11 @@ async fn take_turns(shared: &Shared, known: &Known, request: &Request<'_>, facts
     if !matches!(request.operation.id, OperationId::ContainerCreate | OperationId::VolumeCreate) {
         return Ok((Vec::new(), Vec::new()));
     }
-    let turns = shared.turns.alone(&mounts(request, facts, known)).await;
+    let mut turns = shared.turns.alone(&mounts(request, facts, known)).await;
+    if request.operation.id == OperationId::ContainerCreate && !request.mounts_unnamed_volumes() {
+        // It may make volumes without a name in more ways than one: its own, its image's.
+        turns.extend(shared.turns.beside(&[Turn::Unnamed(known.tenant.to_string())].into()).await);
+    }
     let mut unseen = request.named_volumes();
     for name in std::mem::take(&mut unseen) {
         let there = facts.object(ObjectKind::Volume, &name).is_some() || shared.resolver.volume(&name, &known.tenant).await?.is_some();

@@ -10,7 +10,7 @@ use crate::dial::EngineError;
 use crate::resolve::{Resolver, encode, parse};
 
 /// A container as far as it matters to who walks its files, or waits for it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Standing {
     /// Its full id.
     pub id: String,
@@ -27,7 +27,7 @@ pub struct Standing {
     mounts: Vec<Mount>,
 }
 
-#[derive(Deserialize, Debug, Default)]
+#[derive(Deserialize, Debug, Default, Clone)]
 #[serde(rename_all = "PascalCase", default)]
 struct Mount {
     #[serde(rename = "Type")]
@@ -57,19 +57,6 @@ impl Standing {
         self.joined.iter().cloned().chain([self.id.clone()]).chain(mounts).collect()
     }
 
-    /// Lists of running containers among which all are that could share something with it, as queries. Not of all containers where that can be known:
-    /// other tenants' may be of any length.
-    fn neighbours(&self) -> Vec<String> {
-        let filtered = |filters: serde_json::Value| format!("?filters={}", encode(&filters.to_string()));
-        if self.tenant.is_empty() || !self.joined.is_empty() || self.mounts.iter().any(|mount| mount.is_shareable() && mount.name.is_empty()) {
-            return vec![String::new()];
-        }
-        let volumes: Vec<&str> = self.mounts.iter().filter(|mount| mount.is_shareable()).map(|mount| mount.name.as_str()).collect();
-        let own = filtered(json!({ "label": [format!("{OWNER_LABEL}={}", self.tenant)] }));
-        let shared = (!volumes.is_empty()).then(|| filtered(json!({ "volume": volumes })));
-        [own].into_iter().chain(shared).collect()
-    }
-
     /// Whether what runs in the other one could change what a copy of this one walks through, which need not run for that: where a mount of it lies,
     /// links of its image say. Shared is a namespace, or files: what reaches a process reaches its root, and an open directory passes through a socket
     /// in either.
@@ -97,13 +84,16 @@ fn is_below(path: &str, directory: &str) -> bool {
     path.strip_prefix(directory.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// How a namespace of the host is called.
+const OF_THE_HOST: &str = " of the host";
+
 impl HostConfig {
     /// The namespaces that are another's.
     fn joined(self) -> BTreeSet<String> {
         let modes = [("network", self.network_mode), ("pid", self.pid_mode), ("ipc", self.ipc_mode)];
         let joined = modes.into_iter().filter_map(|(kind, mode)| match mode.strip_prefix("container:") {
             Some(id) => Some(id.to_owned()),
-            None => (mode == "host").then(|| format!("{kind} of the host")),
+            None => (mode == "host").then(|| format!("{kind}{OF_THE_HOST}")),
         });
         joined.collect()
     }
@@ -145,11 +135,29 @@ impl Resolver {
         Ok(Some(Standing { id, running, paused, removes_itself, tenant, joined: host_config.joined(), mounts }))
     }
 
-    /// The other containers that run and reach the files of this one.
+    /// The other containers that run and reach the files of this one, however many are in between.
     ///
     /// # Errors
     /// The engine cannot be asked.
     pub async fn reaching(&self, container: &Standing) -> Result<Vec<Standing>, EngineError> {
+        let owned = filtered(&json!({ "label": [format!("{OWNER_LABEL}={}", container.tenant)] }));
+        let mut own = Vec::new();
+        for listed in self.running(if container.tenant.is_empty() { "" } else { &owned }).await? {
+            // A list does not tell of all namespaces; those of its own containers a tenant may join.
+            let other = if listed.tenant == container.tenant && listed.id != container.id { self.standing(&listed.id).await? } else { None };
+            own.extend(other.filter(|other| other.running));
+        }
+        let mut found = connected(container, own);
+        if let Some(filters) = elsewhere(container, &found) {
+            let listed = self.running(&filters).await?.into_iter().filter(|other| other.tenant != container.tenant);
+            let reach: Vec<Standing> = listed.filter(|other| found.iter().chain([container]).any(|one| one.is_reached_by(other))).collect();
+            found.extend(reach);
+        }
+        Ok(found)
+    }
+
+    /// What a list tells of the containers that run.
+    async fn running(&self, filters: &str) -> Result<Vec<Standing>, EngineError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Listed {
@@ -162,25 +170,49 @@ impl Resolver {
             mounts: Vec<Mount>,
         }
         let version = self.about().await?.version;
-        let mut found: BTreeMap<String, Standing> = BTreeMap::new();
-        for filters in container.neighbours() {
-            let body = self.must(&format!("/v{version}/containers/json{filters}")).await?;
-            for Listed { id, labels, host_config, mounts } in parse::<Vec<Listed>>(&body)? {
-                if id == container.id || found.contains_key(&id) {
-                    continue;
-                }
-                let tenant = owner(labels);
-                // A list does not tell of all namespaces; those of its own containers a tenant may join.
-                let listed = Standing { id, running: true, paused: false, removes_itself: false, joined: host_config.joined(), mounts, tenant };
-                let own = listed.tenant == container.tenant;
-                let other = if own { self.standing(&listed.id).await?.filter(|other| other.running) } else { Some(listed) };
-                if let Some(other) = other.filter(|other| container.is_reached_by(other)) {
-                    found.insert(other.id.clone(), other);
-                }
-            }
-        }
-        Ok(found.into_values().collect())
+        let body = self.must(&format!("/v{version}/containers/json{filters}")).await?;
+        let standing = |Listed { id, labels, host_config, mounts }| {
+            let (tenant, joined) = (owner(labels), host_config.joined());
+            Standing { id, running: true, paused: false, removes_itself: false, tenant, joined, mounts }
+        };
+        Ok(parse::<Vec<Listed>>(&body)?.into_iter().map(standing).collect())
     }
+}
+
+fn filtered(filters: &serde_json::Value) -> String {
+    format!("?filters={}", encode(&filters.to_string()))
+}
+
+/// Those of a tenant's running containers that are connected with one of them, over others. A namespace of a container that does not run may be
+/// anybody's: its members were in it before.
+fn connected(container: &Standing, mut own: Vec<Standing>) -> Vec<Standing> {
+    let ids: BTreeSet<String> = own.iter().chain([container]).map(|one| one.id.clone()).collect();
+    let is_lost = |one: &Standing| one.joined.iter().any(|joined| !joined.ends_with(OF_THE_HOST) && !ids.contains(joined));
+    if is_lost(container) {
+        return own;
+    }
+    let mut group: Vec<Standing> = Vec::new();
+    loop {
+        let is_near = |one: &Standing| is_lost(one) || group.iter().chain([container]).any(|member| member.is_reached_by(one));
+        let (near, far): (Vec<_>, Vec<_>) = own.into_iter().partition(is_near);
+        if near.is_empty() {
+            return group;
+        }
+        group.extend(near);
+        own = far;
+    }
+}
+
+/// Lists of running containers among which are all of other tenants that could share something with these, as queries. Not of all containers where that
+/// can be known: other tenants' may be of any length.
+fn elsewhere(container: &Standing, others: &[Standing]) -> Option<String> {
+    let mut group = others.iter().chain([container]);
+    let shareable = || others.iter().chain([container]).flat_map(|one| &one.mounts).filter(|mount| mount.is_shareable());
+    if group.any(|one| one.tenant.is_empty() || !one.joined.is_empty()) || shareable().any(|mount| mount.name.is_empty()) {
+        return Some(String::new());
+    }
+    let volumes: BTreeSet<&str> = shareable().map(|mount| mount.name.as_str()).collect();
+    (!volumes.is_empty()).then(|| filtered(&json!({ "volume": volumes })))
 }
 
 fn owner(labels: Option<BTreeMap<String, String>>) -> String {
@@ -217,5 +249,18 @@ mod tests {
         ] {
             assert_eq!(one.is_reached_by(&other), reached, "{other:?}");
         }
+    }
+
+    #[test]
+    fn what_is_connected_is_so_over_others() {
+        let near = |one: &Standing, own: Vec<Standing>| connected(one, own).into_iter().map(|other| other.id).collect::<Vec<String>>();
+        let alone = container("z", &[], &[("w", true)]);
+        let copied = container("a", &[], &[("v", true)]);
+        let own = || vec![container("d", &["c"], &[]), container("c", &["b"], &[]), container("b", &[], &[("v", true)]), alone.clone()];
+        assert_eq!(near(&copied, own()), ["b", "c", "d"]);
+        assert_eq!(near(&alone, own()[..3].to_vec()), Vec::<String>::new());
+        // In a namespace of one that does not run any more.
+        assert_eq!(near(&copied, vec![container("e", &["gone"], &[]), alone.clone()]), ["e"]);
+        assert_eq!(near(&container("a", &["gone"], &[]), vec![alone.clone()]), ["z"]);
     }
 }

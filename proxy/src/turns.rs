@@ -15,7 +15,7 @@ pub type Turns = Locks<Turn>;
 pub enum Turn {
     /// The volume of this name.
     Volume(String),
-    /// The volumes without a name of this tenant: those that are made, all beside each other, and those that are mounted by the name that the engine
-    /// gave them, each alone. The last for whoever takes volumes too.
+    /// The volumes without a name of this tenant: creates that may make some come beside each other, one that mounts some by the name that the engine gave
+    /// them comes alone. The last for whoever takes volumes too.
     Unnamed(String),
 }

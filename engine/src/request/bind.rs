@@ -92,12 +92,6 @@ impl Request<'_> {
         matches!(self.body, Body::ContainerCreate(_)) && self.named_volumes().iter().any(|name| looks_like_id(name))
     }
 
-    /// Whether volumes without a name are made with it; known once it is bound.
-    #[must_use]
-    pub fn makes_unnamed_volumes(&self) -> bool {
-        !self.unnamed_volumes.is_empty()
-    }
-
     /// Names that it may give to what it makes, and that are one for all tenants: tags, and of its references the volumes.
     #[must_use]
     pub fn new_names(&self, references: &[Reference]) -> Vec<Reference> {
