@@ -154,6 +154,9 @@ impl Ranges {
             return Self::between(*a.max(c), *b.min(d));
         }
         let (few, many) = if self.as_slice().len() <= other.as_slice().len() { (self, other) } else { (other, self) };
+        if few.encloses(many) {
+            return many.clone();
+        }
         let ranges = many.as_slice();
         let mut both = Vec::new();
         let mut from = 0;
@@ -167,6 +170,17 @@ impl Ranges {
             return many.clone();
         }
         Self(both.into())
+    }
+
+    /// Whether it is at once clear that everything of `other` is in it: they are one list, or it is one range around the other.
+    fn encloses(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Held::Several(left), Held::Several(right)) => Arc::ptr_eq(left, right),
+            (Held::One((first, last)), Held::Several(inner)) => {
+                inner.first().is_some_and(|range| *first <= range.0) && inner.last().is_some_and(|range| range.1 <= *last)
+            }
+            _ => false,
+        }
     }
 
     /// What is here and not in `other`.
@@ -316,22 +330,13 @@ impl Space {
     /// The same, with another set for `field`.
     #[must_use]
     pub fn with(mut self, field: Field, values: Ranges) -> Self {
-        *self.of_mut(field) = values;
+        self.set(field, values);
         self
     }
 
-    /// Keeps only the packets whose `field` is in `values`.
-    pub fn narrow(&mut self, field: Field, values: &Ranges) {
-        if !self.of(field).is_one() {
-            *self.of_mut(field) = self.of(field).intersect(values);
-        }
-    }
-
-    /// Keeps only the packets whose `field` is not in `values`.
-    pub fn exclude(&mut self, field: Field, values: &Ranges) {
-        if !self.of(field).is_one() {
-            *self.of_mut(field) = self.of(field).subtract(values);
-        }
+    /// Gives `field` another set.
+    pub fn set(&mut self, field: Field, values: Ranges) {
+        *self.of_mut(field) = values;
     }
 
     /// Whether no packet is in it.
