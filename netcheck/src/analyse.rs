@@ -12,6 +12,7 @@ mod group;
 mod origin;
 mod rows;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -562,7 +563,10 @@ impl<'m> Explorer<'m> {
             self.classes += 1;
             let point = Space::point(crate::walk::Header::values(&packet));
             let branches = self.walker.branches(packet, probe.start, &space);
-            let mut class = branches.iter().fold(space.clone(), |class, branch| class.intersect(&branch.space));
+            // Each branch keeps to the space that its walk began with.
+            let spaces = branches.iter().map(|branch| Cow::Borrowed(&branch.space));
+            let common = spaces.reduce(|left, right| Cow::Owned(left.intersect(&right)));
+            let mut class = common.map_or_else(|| space.clone(), Cow::into_owned);
             // A class that lost its own packet would never end; none should.
             if class.intersect(&point).is_empty() {
                 class = point;
@@ -579,7 +583,7 @@ impl<'m> Explorer<'m> {
                 };
                 found.dropped.extend(branches.into_iter().filter_map(lost));
             }
-            todo.extend(space.subtract(&class, order(&class, found_by_port)));
+            todo.extend(space.without(&class, order(&class, found_by_port)));
         }
     }
 

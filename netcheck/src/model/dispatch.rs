@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 use crate::space::Ranges;
 
-use super::shortcut::{Guard, Head, Key, Shortcuts};
+use super::shortcut::{Early, Head, Key, Shortcuts};
 
 /// What is known of a packet when a chain begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,11 +91,11 @@ impl Dispatch {
         // For each rule that can match, how many rules before it are found by something else: those stay where they are.
         let mut places: Vec<Option<u32>> = vec![None; shortcuts.heads().len()];
         let mut met_before = [0_u32; 3];
-        for ((index, head), place) in (0_u32..).zip(shortcuts.heads()).zip(&mut places) {
-            if head.guards.iter().any(|guard| guard.fails(met)) {
+        for ((index, (early, found_by)), place) in (0_u32..).zip(shortcuts.early(open)).zip(&mut places) {
+            if early.iter().any(|early| early.fails(met)) {
                 continue;
             }
-            let key = head.found_by(open).map(|(key, _)| key).filter(|key| key.fits(met));
+            let key = found_by.filter(|key| key.fits(met));
             let own = key.map_or(0, |key| met_before.get(key.place()).copied().unwrap_or(0));
             *place = Some(before - own);
             before += 1;
@@ -107,7 +107,7 @@ impl Dispatch {
         for group in shortcuts.by_key(open).chunk_by(|left, right| left.0 == right.0) {
             let Some((key, ..)) = group.first() else { continue };
             if key.fits(met) {
-                *dispatch.by(*key) = Partition::new(group, &places, shortcuts.heads(), open);
+                *dispatch.by(*key) = Partition::new(group, &places, shortcuts, open);
             }
         }
         dispatch
@@ -146,11 +146,10 @@ impl Key {
     }
 }
 
-impl Guard {
-    /// Whether it cannot hold, by what is known when the chain begins.
+impl Early {
+    /// Whether it does not hold.
     fn fails(&self, met: Met) -> bool {
         match self {
-            Self::Address { .. } | Self::Port { .. } => false,
             Self::Family { ipv4, is } => (met.ipv4 == *ipv4) != *is,
             Self::Link { out: false, index, is } => (index.is_some() && met.iif == *index) != *is,
             Self::Link { out: true, index, is } => match met.out {
@@ -164,8 +163,9 @@ impl Guard {
 
 impl Partition {
     /// `found` is sorted by value and rule; `places` has none for rules that cannot match.
-    fn new(found: &[(Key, u128, u32)], places: &[Option<u32>], heads: &[Head], open: bool) -> Self {
+    fn new(found: &[(Key, u128, u32)], places: &[Option<u32>], shortcuts: &Shortcuts, open: bool) -> Self {
         let mut partition = Self::default();
+        let (heads, shapes) = (shortcuts.heads(), shortcuts.shapes(open));
         let mut known: BTreeMap<Vec<(u32, u32)>, usize> = BTreeMap::new();
         // For each class, how many rules its values have, and where these begin.
         let mut members: Vec<(usize, Vec<(u128, usize)>)> = Vec::new();
@@ -177,8 +177,8 @@ impl Partition {
             let start = partition.rules.len();
             for (_, _, rule) in rules {
                 let index = usize::try_from(*rule).unwrap_or(usize::MAX);
-                if let (Some(Some(place)), Some(head)) = (places.get(index), heads.get(index)) {
-                    likeness.push((*place, head.shape(open)));
+                if let (Some(Some(place)), Some(shape)) = (places.get(index), shapes.get(index)) {
+                    likeness.push((*place, *shape));
                     partition.rules.push(*rule);
                 }
             }
