@@ -91,8 +91,9 @@ impl Dispatch {
         // For each rule that can match, how many rules before it are found by something else: those stay where they are.
         let mut places: Vec<Option<u32>> = vec![None; shortcuts.heads().len()];
         let mut met_before = [0_u32; 3];
-        for ((index, (early, found_by)), place) in (0_u32..).zip(shortcuts.early(open)).zip(&mut places) {
-            if early.iter().any(|early| early.fails(met)) {
+        let fails: Vec<bool> = shortcuts.early().iter().map(|early| early.iter().any(|early| early.fails(met))).collect();
+        for ((index, (asks, found_by)), place) in (0_u32..).zip(shortcuts.rules(open)).zip(&mut places) {
+            if fails.get(asks).copied().unwrap_or(false) {
                 continue;
             }
             let key = found_by.filter(|key| key.fits(met));
@@ -106,7 +107,7 @@ impl Dispatch {
         }
         for group in shortcuts.by_key(open).chunk_by(|left, right| left.0 == right.0) {
             let Some((key, ..)) = group.first() else { continue };
-            if key.fits(met) {
+            if met_before.get(key.place()).is_some_and(|count| *count > 0) && key.fits(met) {
                 *dispatch.by(*key) = Partition::new(group, &places, shortcuts, open);
             }
         }

@@ -65,7 +65,7 @@ pub(crate) struct Head {
 }
 
 /// A comparison that is decided before a chain begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Early {
     Family { ipv4: bool, is: bool },
     Link { out: bool, index: Option<u32>, is: bool },
@@ -76,10 +76,10 @@ pub(crate) enum Early {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shortcuts {
     heads: Vec<Head>,
-    /// What is decided before the chain begins, and where each rule's begins.
-    early: Vec<Early>,
-    /// For each rule, where its own end, and what it is found by. As above.
-    ends: Vec<(usize, [Option<Key>; 2])>,
+    /// What rules ask for that is decided before the chain begins: many ask for the same.
+    early: Vec<Vec<Early>>,
+    /// For each rule, which of these it asks for, and what it is found by. As above.
+    rules: Vec<(usize, [Option<Key>; 2])>,
     /// Rules of the same shape differ only in the value they are found by; those found by a port, in the target of a translation too.
     /// As above.
     shapes: [Vec<u32>; 2],
@@ -93,7 +93,7 @@ impl Shortcuts {
         let mut shapes: BTreeMap<Shape<'_>, u32> = BTreeMap::new();
         let parsed: Vec<(Vec<Guard>, usize)> = chain.rules.iter().map(|rule| guards(&rule.expressions, links)).collect();
         let mut heads = Vec::with_capacity(parsed.len());
-        let (mut early, mut ends) = (Vec::new(), Vec::with_capacity(parsed.len()));
+        let (mut early, mut rules) = (BTreeMap::new(), Vec::with_capacity(parsed.len()));
         let (mut shapes_known, mut shapes_open) = (Vec::with_capacity(parsed.len()), Vec::with_capacity(parsed.len()));
         for (rule, (guards, rest)) in chain.rules.iter().zip(&parsed) {
             let after = rule.expressions.get(*rest..).unwrap_or_default();
@@ -112,8 +112,9 @@ impl Shortcuts {
             let [known, open] = found_by;
             shapes_known.push(shape(false, known));
             shapes_open.push(shape(true, open));
-            early.extend(guards.iter().filter_map(Guard::early));
-            ends.push((early.len(), found_by.map(|found| found.map(|(key, _)| key))));
+            let next = early.len();
+            let asks = *early.entry(guards.iter().filter_map(Guard::early).collect::<Vec<_>>()).or_insert(next);
+            rules.push((asks, found_by.map(|found| found.map(|(key, _)| key))));
             heads.push(Head { guards: guards.clone(), rest: *rest, translation: translation.map(|(to, _)| to), found_by });
         }
         let sorted = |open: usize| {
@@ -126,19 +127,24 @@ impl Shortcuts {
             by_key
         };
         let by_key = [sorted(0), sorted(1)];
-        Self { heads, early, ends, shapes: [shapes_known, shapes_open], by_key }
+        let mut early: Vec<(Vec<Early>, usize)> = early.into_iter().collect();
+        early.sort_by_key(|(_, place)| *place);
+        let early = early.into_iter().map(|(asks, _)| asks).collect();
+        Self { heads, early, rules, shapes: [shapes_known, shapes_open], by_key }
     }
 
     pub(crate) fn heads(&self) -> &[Head] {
         &self.heads
     }
 
-    /// For each rule, what is decided before the chain begins, and what it is found by.
-    pub(crate) fn early(&self, open: bool) -> impl Iterator<Item = (&[Early], Option<Key>)> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|(end, _)| *end));
-        starts
-            .zip(&self.ends)
-            .map(move |(start, (end, [known, unknown]))| (self.early.get(start..*end).unwrap_or_default(), if open { *unknown } else { *known }))
+    /// What rules ask for that is decided before the chain begins.
+    pub(crate) fn early(&self) -> &[Vec<Early>] {
+        &self.early
+    }
+
+    /// For each rule, which of [`Self::early`] it asks for, and what it is found by.
+    pub(crate) fn rules(&self, open: bool) -> impl Iterator<Item = (usize, Option<Key>)> {
+        self.rules.iter().map(move |(asks, [known, unknown])| (*asks, if open { *unknown } else { *known }))
     }
 
     /// For each rule, its shape.
