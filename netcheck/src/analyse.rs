@@ -472,6 +472,9 @@ impl<'m> Explorer<'m> {
     /// Everything that an origin can make; `only` keeps to one protocol and a set of destinations and ports.
     pub(crate) fn explore_all(&mut self, origin: &Origin, attacker: Attacker, only: Option<&Only>) -> Found {
         (self.looked, self.before) = (0, self.walker.looked());
+        let own4 = |member: &usize| self.model.namespace(*member).own4().as_slice().iter().copied();
+        let of_all = || Ranges::union_of(origin.members().iter().flat_map(own4));
+        self.walker.speak(origin.namespace().filter(|_| origin.members().len() > 1).map(|speaker| (speaker, of_all())));
         let sent = probes(self.model, &self.groups, origin, attacker);
         let mut found = self.explore_probes(&sent, only);
         if self.model.ecn_matters() {
