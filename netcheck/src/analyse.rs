@@ -12,6 +12,7 @@ mod group;
 mod origin;
 mod rows;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -471,6 +472,9 @@ impl<'m> Explorer<'m> {
     /// Everything that an origin can make; `only` keeps to one protocol and a set of destinations and ports.
     pub(crate) fn explore_all(&mut self, origin: &Origin, attacker: Attacker, only: Option<&Only>) -> Found {
         (self.looked, self.before) = (0, self.walker.looked());
+        let own4 = |member: &usize| self.model.namespace(*member).own4().as_slice().iter().copied();
+        let of_all = || Ranges::union_of(origin.members().iter().flat_map(own4));
+        self.walker.speak(origin.namespace().filter(|_| origin.members().len() > 1).map(|speaker| (speaker, of_all())));
         let sent = probes(self.model, &self.groups, origin, attacker);
         let mut found = self.explore_probes(&sent, only);
         if self.model.ecn_matters() {
@@ -562,7 +566,10 @@ impl<'m> Explorer<'m> {
             self.classes += 1;
             let point = Space::point(crate::walk::Header::values(&packet));
             let branches = self.walker.branches(packet, probe.start, &space);
-            let mut class = branches.iter().fold(space.clone(), |class, branch| class.intersect(&branch.space));
+            // Each branch keeps to the space that its walk began with.
+            let spaces = branches.iter().map(|branch| Cow::Borrowed(&branch.space));
+            let common = spaces.reduce(|left, right| Cow::Owned(left.intersect(&right)));
+            let mut class = common.map_or_else(|| space.clone(), Cow::into_owned);
             // A class that lost its own packet would never end; none should.
             if class.intersect(&point).is_empty() {
                 class = point;
@@ -579,7 +586,7 @@ impl<'m> Explorer<'m> {
                 };
                 found.dropped.extend(branches.into_iter().filter_map(lost));
             }
-            todo.extend(space.subtract(&class, order(&class, found_by_port)));
+            todo.extend(space.without(&class, order(&class, found_by_port)));
         }
     }
 

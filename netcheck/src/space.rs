@@ -154,12 +154,14 @@ impl Ranges {
             return Self::between(*a.max(c), *b.min(d));
         }
         let (few, many) = if self.as_slice().len() <= other.as_slice().len() { (self, other) } else { (other, self) };
+        if few.encloses(many) {
+            return many.clone();
+        }
         let ranges = many.as_slice();
         let mut both = Vec::new();
         let mut from = 0;
         for &(first, last) in few.as_slice() {
-            let rest = ranges.get(from..).unwrap_or_default();
-            from += rest.partition_point(|range| range.1 < first);
+            from = reaching(ranges, from, first);
             let overlapping = ranges.iter().skip(from).take_while(|range| range.0 <= last);
             both.extend(overlapping.map(|range| (range.0.max(first), range.1.min(last))));
         }
@@ -169,6 +171,17 @@ impl Ranges {
         Self(both.into())
     }
 
+    /// Whether it is at once clear that everything of `other` is in it: they are one list, or it is one range around the other.
+    fn encloses(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Held::Several(left), Held::Several(right)) => Arc::ptr_eq(left, right),
+            (Held::One((first, last)), Held::Several(inner)) => {
+                inner.first().is_some_and(|range| *first <= range.0) && inner.last().is_some_and(|range| range.1 <= *last)
+            }
+            _ => false,
+        }
+    }
+
     /// What is here and not in `other`.
     #[must_use]
     pub fn subtract(&self, other: &Self) -> Self {
@@ -176,9 +189,10 @@ impl Ranges {
             return self.clone();
         }
         let mut rest = Vec::new();
+        let mut start = 0;
         for &(first, last) in self.as_slice() {
             let mut from = Some(first);
-            let start = other.as_slice().partition_point(|range| range.1 < first);
+            start = reaching(other.as_slice(), start, first);
             for &(cut_first, cut_last) in other.as_slice().iter().skip(start) {
                 let Some(begin) = from else { break };
                 if cut_first > last {
@@ -201,9 +215,10 @@ impl Ranges {
     pub fn is_disjoint(&self, other: &Self) -> bool {
         let (few, many) = if self.as_slice().len() <= other.as_slice().len() { (self, other) } else { (other, self) };
         let ranges = many.as_slice();
+        let mut from = 0;
         few.as_slice().iter().all(|(first, last)| {
-            let after = ranges.partition_point(|range| range.1 < *first);
-            ranges.get(after).is_none_or(|range| range.0 > *last)
+            from = reaching(ranges, from, *first);
+            ranges.get(from).is_none_or(|range| range.0 > *last)
         })
     }
 
@@ -218,6 +233,18 @@ impl Ranges {
     pub fn count(&self) -> u128 {
         self.as_slice().iter().fold(0_u128, |sum, (first, last)| sum.saturating_add((last - first).saturating_add(1)))
     }
+}
+
+/// The first range from a place on that does not end before a number. Mostly it is near, so what is near is looked at first.
+fn reaching(ranges: &[(u128, u128)], mut from: usize, number: u128) -> usize {
+    let before = |range: &(u128, u128)| range.1 < number;
+    let mut step = 1;
+    while ranges.get(from + step - 1).is_some_and(before) {
+        from += step;
+        step *= 2;
+    }
+    let end = ranges.len().min(from + step - 1);
+    from + ranges.get(from..end).unwrap_or_default().partition_point(before)
 }
 
 impl fmt::Display for Ranges {
@@ -316,22 +343,13 @@ impl Space {
     /// The same, with another set for `field`.
     #[must_use]
     pub fn with(mut self, field: Field, values: Ranges) -> Self {
-        *self.of_mut(field) = values;
+        self.set(field, values);
         self
     }
 
-    /// Keeps only the packets whose `field` is in `values`.
-    pub fn narrow(&mut self, field: Field, values: &Ranges) {
-        if !self.of(field).is_one() {
-            *self.of_mut(field) = self.of(field).intersect(values);
-        }
-    }
-
-    /// Keeps only the packets whose `field` is not in `values`.
-    pub fn exclude(&mut self, field: Field, values: &Ranges) {
-        if !self.of(field).is_one() {
-            *self.of_mut(field) = self.of(field).subtract(values);
-        }
+    /// Gives `field` another set.
+    pub fn set(&mut self, field: Field, values: Ranges) {
+        *self.of_mut(field) = values;
     }
 
     /// Whether no packet is in it.
@@ -362,20 +380,16 @@ impl Space {
         self.fields.iter().zip(values).all(|(field, value)| field.contains(value))
     }
 
-    /// What is here and not in `other`, as disjoint products: what is cut off by the first field has the whole of the others.
+    /// What is here and not in a `part` of it, as disjoint products: what is cut off by the first field has the whole of the others.
     #[must_use]
-    pub fn subtract(&self, other: &Self, order: [Field; 7]) -> Vec<Self> {
-        if self.is_disjoint(other) {
-            return vec![self.clone()];
-        }
+    pub fn without(&self, part: &Self, order: [Field; 7]) -> Vec<Self> {
         let mut common = self.clone();
         let mut rest = Vec::new();
-        for field in order {
-            let outside = common.of(field).subtract(other.of(field));
+        for field in order.into_iter().filter(|field| self.of(*field) != part.of(*field)) {
+            let outside = common.of(field).subtract(part.of(field));
             if !outside.is_empty() {
                 rest.push(common.clone().with(field, outside));
-                let inside = common.of(field).intersect(other.of(field));
-                common = common.with(field, inside);
+                common.set(field, part.of(field).clone());
             }
         }
         rest
@@ -400,8 +414,9 @@ mod tests {
     fn difference_and_intersection_cover_a_space_once() {
         let full = Space::point([0; 7]).with(Field::Source, Ranges::between(0, 9)).with(Field::DestinationPort, Ranges::between(0, 9));
         let part = full.clone().with(Field::Source, Ranges::between(3, 5)).with(Field::DestinationPort, Ranges::union_of([(2, 2), (7, 20)]));
-        let mut pieces = full.subtract(&part, Field::ALL);
-        pieces.push(full.intersect(&part));
+        let common = full.intersect(&part);
+        let mut pieces = full.without(&common, Field::ALL);
+        pieces.push(common);
         for source in 0..10 {
             for port in 0..10 {
                 let point = Space::point([0; 7]).with(Field::Source, Ranges::one(source)).with(Field::DestinationPort, Ranges::one(port));

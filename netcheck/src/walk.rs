@@ -175,6 +175,8 @@ pub struct Walker<'m> {
     /// Addresses that packets were kept to, one by one, and whether this walk had one too many.
     pinned: BTreeSet<(Field, u128)>,
     overrun: bool,
+    /// Who is walked for others that send alike, and the IPv4 addresses of all of them.
+    speaker: Option<(usize, Ranges)>,
 }
 
 /// What a number was found to be; kept until the walk ends, for there are many.
@@ -333,7 +335,13 @@ impl<'m> Walker<'m> {
             least: Headers::Usual,
             pinned: BTreeSet::new(),
             overrun: false,
+            speaker: None,
         }
+    }
+
+    /// Walks what one namespace sends for others from now on, each with its own addresses of these; for nobody but itself when there are none.
+    pub(crate) fn speak(&mut self, speaker: Option<(usize, Ranges)>) {
+        self.speaker = speaker;
     }
 
     /// Walks packets with headers of their program's choice from now on, or with usual ones; whether it did so before.

@@ -91,14 +91,15 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn new(model: &Model, groups: &Groups, kind: EndpointKind) -> Self {
+    /// `takers` are who take the metadata service's addresses for their own.
+    fn new(groups: &Groups, takers: &[usize], kind: EndpointKind) -> Self {
         match kind {
             EndpointKind::Lost | EndpointKind::Metadata => Self::default(),
             EndpointKind::Outside => Self { origins: vec![Origin::outside()], metadata: None },
             EndpointKind::Inside(namespace) => {
                 let origins = groups.origins(namespace);
                 // One of a group that takes these addresses for its own speaks for nobody else, nor do others for it.
-                let shared = origins.first().filter(|origin| !takes_metadata(model, origin.members()));
+                let shared = origins.first().filter(|origin| !takers.iter().any(|taker| origin.members().contains(taker)));
                 let metadata = shared.cloned().unwrap_or_else(|| Origin::only(Some(namespace)));
                 Self { origins, metadata: Some(metadata) }
             }
@@ -110,19 +111,17 @@ impl Tasks {
     }
 }
 
-/// Whether one of these namespaces delivers the metadata service's addresses to itself.
-fn takes_metadata(model: &Model, members: &[usize]) -> bool {
-    METADATA.iter().any(|address| {
-        let (owners, _) = model.owners(&Ranges::one(number(*address)), address.is_ipv4());
-        owners.iter().any(|owner| members.contains(owner))
-    })
+/// Namespaces that deliver the metadata service's addresses to themselves.
+fn metadata_takers(model: &Model) -> Vec<usize> {
+    METADATA.iter().flat_map(|address| model.owners(&Ranges::one(number(*address)), address.is_ipv4()).0).collect()
 }
 
 /// Walks every origin, on all processors, and files what was found under the endpoints.
 /// How many classes were walked for it is counted.
 pub(super) fn rows(model: &Model, attacker: Attacker, most_looks: u64) -> (Vec<Row>, usize) {
     let groups = Arc::new(Groups::new(model));
-    let tasks: Vec<Tasks> = model.endpoints.iter().map(|endpoint| Tasks::new(model, &groups, endpoint.kind)).collect();
+    let takers = metadata_takers(model);
+    let tasks: Vec<Tasks> = model.endpoints.iter().map(|endpoint| Tasks::new(&groups, &takers, endpoint.kind)).collect();
     let mut work: BTreeMap<&Origin, BTreeSet<Task>> = BTreeMap::new();
     for tasks in &tasks {
         if let Some(first) = tasks.origins.first() {

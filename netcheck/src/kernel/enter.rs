@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
@@ -28,7 +29,7 @@ impl Handle {
     /// # Errors
     /// When it is not there, or may not be opened.
     pub fn open(path: &str) -> io::Result<Option<Self>> {
-        let nsfs = std::fs::metadata("/proc/self/ns/net")?.dev();
+        let nsfs = nsfs()?;
         // `ip netns add` mounts it on a file that nobody may open, and `ip netns del` leaves that file for a moment.
         let is_one = || std::fs::metadata(path).map(|found| found.dev() == nsfs);
         if !is_one()? {
@@ -65,6 +66,16 @@ impl Handle {
         let worker = || enter(self).map(|()| work());
         std::thread::scope(|scope| scope.spawn(worker).join().unwrap_or_else(|_| Err(io::Error::other("the thread ended"))))
     }
+}
+
+/// The device that files of namespaces are on: there is one, as long as the kernel runs (`nsfs_init`, fs/nsfs.c).
+fn nsfs() -> io::Result<u64> {
+    static NSFS: OnceLock<u64> = OnceLock::new();
+    if let Some(known) = NSFS.get() {
+        return Ok(*known);
+    }
+    let found = std::fs::metadata("/proc/self/ns/net")?.dev();
+    Ok(*NSFS.get_or_init(|| found))
 }
 
 /// Does something in each namespace, on as many threads as there are processors, and gives the results in order.

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::sockopt::{Timeout, set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force, set_socket_timeout};
@@ -74,7 +75,7 @@ impl Connection {
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol).map_err(refused)?;
         set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE)).map_err(refused)?;
-        Ok(Self { socket, sequence: 0, buffer: vec![0; BUFFER] })
+        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
     /// Asks for everything of a kind, again if it changed meanwhile.
@@ -155,8 +156,7 @@ impl Connection {
         sendto(&self.socket, &datagram, SendFlags::empty(), &SocketAddrNetlink::new(0, 0)).map_err(refused)?;
         let mut failed = Vec::new();
         while !requests.is_empty() {
-            let (_, length) = recv_retrying(&self.socket, &mut self.buffer).map_err(refused)?;
-            let received = self.buffer.get(..length).ok_or_else(|| malformed(DecodeError::Truncated { what }))?;
+            let received = receive(&self.socket, &mut self.buffer).map_err(refused)?.ok_or_else(|| malformed(DecodeError::Truncated { what }))?;
             for message in Message::parse(received).map_err(malformed)? {
                 let Step::End(code) = message.step().map_err(malformed)? else { continue };
                 let Some(place) = message.sequence.checked_sub(first) else { continue };
@@ -188,8 +188,7 @@ impl Connection {
         sendto(&self.socket, &datagram, SendFlags::empty(), &kernel).map_err(refused)?;
         let mut whole = true;
         loop {
-            let (_, length) = recv_retrying(&self.socket, &mut self.buffer).map_err(refused)?;
-            let Some(received) = self.buffer.get(..length) else {
+            let Some(received) = receive(&self.socket, &mut self.buffer).map_err(refused)? else {
                 return Err(malformed(DecodeError::Truncated { what }));
             };
             for message in Message::parse(received).map_err(malformed)? {
@@ -210,13 +209,16 @@ impl Connection {
     }
 }
 
-fn recv_retrying(socket: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, usize), Errno> {
-    loop {
-        match recv(socket, &mut *buffer, RecvFlags::TRUNC) {
+/// The next datagram; none when it is larger than the buffer. Nothing is written into the buffer before: a thousand namespaces have four sockets each.
+fn receive<'b>(socket: &OwnedFd, buffer: &'b mut Vec<u8>) -> Result<Option<&'b [u8]>, Errno> {
+    buffer.clear();
+    let length = loop {
+        match recv(socket, spare_capacity(buffer), RecvFlags::TRUNC) {
             Err(Errno::INTR) => {}
-            result => return result,
+            result => break result?.1,
         }
-    }
+    };
+    Ok(buffer.get(..length))
 }
 
 /// `NETLINK_ROUTE` is 0, which is the protocol that is not named.

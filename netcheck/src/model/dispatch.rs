@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 use crate::space::Ranges;
 
-use super::shortcut::{Guard, Head, Key, Shortcuts};
+use super::shortcut::{Early, Head, Key, Shortcuts};
 
 /// What is known of a packet when a chain begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +78,8 @@ pub(crate) struct Translations {
     /// The same by address: address, port that it becomes, port.
     by_address: Vec<(u128, u16, u128)>,
     pub(crate) addresses: Ranges,
+    /// All ports.
+    keys: Ranges,
 }
 
 impl Dispatch {
@@ -89,11 +91,12 @@ impl Dispatch {
         // For each rule that can match, how many rules before it are found by something else: those stay where they are.
         let mut places: Vec<Option<u32>> = vec![None; shortcuts.heads().len()];
         let mut met_before = [0_u32; 3];
-        for ((index, head), place) in (0_u32..).zip(shortcuts.heads()).zip(&mut places) {
-            if head.guards.iter().any(|guard| guard.fails(met)) {
+        let fails: Vec<bool> = shortcuts.early().iter().map(|early| early.iter().any(|early| early.fails(met))).collect();
+        for ((index, (asks, found_by)), place) in (0_u32..).zip(shortcuts.rules(open)).zip(&mut places) {
+            if fails.get(asks).copied().unwrap_or(false) {
                 continue;
             }
-            let key = head.found_by(open).map(|(key, _)| key).filter(|key| key.fits(met));
+            let key = found_by.filter(|key| key.fits(met));
             let own = key.map_or(0, |key| met_before.get(key.place()).copied().unwrap_or(0));
             *place = Some(before - own);
             before += 1;
@@ -104,8 +107,8 @@ impl Dispatch {
         }
         for group in shortcuts.by_key(open).chunk_by(|left, right| left.0 == right.0) {
             let Some((key, ..)) = group.first() else { continue };
-            if key.fits(met) {
-                *dispatch.by(*key) = Partition::new(group, &places, shortcuts.heads(), open);
+            if met_before.get(key.place()).is_some_and(|count| *count > 0) && key.fits(met) {
+                *dispatch.by(*key) = Partition::new(group, &places, shortcuts, open);
             }
         }
         dispatch
@@ -144,11 +147,10 @@ impl Key {
     }
 }
 
-impl Guard {
-    /// Whether it cannot hold, by what is known when the chain begins.
+impl Early {
+    /// Whether it does not hold.
     fn fails(&self, met: Met) -> bool {
         match self {
-            Self::Address { .. } | Self::Port { .. } => false,
             Self::Family { ipv4, is } => (met.ipv4 == *ipv4) != *is,
             Self::Link { out: false, index, is } => (index.is_some() && met.iif == *index) != *is,
             Self::Link { out: true, index, is } => match met.out {
@@ -162,31 +164,37 @@ impl Guard {
 
 impl Partition {
     /// `found` is sorted by value and rule; `places` has none for rules that cannot match.
-    fn new(found: &[(Key, u128, u32)], places: &[Option<u32>], heads: &[Head], open: bool) -> Self {
+    fn new(found: &[(Key, u128, u32)], places: &[Option<u32>], shortcuts: &Shortcuts, open: bool) -> Self {
         let mut partition = Self::default();
+        let (heads, shapes) = (shortcuts.heads(), shortcuts.shapes(open));
         let mut known: BTreeMap<Vec<(u32, u32)>, usize> = BTreeMap::new();
         // For each class, how many rules its values have, and where these begin.
         let mut members: Vec<(usize, Vec<(u128, usize)>)> = Vec::new();
-        let mut likeness: Vec<(u32, u32)> = Vec::new();
+        let (mut likeness, mut before) = (Vec::new(), Vec::new());
+        let mut class = 0;
         for rules in found.chunk_by(|left, right| left.1 == right.1) {
             let Some((_, value, _)) = rules.first() else { continue };
             likeness.clear();
             let start = partition.rules.len();
             for (_, _, rule) in rules {
                 let index = usize::try_from(*rule).unwrap_or(usize::MAX);
-                if let (Some(Some(place)), Some(head)) = (places.get(index), heads.get(index)) {
-                    likeness.push((*place, head.shape(open)));
+                if let (Some(Some(place)), Some(shape)) = (places.get(index), shapes.get(index)) {
+                    likeness.push((*place, *shape));
                     partition.rules.push(*rule);
                 }
             }
             if likeness.is_empty() {
                 continue;
             }
-            let class = known.get(&likeness).copied().unwrap_or_else(|| {
-                known.insert(likeness.clone(), members.len());
-                members.push((likeness.len(), Vec::new()));
-                members.len() - 1
-            });
+            // Mostly the next value is like the one before.
+            if likeness != before {
+                class = known.get(&likeness).copied().unwrap_or_else(|| {
+                    known.insert(likeness.clone(), members.len());
+                    members.push((likeness.len(), Vec::new()));
+                    members.len() - 1
+                });
+                std::mem::swap(&mut likeness, &mut before);
+            }
             if let Some((_, members)) = members.get_mut(class) {
                 members.push((*value, start));
             }
@@ -227,7 +235,7 @@ impl Class {
             .map(|offset| {
                 let of = |(value, start): &(u128, usize)| translates(offset, *start).map(|(address, port)| (*value, address, port));
                 let targets: Vec<(u128, u128, u16)> = members.iter().map_while(of).collect();
-                (targets.len() == members.len()).then(|| Rc::new(Translations::new(targets)))
+                (targets.len() == members.len()).then(|| Rc::new(Translations::new(targets, values.clone())))
             })
             .collect();
         Self { values, translations }
@@ -235,11 +243,16 @@ impl Class {
 }
 
 impl Translations {
-    fn new(targets: Vec<(u128, u128, u16)>) -> Self {
+    fn new(targets: Vec<(u128, u128, u16)>, keys: Ranges) -> Self {
         let mut by_address: Vec<(u128, u16, u128)> = targets.iter().map(|(sent, address, port)| (*address, *port, *sent)).collect();
         by_address.sort_unstable();
         let addresses = Ranges::union_of(by_address.iter().map(|(address, ..)| (*address, *address)));
-        Self { targets, by_address, addresses }
+        Self { targets, by_address, addresses, keys }
+    }
+
+    /// Every port that there is.
+    pub(crate) const fn all_ports() -> Ranges {
+        Ranges::between(0, 65_535)
     }
 
     /// The target for a port.
@@ -248,17 +261,24 @@ impl Translations {
     }
 
     /// The ports that become one of these ports at one of these addresses.
-    pub(crate) fn sent(&self, addresses: &Ranges, becomes: impl Fn(u16) -> bool) -> Ranges {
-        // Many are taken in the order of their ports, for that is the order they are wanted in.
-        if addresses.as_slice().len() > 1 {
-            let among = self.targets.iter().filter(|(_, address, port)| addresses.contains(*address) && becomes(*port));
-            return Ranges::union_of(among.map(|(sent, ..)| (*sent, *sent)));
+    pub(crate) fn sent(&self, addresses: &Ranges, becomes: &Ranges) -> Ranges {
+        let others = self.addresses.subtract(addresses);
+        if *becomes != Self::all_ports() {
+            return Ranges::union_of(self.at(addresses, becomes));
         }
+        // Mostly some addresses are left out, or most.
+        if others.as_slice().len() < addresses.as_slice().len() {
+            return self.keys.subtract(&Ranges::union_of(self.at(&others, becomes)));
+        }
+        Ranges::union_of(self.at(addresses, becomes))
+    }
+
+    fn at<'t>(&'t self, addresses: &'t Ranges, becomes: &'t Ranges) -> impl Iterator<Item = (u128, u128)> + 't {
         let at = addresses.as_slice().iter().flat_map(|(first, last)| {
             let from = self.by_address.partition_point(|(address, ..)| address < first);
             self.by_address.iter().skip(from).take_while(move |(address, ..)| address <= last)
         });
-        Ranges::union_of(at.filter(|(_, port, _)| becomes(*port)).map(|(_, _, sent)| (*sent, *sent)))
+        at.filter(|(_, port, _)| becomes.contains(u128::from(*port))).map(|(_, _, sent)| (*sent, *sent))
     }
 
     /// The ports that these ports become.

@@ -77,6 +77,16 @@ struct Table {
     by_link: BTreeMap<u32, Ranges>,
     /// Addresses whose first candidate says of what kind they are, whatever else a packet has, for each kind; none is no route.
     by_kind: BTreeMap<Option<RouteKind>, Ranges>,
+    elsewhere: Elsewhere,
+}
+
+/// Addresses that no route sends out by a link, whatever a packet has besides its destination.
+#[derive(Debug, Clone, Default)]
+struct Elsewhere {
+    /// For each link that a route names.
+    by_link: BTreeMap<u32, Ranges>,
+    /// For all others.
+    anywhere: Ranges,
 }
 
 /// Addresses with the same candidate routes.
@@ -347,11 +357,42 @@ fn plain_link(route: &Route) -> Option<u32> {
     hop.oif.filter(|_| plain)
 }
 
+/// Whether a route has no other part in a lookup for one link than to name links.
+fn leads_by_links_only(route: &Route) -> bool {
+    let kind = matches!(route.kind, RouteKind::Anycast | RouteKind::Broadcast | RouteKind::Local | RouteKind::Multicast | RouteKind::Unicast);
+    kind && route.tos == 0 && route.source.is_none()
+}
+
 /// The index of a class, and the addresses that are in it.
 type Stretches = (usize, Vec<(u128, u128)>);
 
 fn is_plain_local(route: &Route) -> bool {
     route.kind == RouteKind::Local && route.tos == 0 && route.source.is_none() && route.next_hops.iter().any(|hop| !hop.dead)
+}
+
+impl Elsewhere {
+    fn new(routes: &[Route], classes: &[Class]) -> Self {
+        let mut by_link: BTreeMap<u32, Vec<(u128, u128)>> = BTreeMap::new();
+        let mut others = Vec::new();
+        for class in classes {
+            let addresses = || class.addresses.as_slice().iter().copied();
+            for route in class.candidates.iter().filter_map(|index| routes.get(*index)) {
+                if !leads_by_links_only(route) {
+                    others.extend(addresses());
+                }
+                for link in route.next_hops.iter().filter_map(|hop| hop.oif) {
+                    by_link.entry(link).or_default().extend(addresses());
+                }
+            }
+        }
+        let anywhere = Ranges::between(0, u128::MAX).subtract(&Ranges::union_of(others));
+        let by_link = by_link.into_iter().map(|(link, addresses)| (link, anywhere.subtract(&Ranges::union_of(addresses)))).collect();
+        Self { by_link, anywhere }
+    }
+
+    fn than(&self, link: u32) -> &Ranges {
+        self.by_link.get(&link).unwrap_or(&self.anywhere)
+    }
 }
 
 impl Table {
@@ -416,10 +457,18 @@ impl Table {
                 *class = Class { candidates, addresses: Ranges::union_of(addresses) };
             }
         }
+        table.elsewhere = Elsewhere::new(&table.routes, &table.classes);
         table
     }
 
     fn lookup<'m>(&'m self, key: &Key<'_>, seen: &mut Seen<'m>) -> Option<Found<'m>> {
+        let links = [key.oif.map(|(link, _)| link), key.strict];
+        if let Some(elsewhere) =
+            links.into_iter().flatten().map(|link| self.elsewhere.than(link)).find(|addresses| addresses.contains(key.destination))
+        {
+            seen.push((Field::Destination, Cow::Borrowed(elsewhere)));
+            return None;
+        }
         let stretch = self.starts.partition_point(|start| *start <= key.destination).checked_sub(1)?;
         let class = self.classes.get(*self.class_of.get(stretch)?)?;
         let first = class.candidates.first().and_then(|index| self.routes.get(*index));
@@ -490,5 +539,41 @@ mod tests {
             let out = if let Some(Found::Route { next_hops, .. }) = found { next_hops.first().and_then(|hop| hop.oif) } else { None };
             assert_eq!(out, Some(link), "{source:x}");
         }
+    }
+
+    /// `ip_route_output_key_hash_rcu`: what has no route by the link that was asked for has none for one reason.
+    #[test]
+    fn addresses_without_a_route_by_a_link_are_looked_up_together() {
+        let route = |destination: &str, kind: RouteKind, oif: u32| Route {
+            table: MAIN,
+            destination: destination.parse().unwrap(),
+            source: None,
+            kind,
+            tos: 0,
+            metric: 0,
+            protocol: 4,
+            scope: 0,
+            preferred_source: None,
+            next_hops: vec![NextHop { oif: Some(oif), gateway: None, dead: false, onlink: false, encapsulated: false }],
+        };
+        let unicast = RouteKind::Unicast;
+        let table = Table::new(vec![
+            route("0.0.0.0/0", unicast, 1),
+            route("10.0.0.0/24", unicast, 2),
+            route("10.0.1.0/24", unicast, 3),
+            route("10.0.2.0/24", RouteKind::Throw, 1),
+        ]);
+        let looked_at = |oif: u32, last: u128| {
+            let mut seen = Vec::new();
+            let key = Key { destination: 0x0a00_0001 + (last << 8), oif: Some((oif, "")), ..Key::default() };
+            (table.lookup(&key, &mut seen).is_some(), seen.remove(0).1.into_owned())
+        };
+        let all = Ranges::between(0, u128::MAX);
+        let [own, thrown] = [0x0a00_0000, 0x0a00_0200].map(|first| Ranges::between(first, first + 255));
+        assert_eq!(looked_at(2, 0), (true, own.clone()));
+        assert_eq!(looked_at(2, 1), (false, all.subtract(&own).subtract(&thrown)));
+        assert_eq!(looked_at(2, 2), (false, thrown.clone()));
+        assert_eq!(looked_at(9, 1), (false, all.subtract(&thrown)));
+        assert_eq!(looked_at(1, 2), (false, thrown));
     }
 }

@@ -62,15 +62,27 @@ pub(crate) struct Head {
     pub(crate) translation: Option<(u128, u16)>,
     /// The guard that it is found by: when the way out is known, and while it is not.
     found_by: [Option<(Key, u128)>; 2],
-    /// Rules of the same shape differ only in the value they are found by; those found by a port, in the target of a translation too.
-    /// As above.
-    shape: [u32; 2],
+}
+
+/// A comparison that is decided before a chain begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Early {
+    Family { ipv4: bool, is: bool },
+    Link { out: bool, index: Option<u32>, is: bool },
+    Protocol { number: u8, ipv4_only: bool, is: bool },
 }
 
 /// The heads of a chain.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shortcuts {
     heads: Vec<Head>,
+    /// What rules ask for that is decided before the chain begins: many ask for the same.
+    early: Vec<Vec<Early>>,
+    /// For each rule, which of these it asks for, and what it is found by. As above.
+    rules: Vec<(usize, [Option<Key>; 2])>,
+    /// Rules of the same shape differ only in the value they are found by; those found by a port, in the target of a translation too.
+    /// As above.
+    shapes: [Vec<u32>; 2],
     /// Rules by what they are found by, and in their order. As above.
     by_key: [Vec<(Key, u128, u32)>; 2],
 }
@@ -81,6 +93,8 @@ impl Shortcuts {
         let mut shapes: BTreeMap<Shape<'_>, u32> = BTreeMap::new();
         let parsed: Vec<(Vec<Guard>, usize)> = chain.rules.iter().map(|rule| guards(&rule.expressions, links)).collect();
         let mut heads = Vec::with_capacity(parsed.len());
+        let (mut early, mut rules) = (BTreeMap::new(), Vec::with_capacity(parsed.len()));
+        let (mut shapes_known, mut shapes_open) = (Vec::with_capacity(parsed.len()), Vec::with_capacity(parsed.len()));
         for (rule, (guards, rest)) in chain.rules.iter().zip(&parsed) {
             let after = rule.expressions.get(*rest..).unwrap_or_default();
             let translation = translation(after);
@@ -96,8 +110,12 @@ impl Shortcuts {
                 *shapes.entry(shape).or_insert(next)
             };
             let [known, open] = found_by;
-            let shape = [shape(false, known), shape(true, open)];
-            heads.push(Head { guards: guards.clone(), rest: *rest, translation: translation.map(|(to, _)| to), found_by, shape });
+            shapes_known.push(shape(false, known));
+            shapes_open.push(shape(true, open));
+            let next = early.len();
+            let asks = *early.entry(guards.iter().filter_map(Guard::early).collect::<Vec<_>>()).or_insert(next);
+            rules.push((asks, found_by.map(|found| found.map(|(key, _)| key))));
+            heads.push(Head { guards: guards.clone(), rest: *rest, translation: translation.map(|(to, _)| to), found_by });
         }
         let sorted = |open: usize| {
             let with = |(index, head): (usize, &Head)| {
@@ -109,11 +127,30 @@ impl Shortcuts {
             by_key
         };
         let by_key = [sorted(0), sorted(1)];
-        Self { heads, by_key }
+        let mut early: Vec<(Vec<Early>, usize)> = early.into_iter().collect();
+        early.sort_by_key(|(_, place)| *place);
+        let early = early.into_iter().map(|(asks, _)| asks).collect();
+        Self { heads, early, rules, shapes: [shapes_known, shapes_open], by_key }
     }
 
     pub(crate) fn heads(&self) -> &[Head] {
         &self.heads
+    }
+
+    /// What rules ask for that is decided before the chain begins.
+    pub(crate) fn early(&self) -> &[Vec<Early>] {
+        &self.early
+    }
+
+    /// For each rule, which of [`Self::early`] it asks for, and what it is found by.
+    pub(crate) fn rules(&self, open: bool) -> impl Iterator<Item = (usize, Option<Key>)> {
+        self.rules.iter().map(move |(asks, [known, unknown])| (*asks, if open { *unknown } else { *known }))
+    }
+
+    /// For each rule, its shape.
+    pub(crate) fn shapes(&self, open: bool) -> &[u32] {
+        let [known, unknown] = &self.shapes;
+        if open { unknown } else { known }
     }
 
     pub(crate) fn head(&self, rule: usize) -> Option<&Head> {
@@ -135,14 +172,18 @@ impl Head {
         let [known, unknown] = self.found_by;
         if open { unknown } else { known }
     }
-
-    pub(crate) const fn shape(&self, open: bool) -> u32 {
-        let [known, unknown] = self.shape;
-        if open { unknown } else { known }
-    }
 }
 
 impl Guard {
+    const fn early(&self) -> Option<Early> {
+        match *self {
+            Self::Address { .. } | Self::Port { .. } => None,
+            Self::Family { ipv4, is } => Some(Early::Family { ipv4, is }),
+            Self::Link { out, index, is } => Some(Early::Link { out, index, is }),
+            Self::Protocol { number, ipv4_only, is } => Some(Early::Protocol { number, ipv4_only, is }),
+        }
+    }
+
     /// Whether it depends on what the sender chose, or on the way out while that is open.
     const fn depends(&self, open: bool) -> bool {
         match self {

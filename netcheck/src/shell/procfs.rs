@@ -21,6 +21,11 @@ pub(crate) fn read(path: &str) -> Option<String> {
     read_file(&File::open(path).ok()?)
 }
 
+/// The same of a file in a directory.
+fn read_below(directory: &OwnedFd, name: &str) -> Option<String> {
+    read_file(&File::from(openat(directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?))
+}
+
 fn read_file(file: &File) -> Option<String> {
     let mut bytes = Vec::new();
     file.take(LIMIT).read_to_end(&mut bytes).ok()?;
@@ -88,10 +93,7 @@ fn mount() -> rustix::io::Result<OwnedFd> {
 /// Switches of `all` that no netlink message has, of the namespace that this thread is in.
 pub(crate) fn ipv4_all(conf: &mut Ipv4Conf, everything: bool) {
     let Some(all) = SYS.with_borrow_mut(|sys| sys.open("net/ipv4/conf/all")) else { return };
-    let number = |name: &str| {
-        let file = openat(&all, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-        read_file(&File::from(file))?.trim().parse::<u32>().ok()
-    };
+    let number = |name: &str| read_below(&all, name)?.trim().parse::<u32>().ok();
     let on = |name: &str| number(name).unwrap_or(0) != 0;
     conf.route_localnet = on("route_localnet");
     conf.accept_local = on("accept_local");
@@ -160,8 +162,14 @@ impl Unmodelled {
 
     /// What of it the namespace has that this thread is in.
     pub(crate) fn here(&self, id: NamespaceId) -> Vec<Gap> {
+        if self.files.is_empty() {
+            return Vec::new();
+        }
+        // The directory is looked up once, for that is most of the work.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(net) = openat(CWD, "/proc/thread-self/net", flags, Mode::empty()) else { return Vec::new() };
         let gap = |(name, kind): &(&str, GapKind)| {
-            let content = read(&format!("/proc/thread-self/net/{name}"))?;
+            let content = read_below(&net, name)?;
             let detail = if *kind == GapKind::Ipvs { ipvs(&content)? } else { legacy(name, &content)? };
             Some(Gap { kind: *kind, namespace: Some(id), link: None, detail })
         };

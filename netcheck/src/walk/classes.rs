@@ -12,7 +12,7 @@
 
 use std::rc::Rc;
 
-use crate::model::dispatch::{Dispatch, Met, Out, Partition};
+use crate::model::dispatch::{Dispatch, Met, Out, Partition, Translations};
 use crate::model::fib::Fib;
 use crate::model::netfilter::{ChainAt, Layer};
 use crate::model::shortcut::{Guard, Head, Shortcuts};
@@ -51,13 +51,18 @@ pub(super) enum Guarded {
 }
 
 impl Condition {
-    /// What of these numbers it holds for.
-    fn of(&self, numbers: &Ranges) -> Ranges {
-        match self {
-            Self::In(ranges) => numbers.intersect(ranges),
-            Self::NotIn(ranges) => numbers.subtract(ranges),
-            Self::NotBetween(first, last) => numbers.subtract(&Ranges::between(*first, *last)),
+    /// What of these numbers all conditions hold for.
+    fn all_of<'c>(conditions: impl Iterator<Item = &'c Self>, mut numbers: Ranges) -> Ranges {
+        // Single numbers are left out together: a large set is then made anew once.
+        let mut out = Vec::new();
+        for condition in conditions {
+            match condition {
+                Self::In(ranges) => numbers = numbers.intersect(ranges),
+                Self::NotIn(ranges) => numbers = numbers.subtract(ranges),
+                Self::NotBetween(first, last) => out.push((*first, *last)),
+            }
         }
+        if out.is_empty() { numbers } else { numbers.subtract(&Ranges::union_of(out)) }
     }
 
     fn holds(&self, value: u128) -> bool {
@@ -149,21 +154,13 @@ impl<'m> Walker<'m> {
     pub(super) fn settle(&mut self) {
         self.close_way(false);
         self.settle_translation();
-        let conditions = std::mem::take(&mut self.conditions);
-        for field in Field::ALL.into_iter().filter(|field| self.is_free(Variable::Sent(*field))).collect::<Vec<_>>() {
-            let mut out = Vec::new();
-            for (_, condition) in conditions.iter().filter(|(of, _)| *of == Variable::Sent(field)) {
-                match condition {
-                    Condition::In(ranges) => self.space.narrow(field, ranges),
-                    Condition::NotIn(ranges) => self.space.exclude(field, ranges),
-                    Condition::NotBetween(first, last) => out.push((*first, *last)),
-                }
-            }
-            if !out.is_empty() {
-                self.space.exclude(field, &Ranges::union_of(out));
+        for field in Field::ALL {
+            let asked = || self.conditions.iter().filter(|(of, _)| *of == Variable::Sent(field)).map(|(_, condition)| condition);
+            if self.is_free(Variable::Sent(field)) && asked().next().is_some() {
+                let values = Condition::all_of(asked(), self.space.of(field).clone());
+                self.space.set(field, values);
             }
         }
-        self.conditions = conditions;
         self.conditions.clear();
     }
 
@@ -171,8 +168,8 @@ impl<'m> Walker<'m> {
     fn settle_translation(&mut self) {
         let Some(translated) = self.translated.clone() else { return };
         let asked = |variable: Variable| self.conditions.iter().filter(move |(of, _)| *of == variable).map(|(_, condition)| condition);
-        let addresses = asked(Variable::Address).fold(translated.addresses.clone(), |addresses, condition| condition.of(&addresses));
-        let ports = translated.sent(&addresses, |port| asked(Variable::Port).all(|condition| condition.holds(u128::from(port))));
+        let addresses = Condition::all_of(asked(Variable::Address), translated.addresses.clone());
+        let ports = translated.sent(&addresses, &Condition::all_of(asked(Variable::Port), Translations::all_ports()));
         self.narrow(Variable::Sent(Field::DestinationPort), &ports);
     }
 

@@ -37,7 +37,7 @@ impl<'m> Walker<'m> {
             Hook::Input => false,
         };
         for hooked in self.in_order(at.content.rules.at(layer, hook))? {
-            let before = (skb.mark, skb.header);
+            let before = (hook == Hook::Output).then_some((skb.mark, skb.header));
             let flow = match hooked {
                 Hooked::BridgeNetfilter => Flow::Next,
                 Hooked::Conntrack => {
@@ -46,7 +46,7 @@ impl<'m> Walker<'m> {
                 }
                 Hooked::Nat => {
                     let flow = self.nat(&at, skb)?;
-                    if hook == Hook::Output && flow != Flow::Drop && before.1.destination != skb.header.destination {
+                    if flow != Flow::Drop && before.is_some_and(|(_, before)| before.destination != skb.header.destination) {
                         self.reroute(namespace, skb)?;
                     }
                     flow
@@ -55,7 +55,7 @@ impl<'m> Walker<'m> {
                     let here = At { chain: *chain, ..at };
                     let flow = self.base_chain(&here, skb)?;
                     let routes = at.content.rules.base(*chain).is_some_and(|base| base.kind == ChainKind::Route);
-                    if routes && hook == Hook::Output && flow != Flow::Drop && before != (skb.mark, skb.header) {
+                    if routes && flow != Flow::Drop && before.is_some_and(|before| before != (skb.mark, skb.header)) {
                         self.reroute(namespace, skb)?;
                     }
                     flow

@@ -577,7 +577,12 @@ impl<'m> Walker<'m> {
     /// `arp_solicit`: whom the question comes from.
     fn arp_source(&mut self, asker: Place, asking: &Namespace, target: Number, skb: &Skb) -> Result<Number, End> {
         let announce = asking.links.get(&asker.link).and_then(|link| link.ipv4).map_or(0, |conf| conf.arp_announce).max(asking.ipv4_all.arp_announce);
-        if announce == 0 && skb.header.ipv4 && self.test(skb.header.source, asking.own4()) {
+        // What it sends for others is as they send it: from an address of their own.
+        let own4 = match &self.speaker {
+            Some((speaker, of_all)) if *speaker == asker.namespace && skb.hops == 0 => of_all.clone(),
+            _ => asking.own4().clone(),
+        };
+        if announce == 0 && skb.header.ipv4 && self.test(skb.header.source, &own4) {
             return Ok(skb.header.source);
         }
         let own = asking.addresses_of(asker.link);

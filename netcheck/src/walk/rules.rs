@@ -95,8 +95,9 @@ impl Registers {
         Self([Cell::fixed(0); 64])
     }
 
-    pub(super) fn read(&self, register: Register, len: usize) -> Vec<Cell> {
-        self.0.iter().skip(usize::from(register.0) * 4).take(len).copied().collect()
+    pub(super) fn read(&self, register: Register, len: usize) -> &[Cell] {
+        let from = self.0.get(usize::from(register.0) * 4..).unwrap_or_default();
+        from.get(..len).unwrap_or(from)
     }
 
     /// Writes bytes and zeros to the end of the last word.
@@ -304,11 +305,11 @@ impl<'m> Walker<'m> {
         Ok(match expression {
             Expression::Cmp { source, operation, value } => {
                 let cells = registers.read(*source, value.len());
-                matched(self.compare(skb, &cells, *operation, value.as_slice()))
+                matched(self.compare(skb, cells, *operation, value.as_slice()))
             }
             Expression::Range { source, operation, from, to } => {
                 let cells = registers.read(*source, from.len());
-                let inside = self.within(skb, &cells, from.as_slice(), to.as_slice());
+                let inside = self.within(skb, cells, from.as_slice(), to.as_slice());
                 matched(inside == (*operation == RangeOperation::Eq))
             }
             Expression::Payload { into, base, offset, len } => match self.payload(at, skb, *base, *offset, *len)? {
@@ -344,7 +345,7 @@ impl<'m> Walker<'m> {
                 Step::Go
             }
             Expression::Byteorder { source, into, len, size, .. } => {
-                let mut cells = registers.read(*source, usize::try_from(*len).unwrap_or(0));
+                let mut cells = registers.read(*source, usize::try_from(*len).unwrap_or(0)).to_vec();
                 if self.model.little_endian {
                     let size = usize::try_from(*size).unwrap_or(2).max(1);
                     cells.chunks_mut(size).for_each(<[Cell]>::reverse);
@@ -357,7 +358,7 @@ impl<'m> Walker<'m> {
                     return Err(End::Unknown(format!("set {set} is not in the snapshot")));
                 };
                 let key = registers.read(*source, usize::try_from(search.set.key_len).unwrap_or(0));
-                match self.lookup(at, skb, search, &key)? {
+                match self.lookup(at, skb, search, key)? {
                     Some(_) if *invert => Step::Break,
                     None if *invert => Step::Go,
                     None => Step::Break,
@@ -380,11 +381,11 @@ impl<'m> Walker<'m> {
             }
             Expression::Dynset { set, .. } => matched(self.perhaps(format!("whether an element can be added to set {set}"))),
             Expression::MetaSet { key, source } => {
-                self.meta_set(skb, *key, &registers.read(*source, 4))?;
+                self.meta_set(skb, *key, registers.read(*source, 4))?;
                 Step::Go
             }
             Expression::CtSet { key, source, .. } => {
-                self.ct_set(at, skb, *key, &registers.read(*source, 4))?;
+                self.ct_set(at, skb, *key, registers.read(*source, 4))?;
                 Step::Go
             }
             Expression::Notrack => {
@@ -463,7 +464,7 @@ impl<'m> Walker<'m> {
             },
             Expression::PayloadSet { source, base, offset, len } => {
                 let cells = registers.read(*source, usize::try_from(*len).unwrap_or(0));
-                self.payload_set(skb, *base, *offset, &cells)?;
+                self.payload_set(skb, *base, *offset, cells)?;
                 Step::Go
             }
             // The copy goes by another way, to whoever is there.
@@ -615,13 +616,13 @@ impl<'m> Walker<'m> {
         let cells = registers.read(source, len);
         let both = |walker: &mut Self, other: Register, combine: fn(u8, u8) -> u8| {
             let others = registers.read(other, len);
-            walker.pin_cells(skb, &cells);
-            walker.pin_cells(skb, &others);
+            walker.pin_cells(skb, cells);
+            walker.pin_cells(skb, others);
             let unknown = |cell: &Cell| matches!(cell.origin, Origin::Unknown { .. });
             let one = |(left, right): (&Cell, &Cell)| {
                 if unknown(left) || unknown(right) { Cell::unknown() } else { Cell::fixed(combine(left.value, right.value)) }
             };
-            cells.iter().zip(&others).map(one).collect()
+            cells.iter().zip(others).map(one).collect()
         };
         match operation {
             BitOperation::Mask { mask, xor } => {
@@ -632,7 +633,7 @@ impl<'m> Walker<'m> {
             BitOperation::Or(other) => both(self, *other, |left, right| left | right),
             BitOperation::Xor(other) => both(self, *other, |left, right| left ^ right),
             BitOperation::ShiftLeft(bits) | BitOperation::ShiftRight(bits) => {
-                self.pin_cells(skb, &cells);
+                self.pin_cells(skb, cells);
                 if cells.iter().any(|cell| matches!(cell.origin, Origin::Unknown { .. })) {
                     return vec![Cell::unknown(); len];
                 }
@@ -984,11 +985,11 @@ impl<'m> Walker<'m> {
     /// What a translation finds in two registers. It may be of the packet itself: then the value is this packet's, and speaks for no other.
     fn addresses_in(&mut self, skb: &Skb, registers: &Registers, (from, to): (Register, Register)) -> Result<(u128, u128), End> {
         let len = if skb.header.ipv4 { 4 } else { 16 };
-        Ok((self.settled(skb, &registers.read(from, len))?, self.settled(skb, &registers.read(to, len))?))
+        Ok((self.settled(skb, registers.read(from, len))?, self.settled(skb, registers.read(to, len))?))
     }
 
     fn ports_in(&mut self, skb: &Skb, registers: &Registers, (from, to): (Register, Register)) -> Result<(u16, u16), End> {
-        let mut port = |register: Register| self.settled(skb, &registers.read(register, 2)).map(|value| Number::fixed(value).port());
+        let mut port = |register: Register| self.settled(skb, registers.read(register, 2)).map(|value| Number::fixed(value).port());
         Ok((port(from)?, port(to)?))
     }
 
