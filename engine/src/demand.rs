@@ -200,6 +200,8 @@ words! {
         AllTags = "all-tags",
         /// BuildKit builds, with its own sessions and exporters.
         BuildKit = "buildkit",
+        /// What containers have written is summed up (`size`) by path, while they exchange it: that can tell the size of the host's files.
+        ContainerSizes = "container-sizes",
         /// A device of the host is looked at, or throttled.
         DeviceThrottle = "device-throttle",
         /// The cgroup namespace of the host.
@@ -228,7 +230,7 @@ words! {
         OomProtection = "oom-protection",
         /// Everything: all capabilities and devices, no confinement.
         Privileged = "privileged",
-        /// Files are copied or summed up (`size`) while processes exchange them, or a build joins a container: engines can be led to the host's then.
+        /// Files are copied while processes exchange them, or a build joins a container: engines can be led to the host's then.
         RacyCopy = "racy-copy",
         /// Real-time scheduling, by a share of its own or by `rtprio` among its ulimits.
         RealtimeCpu = "realtime-cpu",

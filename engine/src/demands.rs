@@ -87,15 +87,15 @@ fn predefined_network(kind: ObjectKind, name: &str) -> Option<Rc<Object>> {
 #[expect(clippy::wildcard_enum_match_arm, reason = "most operations have no key that demands anything")]
 fn query(request: &Request<'_>, facts: &Facts, demands: &mut Demands) {
     let text = |key: &str| request.query.text(key);
-    // Summed up by path in all that a container has written (moby, `directory.Size`): a list walks the files of many.
+    // Of all that a container has written (moby, `directory.Size`): a list walks the files of many.
     if matches!(request.operation.id, OperationId::ContainerList | OperationId::ContainerInspect) {
-        demands.flag("size", Flag::RacyCopy, matches!(request.query.get("size"), Some(Value::Flag(true))));
+        demands.flag("size", Flag::ContainerSizes, request.query.flag("size"));
     }
     match request.operation.id {
         OperationId::ContainerTop => demands.named("ps_args", Name::TopArguments, text("ps_args")),
         // The engine waits so long though its client has gone.
         OperationId::ContainerStop | OperationId::ContainerRestart => {
-            container::stop("t", if let Some(Value::Int(seconds)) = request.query.get("t") { Some(*seconds) } else { None }, demands);
+            container::stop("t", request.query.int("t"), demands);
         }
         OperationId::ContainerRename => new_name("name", text("name"), demands),
         // Engines clean it below the container's root; a relative one starts there.

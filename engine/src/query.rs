@@ -230,6 +230,12 @@ impl<'a> Query<'a> {
         matches!(self.get(key), Some(Value::Flag(true)))
     }
 
+    /// A number, where one is given.
+    #[must_use]
+    pub fn int(&self, key: &str) -> Option<i64> {
+        if let Some(Value::Int(number)) = self.get(key) { Some(*number) } else { None }
+    }
+
     /// Sets a value, replacing what is there.
     pub fn set(&mut self, key: &'static str, value: Value<'a>) {
         match self.0.iter_mut().find(|(k, _)| *k == key) {

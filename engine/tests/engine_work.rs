@@ -38,20 +38,20 @@ fn a_request_makes_no_more_demands_than_can_be_wanted() {
 
 /// Where a path leads is looked up part by part, while a process may put a link in its place.
 #[test]
-fn what_is_walked_or_committed_by_path_demands_a_race() {
-    let racy = |method: &str, target: &str| {
+fn what_is_walked_or_committed_by_path_is_demanded() {
+    let demanded = |method: &str, target: &str, flag: Flag| {
         let demands = Route::parse(method, target).unwrap().decode(&Headers::default(), b"").unwrap().demands(&Facts::default());
-        demands.iter().any(|demanded| demanded.demand == Demand::Flag(Flag::RacyCopy))
+        demands.iter().any(|demanded| demanded.demand == Demand::Flag(flag))
     };
-    for (method, target, expected) in [
-        ("GET", "/v1.41/containers/json?size=1", true),
-        ("GET", "/v1.41/containers/json?size=0&all=1", false),
-        ("GET", "/v1.41/containers/a/json?size=true", true),
-        ("GET", "/v1.41/containers/a/json", false),
-        ("POST", "/v1.41/build?networkmode=container%3Aa", true),
-        ("POST", "/v1.41/build?networkmode=bridge", false),
+    for (method, target, flag, expected) in [
+        ("GET", "/v1.41/containers/json?size=1", Flag::ContainerSizes, true),
+        ("GET", "/v1.41/containers/json?size=0&all=1", Flag::ContainerSizes, false),
+        ("GET", "/v1.41/containers/a/json?size=true", Flag::ContainerSizes, true),
+        ("GET", "/v1.41/containers/a/json", Flag::ContainerSizes, false),
+        ("POST", "/v1.41/build?networkmode=container%3Aa", Flag::RacyCopy, true),
+        ("POST", "/v1.41/build?networkmode=bridge", Flag::RacyCopy, false),
     ] {
-        assert_eq!(racy(method, target), expected, "{method} {target}");
+        assert_eq!(demanded(method, target, flag), expected, "{method} {target}");
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use engine::demand::{Demand, Flag};
 use policies::{Policy, shipped};
 
 #[test]
@@ -74,6 +75,15 @@ fn a_file_that_many_include_is_read_once() {
     };
     let policy = Policy::compile("./0", &text(0), &read).unwrap();
     assert_eq!(policy.fingerprint(), Policy::compile("./0", &text(0), &read).unwrap().fingerprint());
+}
+
+/// What is included is granted beside everything else: a policy that is made for looking must not let others be led astray.
+#[test]
+fn no_shipped_policy_but_admin_grants_a_race() {
+    for (name, _, _) in shipped::SHIPPED {
+        let races = Policy::shipped(name).unwrap().covers(&Demand::Flag(Flag::RacyCopy));
+        assert_eq!(races, name == "admin", "{name}");
+    }
 }
 
 /// Compares with a file of the repository.

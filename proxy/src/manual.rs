@@ -14,7 +14,7 @@
 //! | a volume that is filled with an image's content, as root and by path, while a process leads it elsewhere | only one is filled that no process can have seen; creates of one volume take turns | `turns.rs`, `unseen.rs`, `tests/tests/ownership.rs` |
 //! | a health check without a word to run, its own or its image's, which ends the engine | it is not understood | `engine/tests/engine_work.rs`, `images.rs` |
 //! | a step of a build that hands an open directory to a container, which exchanges what is committed after it | a build that joins a container's network demands `racy-copy` | `engine/tests/engine_work.rs` |
-//! | sizes of what is written, summed up by path while it is exchanged | `size` demands `racy-copy` | `engine/tests/engine_work.rs` |
+//! | sizes of what is written, summed up by path while it is exchanged | `size` demands `container-sizes` | `engine/tests/engine_work.rs` |
 //! | an owner label inherited from an image | the label counts beside the kind of object that it was set on | [`engine::KIND_LABEL`] |
 //! | a Dockerfile that one reader reads otherwise: split words, quotes in flags, other blanks, escape directives, triggers | refused where engines differ | `engine::dockerfile` tests |
 //! | a system path that an image's `VOLUME` or `WORKDIR` names, or a Dockerfile's | what an image brings is demanded where it is used | `engine/tests/images.rs` |

@@ -54,16 +54,15 @@ pub(super) fn build(query: &Query<'_>, facts: &Facts, demands: &mut Demands) {
 /// for processes (moby daemon/builder/dockerfile, `hostConfigFromOptions`).
 fn steps(query: &Query<'_>, demands: &mut Demands) {
     const AT: &str = "a build's steps";
-    let int = |key: &str| if let Some(Value::Int(value)) = query.get(key) { Some(*value) } else { None };
     for flag in [Flag::RootUser, Flag::NewPrivileges, Flag::WritableRootfs] {
         demands.flag(AT, flag, true);
     }
     DEFAULT_CAPABILITIES.iter().for_each(|name| demands.named(AT, Name::Capability, name));
-    limit("memory", Quantity::Memory, int("memory"), demands);
-    swap("memswap", int("memswap"), int("memory"), demands);
-    cpus("cpuquota", None, int("cpuperiod"), int("cpuquota"), demands);
+    limit("memory", Quantity::Memory, query.int("memory"), demands);
+    swap("memswap", query.int("memswap"), query.int("memory"), demands);
+    cpus("cpuquota", None, query.int("cpuperiod"), query.int("cpuquota"), demands);
     limit(AT, Quantity::Pids, None, demands);
-    if let Some(bytes) = given(int("shmsize")) {
+    if let Some(bytes) = given(query.int("shmsize")) {
         limit("shmsize", Quantity::Shm, Some(bytes), demands);
     }
 }
