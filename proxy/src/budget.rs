@@ -19,6 +19,15 @@ pub struct Share {
     bytes: usize,
 }
 
+/// Most bytes of all requests of a tenant.
+pub const REQUESTS: usize = 16 << 20;
+/// Most bytes of all answers to a tenant that are looked into.
+pub const ANSWERS: usize = 32 << 20;
+/// Most bytes of what the engine does for a tenant to its end, and how many requests those are: one takes about 32 KiB until it is answered.
+pub const UNDERWAY: usize = 16 << 20;
+/// See [`UNDERWAY`].
+pub const MOST_UNDERWAY: usize = 512;
+
 /// Up to this length nothing is counted: connections are.
 const SMALL: usize = 8 << 10;
 
@@ -83,7 +92,7 @@ mod tests {
     #[test]
     fn a_tenant_has_its_own_part() {
         let (alice, bob) = (Rc::from("alice"), Rc::from("bob"));
-        let budget = Budget::of(16 << 20);
+        let budget = Budget::of(REQUESTS);
         let take = |tenant, bytes| {
             let mut share = budget.begin(tenant);
             share.resize(bytes).then_some(share)

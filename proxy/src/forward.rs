@@ -92,7 +92,7 @@ impl Exchange<'_> {
         if self.is_tunnel() {
             return boxed(|| self.tunnel(receiver, head, open)).await;
         }
-        let unseen = self.forget_unseen();
+        let forgotten = self.forget_unseen();
         let mut held = None;
         let answered = if self.uploads() {
             boxed(|| self.upload(&mut receiver, head, open, &mut held)).await
@@ -115,7 +115,7 @@ impl Exchange<'_> {
             boxed(|| held.release()).await;
         }
         if !answered.response.status().is_success() {
-            unseen.iter().for_each(|name| self.shared.unseen.made(&self.known.tenant, name));
+            self.shared.unseen.made(&self.known.tenant, &forgotten);
             boxed(|| self.undo(&made)).await;
         }
         // The engine's own text names the id of the container that has the name, whoever it belongs to.

@@ -17,13 +17,15 @@ pub struct Unseen {
 const MOST: usize = 1024;
 
 impl Unseen {
-    /// A tenant's volume was made just now.
-    pub fn made(&self, tenant: &Rc<str>, name: &str) {
+    /// These volumes of a tenant were made just now, or no container came to have them.
+    pub fn made(&self, tenant: &Rc<str>, names: &[String]) {
+        if names.is_empty() {
+            return;
+        }
         let mut volumes = self.volumes.borrow_mut();
         let of_tenant = volumes.entry(Rc::clone(tenant)).or_default();
-        if of_tenant.len() < MOST {
-            of_tenant.insert(name.to_owned());
-        }
+        let room = MOST.saturating_sub(of_tenant.len());
+        of_tenant.extend(names.iter().take(room).cloned());
     }
 
     /// Whether it is one.
@@ -51,12 +53,12 @@ mod tests {
     fn a_volume_is_new_until_a_container_has_it() {
         let (alice, bob) = (Rc::from("alice"), Rc::from("bob"));
         let unseen = Unseen::default();
-        unseen.made(&alice, "cache");
+        unseen.made(&alice, &["cache".to_owned()]);
         assert!(unseen.has(&alice, "cache") && !unseen.has(&bob, "cache"));
         assert!(unseen.forget("cache"), "whoever mounts it");
         assert!(!unseen.has(&alice, "cache") && !unseen.forget("cache"));
-        (0..=MOST).for_each(|n| unseen.made(&alice, &n.to_string()));
-        unseen.made(&bob, "cache");
+        unseen.made(&alice, &(0..=MOST).map(|n| n.to_string()).collect::<Vec<String>>());
+        unseen.made(&bob, &["cache".to_owned()]);
         assert!(!unseen.has(&alice, &MOST.to_string()) && unseen.has(&bob, "cache"), "each tenant has its own part");
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::attached::Attached;
 use crate::audit::{Audit, Sink};
-use crate::budget::Budget;
+use crate::budget::{self, Budget};
 use crate::clients::Clients;
 use crate::config::{self, AuditTarget, Config, ListenConfig};
 use crate::dial::{Engine, EngineAddress};
@@ -41,9 +41,9 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     }
     let (end, ending) = watch::channel(false);
     let shared = Rc::new(Shared {
-        budget: Budget::of(16 << 20),
-        answers: Budget::of(32 << 20),
-        underway: Budget::of(16 << 20),
+        budget: Budget::of(budget::REQUESTS),
+        answers: Budget::of(budget::ANSWERS),
+        underway: Budget::of(budget::UNDERWAY),
         leases: Leases::default(),
         turns: Turns::default(),
         unseen: Unseen::default(),

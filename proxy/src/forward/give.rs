@@ -101,7 +101,7 @@ impl Exchange<'_> {
             OperationId::VolumeCreate => {
                 // "201" is also the answer to the name of somebody else's volume.
                 if owner(body).as_deref() == Some(&*self.known.tenant) {
-                    self.unseen.iter().for_each(|name| self.shared.unseen.made(&self.known.tenant, name));
+                    self.shared.unseen.made(&self.known.tenant, &self.unseen);
                     Ok(body.to_vec())
                 } else {
                     Err(Refusal::Raced("a volume of this name exists".to_owned()))

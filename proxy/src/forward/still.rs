@@ -15,7 +15,7 @@ use http::StatusCode;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-use crate::budget::Share;
+use crate::budget::{self, Share};
 use crate::dial::{Answered, Engine, EngineError, head};
 use crate::locks::Taken;
 use crate::receive::ReceiveError;
@@ -81,7 +81,6 @@ impl Exchange<'_> {
         let racy = self.known.policy.covers(&Demand::Flag(Flag::RacyCopy));
         let id = request.object.as_deref().unwrap_or_default();
         match keep {
-            Keep::Filling if self.turns.is_empty() => Ok(None),
             Keep::Filling => self.held(Rc::clone(&self.turns)).map(Some),
             Keep::Still if racy => Ok(None),
             Keep::Still => self.still(id).await.map(Some),
@@ -138,7 +137,7 @@ impl Exchange<'_> {
 
     fn held(&self, taken: Rc<[Taken]>) -> Result<Held, Refusal> {
         let mut share = self.shared.underway.begin(&self.known.tenant);
-        if !share.resize(UNDERWAY) {
+        if !share.resize(budget::UNDERWAY / budget::MOST_UNDERWAY) {
             return Err(ReceiveError::Busy.into());
         }
         let engine = Rc::clone(self.shared.resolver.engine());
@@ -151,9 +150,6 @@ impl Exchange<'_> {
         Refusal::Conflict(format!("Container {id} is being copied from or to, or started; wait until that has ended"))
     }
 }
-
-/// About what a request takes that the engine has not answered yet.
-const UNDERWAY: usize = 32 << 10;
 
 /// How often it is looked which containers reach the files of one, while others begin to.
 const LOOKS: usize = 3;
