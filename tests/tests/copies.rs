@@ -214,17 +214,36 @@ fn an_upload_that_is_cut_off_ends_and_its_container_runs_again() {
 /// The engine fills the volume of a create also when nobody waits for it: what mounts that volume next comes after.
 #[test]
 fn a_volume_is_kept_until_the_engine_has_filled_it_though_its_client_is_gone() {
+    let named = json!({ "Binds": ["ci-own-vol:/v"] });
+    waits_until_the_engine_has_filled("ci-own-vol", &named, &named);
+}
+
+/// The engine makes a volume for it and tells its id before it is full.
+#[test]
+fn a_volume_without_a_name_is_kept_until_the_engine_has_filled_it() {
+    let id = "5".repeat(64);
+    let made = json!({ "Mounts": [{ "Type": "volume", "Target": "/v" }] });
+    waits_until_the_engine_has_filled(&id, &made, &json!({ "Binds": [format!("{id}:/v")] }));
+}
+
+/// Two creates with these `HostConfig`s, of which the second one has the volume.
+fn waits_until_the_engine_has_filled(volume: &str, first: &Value, second: &Value) {
     let (open, part) = gated("POST", "/containers/create");
-    let front = Front::new(part);
-    let body = json!({ "Image": "cifixture:1", "HostConfig": { "Binds": ["ci-own-vol:/v"] } }).to_string();
-    let create = || send_json(&front, "POST /v1.41/containers/create", body.as_bytes());
-    let looks = || front.stub().requests().iter().filter(|request| request.route() == "/volumes/ci-own-vol").count();
-    let first = create();
+    let (route, labels) = (format!("/volumes/{volume}"), json!({ LABEL: "job" }));
+    let known = json!({ "Name": volume, "Driver": "local", "Mountpoint": "/x", "Labels": labels, "Scope": "local", "Options": null });
+    let look = route.clone();
+    let front = Front::new(move |request| if request.route() == look { Some(Reply::Json(200, known.clone())) } else { part(request) });
+    let create = |host: &Value| {
+        let body = json!({ "Image": "cifixture:1", "HostConfig": host }).to_string();
+        send_json(&front, "POST /v1.41/containers/create", body.as_bytes())
+    };
+    let looks = || front.stub().requests().iter().filter(|request| request.route() == route).count();
+    let first = create(first);
     wait_until("the engine fills the volume", Duration::from_secs(10), || asked(front.stub()) == ["POST create"]);
     drop(first);
     front.proxy.wait_for_audit("a create", |record| record["phase"] == "end" && record["operation"] == "ContainerCreate");
     let before = looks();
-    let _second = create();
+    let _second = create(second);
     wait_until("the next one has been looked at", Duration::from_secs(10), || looks() > before);
     assert_eq!(front.proxy.call("GET", "/v1.41/containers/ci-own1/top", None).status, 200);
     assert_eq!(asked(front.stub()), ["POST create", "GET top"]);
