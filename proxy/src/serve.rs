@@ -267,7 +267,7 @@ async fn judge<'b, 's, S: End>(
     let operation = route.operation;
     open.record.operation = operation.id.name();
     if head.encoded && operation.body != BodyKind::Tar {
-        return Err(ReceiveError::Head("a Content-Encoding").into());
+        return Err(ReceiveError::Head("a Content-Encoding, which engines ignore, of what is no archive").into());
     }
     let share;
     match operation.body {
