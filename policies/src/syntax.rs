@@ -209,9 +209,9 @@ pub struct Fill {
     pub no_new_privileges: bool,
     /// Makes the root filesystem read-only.
     pub readonly_rootfs: bool,
-    /// The user, where the request names none.
+    /// The user, where the request names none: a file's own before one of its includes', and of those the last.
     pub user: Option<String>,
-    /// Labels of what is created.
+    /// Labels of what is created. Of two values of one label that counts which would of two users.
     pub labels: BTreeMap<String, String>,
 }
 

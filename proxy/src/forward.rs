@@ -99,6 +99,10 @@ impl Exchange<'_> {
         } else {
             boxed(|| self.ask(&mut receiver, &mut held)).await
         };
+        if held.is_none() {
+            // The engine was not asked.
+            self.shared.unseen.made(&self.known.tenant, &forgotten);
+        }
         let answered = match answered {
             Ok(Some(answered)) => answered,
             Ok(None) => return Next::Over,
@@ -109,8 +113,8 @@ impl Exchange<'_> {
             }
         };
         open.record.status = answered.response.status().as_u16();
-        // Of one answer the engine still walks files when it has begun.
-        let walks = operation.id == OperationId::ContainerArchive && answered.response.status().is_success();
+        // The engine still walks files when its answer has begun.
+        let walks = is_archive(operation.id) && answered.response.status().is_success();
         if let Some(held) = held.take_if(|_| !walks) {
             boxed(|| held.release()).await;
         }
@@ -175,4 +179,9 @@ impl Exchange<'_> {
     pub(crate) fn version(&self) -> engine::Version {
         self.permitted.request().version.unwrap_or(self.about.version)
     }
+}
+
+/// Whether the answer is what the engine finds while it walks a container's files.
+fn is_archive(operation: OperationId) -> bool {
+    matches!(operation, OperationId::ContainerArchive | OperationId::ContainerExport)
 }

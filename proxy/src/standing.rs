@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::OWNER_LABEL;
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -20,6 +21,10 @@ pub struct Standing {
     pub paused: bool,
     /// The engine is to remove it when it has ended (`docker run --rm`).
     pub removes_itself: bool,
+    /// The engine is to start it again when it has ended (`docker run --restart`).
+    pub restarts_itself: bool,
+    /// Its first process; 0: none.
+    pid: u64,
     /// Whose it is; empty: nobody's.
     pub tenant: String,
     /// Namespaces that it takes from a container, by its id, or from the host.
@@ -45,6 +50,13 @@ struct HostConfig {
     pid_mode: String,
     ipc_mode: String,
     auto_remove: bool,
+    restart_policy: RestartPolicy,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct RestartPolicy {
+    name: String,
 }
 
 impl Standing {
@@ -123,6 +135,7 @@ impl Resolver {
         struct State {
             running: bool,
             paused: bool,
+            pid: u64,
         }
         #[derive(Deserialize, Default)]
         #[serde(rename_all = "PascalCase", default)]
@@ -130,9 +143,33 @@ impl Resolver {
             labels: Option<BTreeMap<String, String>>,
         }
         let Some(body) = self.container(id).await? else { return Ok(None) };
-        let Inspect { id, state: State { running, paused }, config, host_config, mounts } = parse(&body)?;
+        let Inspect { id, state: State { running, paused, pid }, config, host_config, mounts } = parse(&body)?;
         let (removes_itself, tenant) = (host_config.auto_remove, owner(config.labels));
-        Ok(Some(Standing { id, running, paused, removes_itself, tenant, joined: host_config.joined(), mounts }))
+        let restarts_itself = !matches!(host_config.restart_policy.name.as_str(), "" | "no");
+        Ok(Some(Standing { id, running, paused, removes_itself, restarts_itself, pid, tenant, joined: host_config.joined(), mounts }))
+    }
+
+    /// Why it is not certain that a container's first process is still there. Engines say that they have paused one whose process has just ended, and
+    /// start it again in a moment.
+    ///
+    /// # Errors
+    /// The engine cannot be asked.
+    pub async fn ended(&self, container: &Standing) -> Result<Option<String>, EngineError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Top {
+            processes: Option<Vec<Vec<String>>>,
+        }
+        let Standing { id, pid, .. } = container;
+        let version = self.about().await?.version;
+        // Of a process that is frozen `ps` can read the number without waiting for it.
+        let (status, body) = self.engine().ask("GET", &format!("/v{version}/containers/{id}/top?ps_args=-eo%20pid"), None).await?;
+        if status != StatusCode::OK {
+            return Ok(Some(format!("{status} {}", String::from_utf8_lossy(&body).trim())));
+        }
+        let pids = parse::<Top>(&body)?.processes.unwrap_or_default();
+        let there = *pid != 0 && pids.iter().flatten().any(|listed| *listed == pid.to_string());
+        Ok((!there).then(|| "it ended meanwhile".to_owned()))
     }
 
     /// The other containers that run and reach the files of this one, however many are in between.
@@ -173,7 +210,7 @@ impl Resolver {
         let body = self.must(&format!("/v{version}/containers/json{filters}")).await?;
         let standing = |Listed { id, labels, host_config, mounts }| {
             let (tenant, joined) = (owner(labels), host_config.joined());
-            Standing { id, running: true, paused: false, removes_itself: false, tenant, joined, mounts }
+            Standing { id, running: true, paused: false, removes_itself: false, restarts_itself: false, pid: 0, tenant, joined, mounts }
         };
         Ok(parse::<Vec<Listed>>(&body)?.into_iter().map(standing).collect())
     }
@@ -231,7 +268,8 @@ mod tests {
             writable: *writable,
         };
         let (joined, mounts) = (joined.iter().map(|id| (*id).to_owned()).collect(), mounts.iter().map(mount).collect());
-        Standing { id: id.to_owned(), running: false, paused: false, removes_itself: false, tenant: String::new(), joined, mounts }
+        let (id, tenant) = (id.to_owned(), String::new());
+        Standing { id, running: false, paused: false, removes_itself: false, restarts_itself: false, pid: 0, tenant, joined, mounts }
     }
 
     #[test]

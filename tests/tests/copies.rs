@@ -28,7 +28,8 @@ fn asked(stub: &Stub) -> Vec<String> {
     let short = |request: &Request| {
         let route = request.route();
         let what = route.rsplit('/').next().unwrap_or_default().to_owned();
-        (route.starts_with("/containers/") && what != "json").then(|| format!("{} {what}", request.method))
+        let look = what == "json" || request.query("ps_args").is_some();
+        (route.starts_with("/containers/") && !look).then(|| format!("{} {what}", request.method))
     };
     stub.requests().iter().filter_map(short).collect()
 }
@@ -54,11 +55,12 @@ fn status(stream: UnixStream) -> u16 {
 }
 
 /// Each way of walking a container's files.
-const WALKS: [(&str, &str, &[u8]); 4] = [
+const WALKS: [(&str, &str, &[u8]); 5] = [
     ("GET archive", "GET /v1.41/containers/ci-own1/archive?path=/etc", b""),
     ("HEAD archive", "HEAD /v1.41/containers/ci-own1/archive?path=/etc", b""),
     ("PUT archive", "PUT /v1.41/containers/ci-own1/archive?path=/etc", TAR),
     ("GET changes", "GET /v1.41/containers/ci-own1/changes", b""),
+    ("GET export", "GET /v1.41/containers/ci-own1/export", b""),
 ];
 
 #[test]
@@ -115,6 +117,23 @@ fn one_that_cannot_be_paused_is_not_walked() {
             assert!(answer.contains("cannot be paused") && answer.contains("no freezer"), "{answer}");
         }
         assert!(asked(front.stub()).iter().all(|what| what == "POST pause"), "{answer}");
+    }
+}
+
+/// The engine says that it has paused one whose process ends just then, and starts it again.
+#[test]
+fn one_that_ended_and_starts_again_is_not_walked() {
+    for (paused, policy, pid, status_code) in
+        [(false, "always", 1, 409), (true, "always", 1, 409), (false, "always", 4242, 200), (true, "on-failure", 4242, 200), (false, "no", 1, 200)]
+    {
+        let state = json!({ "Running": true, "Paused": paused, "Pid": pid });
+        let front = Front::new(in_state(state, json!({ "RestartPolicy": { "Name": policy } }), json!([])));
+        for (walk, request, body) in WALKS {
+            assert_eq!(status(send(&front, request, body)), status_code, "{walk}: {policy} {pid}");
+            assert_eq!(asked(front.stub()).contains(&walk.to_owned()), status_code == 200, "{walk}");
+        }
+        let count = |what: &str| asked(front.stub()).iter().filter(|asked| *asked == what).count();
+        wait_until("what was paused runs again", Duration::from_secs(10), || count("POST pause") == count("POST unpause"));
     }
 }
 
@@ -255,15 +274,29 @@ fn waits_until_the_engine_has_filled(volume: &str, first: &Value, second: &Value
 
 #[test]
 fn what_would_move_it_waits_for_the_end_of_a_copy() {
-    for action in ["start", "restart", "stop", "kill", "pause", "unpause", "exec", "delete"] {
-        let (open, part) = gated("GET", "/archive");
+    for (action, copied) in [
+        ("start", "archive"),
+        ("restart", "archive"),
+        ("stop", "archive"),
+        ("kill", "archive"),
+        ("pause", "archive"),
+        ("unpause", "archive"),
+        ("exec", "archive"),
+        ("delete", "archive"),
+        ("update", "archive"),
+        // A start makes the working directory, by path, where it finds the root mounted.
+        ("start", "export"),
+    ] {
+        let (open, part) = gated("GET", copied);
         let front = Front::new(part);
-        let copy = send(&front, "GET /v1.41/containers/ci-own1/archive?path=/etc", b"");
+        let query = if copied == "archive" { "?path=/etc" } else { "" };
+        let copy = send(&front, &format!("GET /v1.41/containers/ci-own1/{copied}{query}"), b"");
         open.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-tar\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec()).unwrap();
         let mut reader = Reader::new(copy);
         assert_eq!(reader.head().unwrap().status(), 200);
         let (request, body): (_, &[u8]) = match action {
             "exec" => ("POST /v1.41/containers/ci-own1/exec".to_owned(), br#"{"Cmd":["true"]}"#),
+            "update" => ("POST /v1.41/containers/ci-own1/update".to_owned(), br#"{"Memory":6291456}"#),
             "delete" => ("DELETE /v1.41/containers/ci-own1?force=1".to_owned(), b""),
             _ => (format!("POST /v1.41/containers/ci-own1/{action}"), b""),
         };
@@ -271,7 +304,7 @@ fn what_would_move_it_waits_for_the_end_of_a_copy() {
         // It is judged by now, and a request that came after it has been answered.
         thread::sleep(Duration::from_millis(100));
         assert_eq!(front.proxy.call("GET", "/v1.41/containers/ci-own1/top", None).status, 200);
-        assert_eq!(asked(front.stub()), ["POST pause", "GET archive", "GET top"], "{action}");
+        assert_eq!(asked(front.stub()), ["POST pause", &format!("GET {copied}"), "GET top"], "{action}");
         open.send(b"0\r\n\r\n".to_vec()).unwrap();
         let moved = Reader::new(mover).head().unwrap().status();
         assert!((200..300).contains(&moved), "{action}: {moved}");
@@ -325,9 +358,7 @@ fn who_takes_nothing_of_an_archive_is_cut_off() {
         let own = front.world.values("n").get("OWN_ID").unwrap().clone();
         let connection = front.stub().wait_for("GET", &format!("/containers/{own}{tail}")).connection;
         front.stub().wait_for_end(connection, Duration::from_secs(20));
-        if tail == "/archive" {
-            front.stub().wait_for("POST", &format!("/containers/{own}/unpause"));
-        }
+        front.stub().wait_for("POST", &format!("/containers/{own}/unpause"));
         drop(stream);
     }
 }
@@ -385,6 +416,8 @@ fn files_are_copied_to_and_from_a_container_that_runs(suite: Suite) {
     assert_eq!(std::fs::read_to_string(home.join("back")).unwrap(), "one line\n");
     docker.ok(&["diff", "run"]);
     assert!(runs());
+    docker.ok(&["export", "--output", home.join("root.tar").to_str().unwrap(), "run"]);
+    wait_until("the container runs again", Duration::from_secs(20), runs);
     docker.ok(&["pause", "run"]);
     docker.ok(&["cp", "run:/v/file", home.join("again").to_str().unwrap()]);
     assert_eq!(state()["Paused"], true, "as its owner wants it");

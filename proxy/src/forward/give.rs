@@ -20,9 +20,9 @@ use crate::relay::End;
 use crate::respond::Refusal;
 use crate::serve::{boxed, refuse};
 
-use super::Exchange;
 use super::made::owner;
 use super::still::Held;
+use super::{Exchange, is_archive};
 
 impl Exchange<'_> {
     /// Whether the answer is looked into before it is passed on.
@@ -156,7 +156,7 @@ impl Exchange<'_> {
 
     /// How long a client may take nothing, where the engine keeps a container locked for it.
     fn patience(&self) -> Option<Duration> {
-        let archive = matches!(self.permitted.request().operation.id, OperationId::ContainerArchive | OperationId::ContainerExport);
+        let archive = is_archive(self.permitted.request().operation.id);
         archive.then_some(self.shared.bounds.stall)
     }
 

@@ -21,6 +21,7 @@ use crate::locks::Taken;
 use crate::receive::ReceiveError;
 use crate::respond::Refusal;
 use crate::serve::Busy;
+use crate::standing::Standing;
 
 use super::Exchange;
 
@@ -40,10 +41,13 @@ enum Keep {
 fn keep(operation: OperationId) -> Option<Keep> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "most operations neither move a container nor walk its files")]
     match operation {
-        // An export is written in the container's own root, without its mounts (moby daemon/export.go).
-        OperationId::ContainerArchive | OperationId::ContainerArchiveInfo | OperationId::ContainerChanges | OperationId::PutContainerArchive => {
-            Some(Keep::Still)
-        }
+        // An export is written in the container's own root, without its mounts (moby daemon/export.go); but it keeps the root mounted, and a start that
+        // finds it so makes the working directory by path, whoever has the root open (moby container/container.go, `SetupWorkingDirectory`).
+        OperationId::ContainerArchive
+        | OperationId::ContainerArchiveInfo
+        | OperationId::ContainerChanges
+        | OperationId::ContainerExport
+        | OperationId::PutContainerArchive => Some(Keep::Still),
         OperationId::ContainerCreate => Some(Keep::Filling),
         OperationId::ContainerStart | OperationId::ContainerRestart => Some(Keep::Starting),
         // A signal lets one that is paused go on (moby daemon/kill.go).
@@ -52,7 +56,9 @@ fn keep(operation: OperationId) -> Option<Keep> {
         | OperationId::ContainerKill
         | OperationId::ContainerPause
         | OperationId::ContainerStop
-        | OperationId::ContainerUnpause => Some(Keep::Moving),
+        | OperationId::ContainerUnpause
+        // Less memory ends it (cgroups v2), and a restart policy starts it again.
+        | OperationId::ContainerUpdate => Some(Keep::Moving),
         _ => None,
     }
 }
@@ -113,8 +119,8 @@ impl Exchange<'_> {
             let needed = container.places().into_iter().chain(others.iter().map(|other| other.id.clone())).collect();
             if places.is_superset(&needed) {
                 let mut held = self.held(taken.into())?;
-                for moving in others.iter().chain([&container]).filter(|container| container.running && !container.paused) {
-                    if let Err(refusal) = held.pause(&moving.id).await
+                for moving in others.iter().chain([&container]).filter(|container| container.running) {
+                    if let Err(refusal) = self.freeze(&mut held, moving).await
                         && resolver.standing(&moving.id).await?.is_some_and(|moving| moving.running)
                     {
                         return Err(refusal);
@@ -125,6 +131,19 @@ impl Exchange<'_> {
             places = needed;
         }
         Err(self.is_shared())
+    }
+
+    /// Pauses a container, unless its owner did, until it is let go.
+    async fn freeze(&self, held: &mut Held, container: &Standing) -> Result<(), Refusal> {
+        if !container.paused {
+            held.pause(&container.id).await?;
+        }
+        if container.restarts_itself
+            && let Some(why) = self.shared.resolver.ended(container).await?
+        {
+            return Err(cannot_be_paused(&container.id, &why));
+        }
+        Ok(())
     }
 
     fn is_shared(&self) -> Refusal {
@@ -151,6 +170,10 @@ impl Exchange<'_> {
     }
 }
 
+fn cannot_be_paused(id: &str, why: &str) -> Refusal {
+    Refusal::Conflict(format!("seawall: container {id} runs, and cannot be paused while its files are copied: {why}; stop it first"))
+}
+
 /// How often it is looked which containers reach the files of one, while others begin to.
 const LOOKS: usize = 3;
 
@@ -167,7 +190,7 @@ impl Held {
                 Err(failed) => why = failed,
             }
         }
-        Err(Refusal::Conflict(format!("seawall: container {id} runs, and cannot be paused while its files are copied: {why}; stop it first")))
+        Err(cannot_be_paused(id, &why))
     }
 
     /// Freezes the processes, or says why the engine does not.
