@@ -29,10 +29,25 @@ pub struct Standing {
     pub tenant: String,
     /// Namespaces that it takes from a container, by its id, or from the host.
     joined: BTreeSet<String>,
-    mounts: Vec<Mount>,
+    mounts: Mounts,
 }
 
-#[derive(Deserialize, Debug, Default, Clone)]
+/// What a container mounts of what others can mount too. A volume that it mounts a thousand times is one.
+#[derive(Debug, Default, Clone)]
+struct Mounts {
+    /// By their names.
+    volumes: BTreeMap<String, Volume>,
+    /// By their paths, and whether it may write to them.
+    directories: BTreeMap<String, bool>,
+}
+
+#[derive(Debug, Clone)]
+struct Volume {
+    source: String,
+    writable: bool,
+}
+
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct Mount {
     #[serde(rename = "Type")]
@@ -64,8 +79,8 @@ impl Standing {
     /// mount the same need not wait for what is under way here.
     #[must_use]
     pub fn places(&self) -> BTreeSet<String> {
-        let mounts = self.mounts.iter().filter(|mount| mount.is_shareable());
-        let mounts = mounts.map(|mount| format!("{} of {}", if mount.name.is_empty() { "directories" } else { &mount.name }, self.tenant));
+        let directories = (!self.mounts.directories.is_empty()).then_some("directories");
+        let mounts = self.mounts.volumes.keys().map(String::as_str).chain(directories).map(|name| format!("{name} of {}", self.tenant));
         self.joined.iter().cloned().chain([self.id.clone()]).chain(mounts).collect()
     }
 
@@ -74,21 +89,38 @@ impl Standing {
     /// in either.
     fn is_reached_by(&self, other: &Self) -> bool {
         let namespaces = other.joined.contains(&self.id) || self.joined.contains(&other.id) || !self.joined.is_disjoint(&other.joined);
-        namespaces || self.mounts.iter().any(|mount| other.mounts.iter().any(|theirs| mount.is_reached_by(theirs)))
+        namespaces || self.mounts.are_reached_by(&other.mounts)
     }
 }
 
-impl Mount {
-    fn is_shareable(&self) -> bool {
-        self.kind != "tmpfs"
+impl FromIterator<Mount> for Mounts {
+    fn from_iter<I: IntoIterator<Item = Mount>>(listed: I) -> Self {
+        let mut mounts = Self::default();
+        for Mount { kind: _, name, source, writable } in listed.into_iter().filter(|mount| mount.kind != "tmpfs") {
+            if name.is_empty() {
+                *mounts.directories.entry(source).or_default() |= writable;
+            } else {
+                mounts.volumes.entry(name).or_insert(Volume { source, writable }).writable |= writable;
+            }
+        }
+        mounts
+    }
+}
+
+impl Mounts {
+    /// The same files, which one of the two may write to.
+    fn are_reached_by(&self, theirs: &Self) -> bool {
+        let (few, many) = if self.volumes.len() < theirs.volumes.len() { (self, theirs) } else { (theirs, self) };
+        let same = |(name, volume): (&String, &Volume)| many.volumes.get(name).is_some_and(|other| volume.writable || other.writable);
+        few.volumes.iter().any(same) || self.lie_in(theirs) || theirs.lie_in(self)
     }
 
-    /// The same files, which one of the two may write to.
-    fn is_reached_by(&self, theirs: &Self) -> bool {
-        let named = !self.name.is_empty() && self.name == theirs.name;
-        let placed = !self.source.is_empty() && !theirs.source.is_empty();
-        let same = named || (placed && (is_below(&self.source, &theirs.source) || is_below(&theirs.source, &self.source)));
-        same && self.is_shareable() && theirs.is_shareable() && (self.writable || theirs.writable)
+    /// Whether a directory of these is above or below something of the others.
+    fn lie_in(&self, others: &Self) -> bool {
+        let volumes = || others.volumes.values().map(|volume| (&volume.source, volume.writable));
+        let places = || others.directories.iter().map(|(path, writable)| (path, *writable)).chain(volumes());
+        let nested = |path: &str, place: &str| !path.is_empty() && !place.is_empty() && (is_below(path, place) || is_below(place, path));
+        self.directories.iter().any(|(path, mine)| places().any(|(place, theirs)| (*mine || theirs) && nested(path, place)))
     }
 }
 
@@ -146,7 +178,8 @@ impl Resolver {
         let Inspect { id, state: State { running, paused, pid }, config, host_config, mounts } = parse(&body)?;
         let (removes_itself, tenant) = (host_config.auto_remove, owner(config.labels));
         let restarts_itself = !matches!(host_config.restart_policy.name.as_str(), "" | "no");
-        Ok(Some(Standing { id, running, paused, removes_itself, restarts_itself, pid, tenant, joined: host_config.joined(), mounts }))
+        let (joined, mounts) = (host_config.joined(), mounts.into_iter().collect());
+        Ok(Some(Standing { id, running, paused, removes_itself, restarts_itself, pid, tenant, joined, mounts }))
     }
 
     /// Why it is not certain that a container's first process is still there. Engines say that they have paused one whose process has just ended, and
@@ -209,7 +242,7 @@ impl Resolver {
         let version = self.about().await?.version;
         let body = self.must(&format!("/v{version}/containers/json{filters}")).await?;
         let standing = |Listed { id, labels, host_config, mounts }| {
-            let (tenant, joined) = (owner(labels), host_config.joined());
+            let (tenant, joined, mounts) = (owner(labels), host_config.joined(), mounts.into_iter().collect());
             Standing { id, running: true, paused: false, removes_itself: false, restarts_itself: false, pid: 0, tenant, joined, mounts }
         };
         Ok(parse::<Vec<Listed>>(&body)?.into_iter().map(standing).collect())
@@ -229,26 +262,26 @@ fn connected(container: &Standing, mut own: Vec<Standing>) -> Vec<Standing> {
         return own;
     }
     let mut group: Vec<Standing> = Vec::new();
-    loop {
-        let is_near = |one: &Standing| is_lost(one) || group.iter().chain([container]).any(|member| member.is_reached_by(one));
+    // Each is compared with what was found last, and so with another one only once.
+    let mut last = vec![container.clone()];
+    while !last.is_empty() {
+        let is_near = |one: &Standing| is_lost(one) || last.iter().any(|member| member.is_reached_by(one));
         let (near, far): (Vec<_>, Vec<_>) = own.into_iter().partition(is_near);
-        if near.is_empty() {
-            return group;
-        }
-        group.extend(near);
-        own = far;
+        group.extend(near.iter().cloned());
+        (last, own) = (near, far);
     }
+    group
 }
 
 /// Lists of running containers among which are all of other tenants that could share something with these, as queries. Not of all containers where that
 /// can be known: other tenants' may be of any length.
 fn elsewhere(container: &Standing, others: &[Standing]) -> Option<String> {
     let mut group = others.iter().chain([container]);
-    let shareable = || others.iter().chain([container]).flat_map(|one| &one.mounts).filter(|mount| mount.is_shareable());
-    if group.any(|one| one.tenant.is_empty() || !one.joined.is_empty()) || shareable().any(|mount| mount.name.is_empty()) {
+    let mounts = || others.iter().chain([container]).map(|one| &one.mounts);
+    if group.any(|one| one.tenant.is_empty() || !one.joined.is_empty()) || mounts().any(|mounts| !mounts.directories.is_empty()) {
         return Some(String::new());
     }
-    let volumes: BTreeSet<&str> = shareable().map(|mount| mount.name.as_str()).collect();
+    let volumes: BTreeSet<&String> = mounts().flat_map(|mounts| mounts.volumes.keys()).collect();
     (!volumes.is_empty()).then(|| filtered(&json!({ "volume": volumes })))
 }
 
