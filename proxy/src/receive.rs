@@ -194,7 +194,9 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
     async fn collect(&mut self, framing: Framing, limit: usize, mut room: impl FnMut(usize) -> bool) -> Result<Bytes, ReceiveError> {
         let mut remaining = Remaining::from(framing);
         let mut whole = BytesMut::new();
-        while let Some(part) = self.part(&mut remaining).await? {
+        // How long a chunked body becomes is not known, and nothing is counted until some of it is there.
+        let most = if framing == Framing::Chunked { HEAD_ROOM } else { STREAM_ROOM };
+        while let Some(part) = self.part_within(&mut remaining, most).await? {
             if whole.len() + part.len() > limit {
                 return Err(ReceiveError::TooLarge { what: "body", limit });
             }
@@ -204,7 +206,7 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
             if whole.is_empty() && remaining == Remaining::Done && framing != Framing::Chunked {
                 return Ok(part);
             }
-            // Out of the large buffer that chunks are read into: the request may last.
+            // Out of the buffer that chunks are read into: the request may last.
             whole.extend_from_slice(&part);
         }
         Ok(whole.freeze())
@@ -215,19 +217,24 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
     /// # Errors
     /// The framing is malformed, or the client went away.
     pub async fn part(&mut self, remaining: &mut Remaining) -> Result<Option<Bytes>, ReceiveError> {
+        self.part_within(remaining, STREAM_ROOM).await
+    }
+
+    /// [`Receiver::part`], of at most about so many bytes.
+    async fn part_within(&mut self, remaining: &mut Remaining, most: usize) -> Result<Option<Bytes>, ReceiveError> {
         loop {
             match *remaining {
                 Remaining::Done => return Ok(None),
                 Remaining::Chunk => match self.chunk_size()? {
                     Some(0) => *remaining = Remaining::Done,
                     Some(size) => *remaining = Remaining::InChunk(size),
-                    None => self.fill(STREAM_ROOM).await?,
+                    None => self.fill(most).await?,
                 },
                 Remaining::Length(left) | Remaining::InChunk(left) => {
                     if self.buffer.is_empty() {
                         // Of a body with a length no more is read than it has; behind a chunk others follow.
-                        let room = if matches!(remaining, Remaining::Length(_)) { usize::try_from(left).unwrap_or(STREAM_ROOM) } else { STREAM_ROOM };
-                        self.fill(room.min(STREAM_ROOM)).await?;
+                        let room = if matches!(remaining, Remaining::Length(_)) { usize::try_from(left).unwrap_or(most) } else { most };
+                        self.fill(room.min(most)).await?;
                     }
                     let take = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
                     let part = self.buffer.split_to(take).freeze();
@@ -235,7 +242,7 @@ impl<S: AsyncRead + Unpin> Receiver<S> {
                     *remaining = match (*remaining, left) {
                         (Remaining::InChunk(_), 0) => {
                             while self.buffer.len() < 2 {
-                                self.fill(STREAM_ROOM).await?;
+                                self.fill(most).await?;
                             }
                             if self.buffer.split_to(2).as_ref() != b"\r\n" {
                                 return Err(ReceiveError::Chunked("no line end after a chunk"));
