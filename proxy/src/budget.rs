@@ -23,6 +23,8 @@ pub struct Share {
 pub const REQUESTS: usize = 16 << 20;
 /// Most bytes of all answers to a tenant that are looked into.
 pub const ANSWERS: usize = 32 << 20;
+/// Most bytes of facts about the objects that all requests of a tenant name, and that one of them names.
+pub const FACTS: usize = 8 << 20;
 /// Most bytes of what the engine does for a tenant to its end, and how many requests those are: one takes about 32 KiB until it is answered.
 pub const UNDERWAY: usize = 16 << 20;
 /// See [`UNDERWAY`].

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::dial::{EngineError, head as request_head};
 use crate::forward::{Exchange, SILENCE};
+use crate::resolve::Room;
 use crate::respond::Refusal;
 use crate::vet::{Vet, refused};
 
@@ -25,7 +26,7 @@ impl Exchange<'_> {
         if self.permitted.request().query.flag("nocache") {
             dockerfile.claim(&self.known.tenant);
         }
-        let mut facts = self.image_facts(&dockerfile).await?;
+        let (mut facts, mut _room) = self.image_facts(&dockerfile).await?;
         self.cover(&dockerfile.demands(&facts))?;
         let mut pulled = false;
         for image in dockerfile.images() {
@@ -35,7 +36,7 @@ impl Exchange<'_> {
             }
         }
         if pulled {
-            facts = self.image_facts(&dockerfile).await?;
+            (facts, _room) = self.image_facts(&dockerfile).await?;
             self.cover(&dockerfile.demands(&facts))?;
         }
         let brought = dockerfile.brought_demands(&facts).map_err(|error| refused(error.to_string()))?;
@@ -52,8 +53,8 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    async fn image_facts(&self, dockerfile: &Dockerfile) -> Result<Facts, EngineError> {
-        self.shared.resolver.images(dockerfile.references(), &self.known.tenant).await
+    async fn image_facts(&self, dockerfile: &Dockerfile) -> Result<(Facts, Room), EngineError> {
+        self.shared.resolver.images(dockerfile.references(), self.known).await
     }
 
     fn cover(&self, demands: &Demands) -> Result<(), Refusal> {

@@ -63,6 +63,9 @@ pub enum EngineError {
     /// The connection broke.
     #[error("the engine ended the connection: {0}")]
     Exchange(#[source] hyper::Error),
+    /// It has more to tell than may be kept.
+    #[error("what the engine tells of the objects that your requests name takes more memory than there is for them")]
+    Room,
     /// It does not answer.
     #[error("the engine does not answer")]
     Silent,

@@ -13,6 +13,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::budget::{self, Budget, Share};
 use crate::clients::Known;
 use crate::dial::{Engine, EngineError};
 use crate::host::{self, Host};
@@ -44,13 +45,28 @@ pub struct Resolver {
     engine: Rc<Engine>,
     about: RefCell<Option<(u64, Rc<About>)>>,
     host: Host,
+    facts: Budget,
+}
+
+/// The memory of facts: they are its tenant's while it lasts.
+#[derive(Debug)]
+pub struct Room {
+    share: Share,
+    taken: usize,
+}
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> Result<(), EngineError> {
+        self.taken += bytes;
+        if self.taken <= budget::FACTS && self.share.resize(self.taken) { Ok(()) } else { Err(EngineError::Room) }
+    }
 }
 
 impl Resolver {
     /// For an engine.
     #[must_use]
     pub fn new(engine: Rc<Engine>) -> Self {
-        Self { engine, about: RefCell::default(), host: Host::default() }
+        Self { engine, about: RefCell::default(), host: Host::default(), facts: Budget::of(budget::FACTS) }
     }
 
     /// The engine.
@@ -111,10 +127,10 @@ impl Resolver {
     ///
     /// # Errors
     /// The engine cannot be asked.
-    pub async fn facts(&self, request: &Request<'_>, references: Vec<Reference>, known: &Known) -> Result<Facts, EngineError> {
-        let mut facts = Facts::default();
+    pub async fn facts(&self, request: &Request<'_>, references: Vec<Reference>, known: &Known) -> Result<(Facts, Room), EngineError> {
+        let (mut facts, mut room) = (Facts::default(), self.room(known));
         if !references.is_empty() {
-            self.add(&mut facts, references, &known.tenant).await?;
+            self.add(&mut facts, &mut room, references, &known.tenant).await?;
         }
         let mut paths = request.host_paths(&facts);
         paths.retain(|path| known.policy.reaches(path));
@@ -122,7 +138,11 @@ impl Resolver {
             host::add_mounts(&paths, &mut facts);
         }
         self.host.look(paths, &mut facts).await;
-        Ok(facts)
+        Ok((facts, room))
+    }
+
+    fn room(&self, known: &Known) -> Room {
+        Room { share: self.facts.begin(&known.tenant), taken: 0 }
     }
 
     /// A volume as it is now.
@@ -138,25 +158,28 @@ impl Resolver {
     ///
     /// # Errors
     /// The engine cannot be asked.
-    pub async fn images(&self, references: Vec<Reference>, tenant: &str) -> Result<Facts, EngineError> {
-        let mut facts = Facts::default();
-        self.add(&mut facts, references, tenant).await?;
-        Ok(facts)
+    pub async fn images(&self, references: Vec<Reference>, known: &Known) -> Result<(Facts, Room), EngineError> {
+        let (mut facts, mut room) = (Facts::default(), self.room(known));
+        self.add(&mut facts, &mut room, references, &known.tenant).await?;
+        Ok((facts, room))
     }
 
     /// A container as the engine has it, and facts about what its start would use. `None`: there is no such container.
     ///
     /// # Errors
     /// The engine cannot be asked, or describes something that is not understood.
-    pub async fn stored(&self, id: &str, known: &Known) -> Result<Option<(Stored, Facts)>, EngineError> {
+    pub async fn stored(&self, id: &str, known: &Known) -> Result<Option<(Stored, Facts, Room)>, EngineError> {
         let Some(body) = self.container(id).await? else { return Ok(None) };
+        let mut room = self.room(known);
+        // The description, and what is read of it.
+        room.take(2 * body.len())?;
         let stored = Stored::decode(&body).map_err(|error| EngineError::Answer(error.to_string()))?;
         let mut facts = Facts::default();
-        self.add(&mut facts, stored.references(), &known.tenant).await?;
+        self.add(&mut facts, &mut room, stored.references(), &known.tenant).await?;
         let mut paths = stored.host_paths(&facts);
         paths.retain(|path| known.policy.reaches(path));
         self.host.look(paths, &mut facts).await;
-        Ok(Some((stored, facts)))
+        Ok(Some((stored, facts, room)))
     }
 
     /// The engine's description of a container. `None`: there is no such container.
@@ -169,12 +192,13 @@ impl Resolver {
         }
     }
 
-    async fn add(&self, facts: &mut Facts, references: Vec<Reference>, tenant: &str) -> Result<(), EngineError> {
+    async fn add(&self, facts: &mut Facts, room: &mut Room, references: Vec<Reference>, tenant: &str) -> Result<(), EngineError> {
         let version = self.about().await?.version;
         for reference in references {
             let object = self.look_up(&reference, version, tenant).await?;
             let object = object.map(|object| Rc::new(Object { asked: reference.name.clone(), ..object }));
             if let Some(object) = &object {
+                room.take(weight(object))?;
                 let mut insert = |name: &str| facts.insert(Reference { kind: object.kind, name: name.to_owned() }, Some(Rc::clone(object)));
                 // Once bound, the request names it by what it is forwarded as.
                 insert(&object.id);
@@ -335,6 +359,17 @@ fn read(kind: ObjectKind, body: &[u8], tenant: &str) -> Result<Object, EngineErr
     let process = Process::default();
     Ok(Object { kind, id, asked: name.clone(), name, owner, labels, references, brings, binds, mounted, process })
 }
+
+/// About how many bytes of memory what is told of an object takes.
+fn weight(object: &Object) -> usize {
+    let Object { labels, references, brings: Brings { health, triggers, ports, volumes, .. }, binds, mounted, .. } = object;
+    let labels = labels.iter().flat_map(|(key, value)| [key, value]);
+    let lists = references.iter().chain(health).chain(triggers).chain(ports).chain(volumes).chain(mounted);
+    labels.chain(lists).chain(binds.iter().map(|bind| &bind.source)).map(|text| text.len() + TEXT).sum()
+}
+
+/// Bytes that a text takes besides its own, with its place in a list or map.
+const TEXT: usize = 64;
 
 /// Most bytes of an object's labels that are kept.
 const MOST_LABELS: usize = 64 << 10;

@@ -70,6 +70,7 @@ impl Refusal {
                 DenialKind::NotGranted => (StatusCode::FORBIDDEN, false),
                 DenialKind::HiddenInCreate | DenialKind::NotUnderstood => (StatusCode::BAD_REQUEST, false),
             },
+            Self::Engine(EngineError::Room) => (StatusCode::TOO_MANY_REQUESTS, false),
             Self::Engine(EngineError::Silent) => (StatusCode::GATEWAY_TIMEOUT, false),
             Self::Engine(EngineError::Answer(_) | EngineError::Connect { .. } | EngineError::Exchange(_)) => (StatusCode::BAD_GATEWAY, false),
             Self::NotRecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, false),

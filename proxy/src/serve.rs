@@ -24,7 +24,7 @@ use crate::lease::{Holder, Lease, Leases};
 use crate::locks::Taken;
 use crate::receive::{Bounds, Framing, Head, ReceiveError, Receiver};
 use crate::relay::End;
-use crate::resolve::{About, Resolver};
+use crate::resolve::{About, Resolver, Room};
 use crate::respond::Refusal;
 use crate::standing::Standing;
 use crate::still::Stills;
@@ -244,6 +244,8 @@ struct Judged<'b, 's> {
     unseen: Vec<String>,
     /// What its body takes.
     _share: Option<Share>,
+    /// What its facts take.
+    _room: Room,
     known: Rc<Known>,
     about: Rc<About>,
     /// The id of the image that was judged.
@@ -299,7 +301,7 @@ async fn judge<'b, 's, S: End>(
     }
     // Before it is asked who has a name: whoever gets it meanwhile would not be seen.
     let lease = lease(shared, &known, request.new_names(&references), &holder(&request, &known)).await?;
-    let mut facts = shared.resolver.facts(&request, references, &known).await?;
+    let (mut facts, room) = shared.resolver.facts(&request, references, &known).await?;
     let (turns, unseen) = take_turns(shared, &known, &request, &mut facts).await?;
     let image = judged_image(&request, &facts);
     request.bind(&facts);
@@ -315,7 +317,7 @@ async fn judge<'b, 's, S: End>(
     let permitted = decided?;
     open.record.decision = "permitted";
     open.record.covered = u64::try_from(permitted.demands()).unwrap_or_default();
-    Ok(Judged { permitted, _share: share, lease, turns: turns.into(), unseen, known, about, image })
+    Ok(Judged { permitted, _share: share, _room: room, lease, turns: turns.into(), unseen, known, about, image })
 }
 
 /// Decides; what is to be started is judged once more, as it is now.
@@ -351,8 +353,14 @@ async fn lease<'s>(shared: &'s Shared, known: &Known, mut names: Vec<Reference>,
     }
 }
 
-/// Waits until nobody else makes or mounts the volumes that a create names. Then it is known which of them no process has seen.
+/// Waits until nobody else makes, mounts or removes the volumes that a create names, or the one that is to be removed: without its volume the engine would
+/// make one that is nobody's. Then it is known which of them no process has seen.
 async fn take_turns(shared: &Shared, known: &Known, request: &Request<'_>, facts: &mut Facts) -> Result<(Vec<Taken>, Vec<String>), Refusal> {
+    if request.operation.id == OperationId::VolumeDelete {
+        let own = facts.object(ObjectKind::Volume, request.object.as_deref().unwrap_or_default()).filter(|volume| volume.owner == Owner::Own);
+        let turn = own.map(|volume| Turn::Volume(volume.id.clone())).into_iter().collect();
+        return Ok((shared.turns.alone(&turn).await, Vec::new()));
+    }
     if !matches!(request.operation.id, OperationId::ContainerCreate | OperationId::VolumeCreate) {
         return Ok((Vec::new(), Vec::new()));
     }
@@ -397,7 +405,7 @@ fn judged_image(request: &Request<'_>, facts: &Facts) -> Option<String> {
 
 /// Judges a container as it is now against the policy as it is now, before it is started.
 pub(crate) async fn recheck(shared: &Shared, known: &Known, id: &str, operation: &'static engine::operation::Operation) -> Result<(), Refusal> {
-    let Some((mut stored, facts)) = shared.resolver.stored(id, known).await? else {
+    let Some((mut stored, facts, _room)) = shared.resolver.stored(id, known).await? else {
         return Err(Refusal::Missing(format!("No such container: {id}")));
     };
     let about = shared.resolver.about().await?;

@@ -245,6 +245,25 @@ fn a_volume_without_a_name_is_kept_until_the_engine_has_filled_it() {
     waits_until_the_engine_has_filled(&id, &made, &json!({ "Binds": [format!("{id}:/v")] }));
 }
 
+/// Without its volume the engine would make one that is nobody's.
+#[test]
+fn a_volume_that_is_being_mounted_is_removed_afterwards() {
+    let (open, part) = gated("POST", "/containers/create");
+    let front = Front::new(part);
+    let body = json!({ "Image": "cifixture:1", "HostConfig": { "Binds": ["ci-own-vol:/v"] } }).to_string();
+    let _create = send_json(&front, "POST /v1.41/containers/create", body.as_bytes());
+    wait_until("the engine makes the container", Duration::from_secs(10), || asked(front.stub()) == ["POST create"]);
+    let about = |method: &str| front.stub().requests().iter().filter(|one| one.method == method && one.route() == "/volumes/ci-own-vol").count();
+    let before = about("GET");
+    let remove = send(&front, "DELETE /v1.41/volumes/ci-own-vol", b"");
+    wait_until("the volume has been looked at", Duration::from_secs(10), || about("GET") > before);
+    assert_eq!(front.proxy.call("GET", "/v1.41/containers/ci-own1/top", None).status, 200);
+    assert_eq!(about("DELETE"), 0);
+    open.send(b"HTTP/1.1 500 Failed\r\nContent-Length: 0\r\n\r\n".to_vec()).unwrap();
+    open.send(Vec::new()).unwrap();
+    assert_eq!(status(remove), 204);
+}
+
 /// Two creates with these `HostConfig`s, of which the second one has the volume.
 fn waits_until_the_engine_has_filled(volume: &str, first: &Value, second: &Value) {
     let (open, part) = gated("POST", "/containers/create");

@@ -12,6 +12,7 @@ use tests::front::Front;
 use tests::http::{Framing, Reader, Response, over, request};
 use tests::scratch::wait_until;
 use tests::stub::{Reply, Script};
+use tests::world::LABEL;
 
 const LIST: &str = "/v1.41/containers/json";
 const ATTACH: &str = "POST /v1.41/containers/ci-own1/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n";
@@ -31,6 +32,34 @@ fn engine_that_is_gone_is_a_clear_502_and_its_return_is_found() {
         let back = front.proxy.call("GET", LIST, None);
         assert_eq!(back.status, 200, "round {round}: the next request finds the new socket: {}", back.text());
     }
+}
+
+/// One container of many mounts, named in as many ways as its id can be shortened.
+#[test]
+fn what_is_told_of_the_objects_of_a_request_has_an_end() {
+    let id = "a".repeat(64);
+    let targets: Vec<serde_json::Value> = (0..1000)
+        .map(|n| serde_json::json!({ "Type": "volume", "Name": "v", "Destination": format!("/{n}/{}", "t".repeat(3800)), "RW": true }))
+        .collect();
+    let described = serde_json::json!({ "Id": id, "Name": "/huge", "Image": "sha256:0", "Config": { "Labels": { LABEL: "job", "seawall.kind": "container" } },
+        "State": { "Running": false }, "HostConfig": {}, "Mounts": targets, "NetworkSettings": { "Networks": {} } });
+    let front = Front::new(move |request| {
+        let short = request.route().strip_prefix("/containers/")?.strip_suffix("/json")?.to_owned();
+        (!short.is_empty() && id.starts_with(&short)).then(|| Reply::Json(200, described.clone()))
+    });
+    let create = |names: usize| {
+        let from: Vec<String> = (0..names).map(|n| "a".repeat(64 - n)).collect();
+        front.proxy.call(
+            "POST",
+            "/v1.41/containers/create",
+            Some(&serde_json::json!({ "Image": "cifixture:1", "HostConfig": { "VolumesFrom": from } })),
+        )
+    };
+    assert_eq!(create(1).status, 201);
+    let refused = create(53);
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    assert!(refused.message().contains("takes more memory"), "{}", refused.message());
+    assert_eq!(create(1).status, 201, "what it took is given back");
 }
 
 #[test]
