@@ -9,7 +9,6 @@ use engine::dockerfile::{Dockerfile, Usage, UsedImage};
 use engine::facts::{Facts, ObjectKind, Owner};
 use engine::reference::ImageReference;
 use http::StatusCode;
-use http_body_util::BodyExt;
 use serde::Deserialize;
 
 use crate::dial::{EngineError, head as request_head};
@@ -81,10 +80,8 @@ impl Exchange<'_> {
         let status = answered.response.status();
         let mut body = answered.response.into_body();
         let mut messages = Messages::default();
-        while let Some(frame) = tokio::time::timeout(SILENCE, body.frame()).await.map_err(|_| EngineError::Silent)? {
-            if let Ok(part) = frame.map_err(EngineError::Exchange)?.into_data() {
-                messages.add(&part);
-            }
+        while let Some(part) = tokio::time::timeout(SILENCE, body.part()).await.map_err(|_| EngineError::Silent)?? {
+            messages.add(&part);
         }
         messages.end();
         match (status, messages.error) {

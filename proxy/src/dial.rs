@@ -1,7 +1,11 @@
 //! The engine's side: connections, kept for plain exchanges, fresh for whatever streams.
 //!
 //! Each engine connection lives on the thread of the clients that use it. A kept connection that the engine closed meanwhile gives the request
-//! back unsent, and a fresh one takes it: nothing is ever sent twice.
+//! back unsent, and a fresh one takes it: nothing is ever sent twice. Kept connections are hyper's; a fresh one for a stream is read and written
+//! here, because hyper keeps some 29 KiB for one on which nothing moves.
+
+mod alone;
+mod framing;
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -24,9 +28,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
-use crate::budget::part;
 use crate::config::HostPort;
 use crate::tls::EngineConnector;
+
+pub use self::alone::Alone;
 
 /// Where the engine is.
 #[derive(Debug, Clone)]
@@ -49,9 +54,12 @@ impl std::fmt::Display for EngineAddress {
 /// What goes wrong between here and the engine. Never the client's mistake.
 #[derive(Debug, Error)]
 pub enum EngineError {
-    /// The engine's answer to a look-up is not what its API says.
+    /// The engine's answer is not HTTP, or not what its API says.
     #[error("the engine's answer is not understood: {0}")]
     Answer(String),
+    /// A connection for one exchange broke.
+    #[error("the engine ended the connection: {0}")]
+    Broken(#[source] std::io::Error),
     /// Nobody is there.
     #[error("cannot reach the engine at {address}: {source}")]
     Connect {
@@ -60,7 +68,7 @@ pub enum EngineError {
         /// Why not.
         source: std::io::Error,
     },
-    /// The connection broke.
+    /// A kept connection broke.
     #[error("the engine ended the connection: {0}")]
     Exchange(#[source] hyper::Error),
     /// It has more to tell than may be kept.
@@ -111,8 +119,17 @@ pub struct Engine {
 #[derive(Debug)]
 pub struct Answered {
     /// The answer.
-    pub response: Response<Incoming>,
+    pub response: Response<Download>,
     sender: Option<SendRequest<Upload>>,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub enum Download {
+    /// On a connection of its own.
+    Alone(Alone),
+    /// On one that is kept.
+    Kept(Incoming),
 }
 
 const KEEP: usize = 256;
@@ -153,7 +170,7 @@ impl Engine {
         let mut request = request;
         while let Some(mut sender) = self.take() {
             match sender.try_send_request(request).await {
-                Ok(response) => return Ok(Answered { response, sender: Some(sender) }),
+                Ok(response) => return Ok(Answered { response: response.map(Download::Kept), sender: Some(sender) }),
                 Err(mut error) => match error.take_message() {
                     // It was not sent: the engine had closed the connection.
                     Some(unsent) => {
@@ -167,9 +184,9 @@ impl Engine {
                 },
             }
         }
-        let mut sender = self.dial(KEPT_BUFFER, ()).await?;
+        let mut sender = self.dial().await?;
         let response = sender.send_request(request).await.map_err(EngineError::Exchange)?;
-        Ok(Answered { response, sender: Some(sender) })
+        Ok(Answered { response: response.map(Download::Kept), sender: Some(sender) })
     }
 
     /// Sends a request on a connection of its own.
@@ -177,10 +194,8 @@ impl Engine {
     /// # Errors
     /// The engine cannot be reached, or breaks off.
     pub async fn exchange_alone(&self, request: Request<Upload>) -> Result<Answered, EngineError> {
-        let mut sender = self.dial(part(Rc::strong_count(&self.alone)), Rc::clone(&self.alone)).await?;
-        let response = sender.send_request(request).await.map_err(EngineError::Exchange)?;
-        // The sender is kept until the answer ends, and not used again.
-        Ok(Answered { response, sender: None })
+        let response = alone::exchange(self.connect().await?, request, Rc::clone(&self.alone)).await?;
+        Ok(Answered { response: response.map(Download::Alone), sender: None })
     }
 
     /// Asks for something small, and reads all of it.
@@ -206,7 +221,7 @@ impl Engine {
     ///
     /// # Errors
     /// See [`collect`].
-    pub async fn whole(&self, body: Incoming, of: &dyn std::fmt::Display) -> Result<Vec<u8>, EngineError> {
+    pub async fn whole(&self, body: Download, of: &dyn std::fmt::Display) -> Result<Vec<u8>, EngineError> {
         let mut turn = None;
         let by_turns = async |bytes| {
             if bytes > LONG && turn.is_none() {
@@ -241,29 +256,63 @@ impl Engine {
         self.generation.set(self.generation.get().wrapping_add(1));
     }
 
-    /// Opens a connection that keeps at most so many bytes of an answer that is not taken, and this while it lasts.
-    async fn dial(&self, buffer: usize, lasting: impl Sized + 'static) -> Result<SendRequest<Upload>, EngineError> {
-        let failed = |source: std::io::Error| EngineError::Connect { address: self.address.to_string(), source };
-        let stream = match timeout(CONNECT, self.connect()).await {
-            Ok(result) => result.map_err(|error| {
-                self.broke();
-                failed(error)
-            })?,
-            Err(_) => return Err(failed(std::io::ErrorKind::TimedOut.into())),
-        };
-        let (sender, connection) = http1::Builder::new().max_buf_size(buffer).handshake(TokioIo::new(stream)).await.map_err(EngineError::Exchange)?;
-        tokio::task::spawn_local(async move {
-            // How it ended is told by the exchange that it carried.
-            let _ = connection.with_upgrades().await;
-            drop(lasting);
-        });
+    /// Opens a connection that is kept.
+    async fn dial(&self) -> Result<SendRequest<Upload>, EngineError> {
+        let stream = TokioIo::new(self.connect().await?);
+        let (sender, connection) = http1::Builder::new().max_buf_size(KEPT_BUFFER).handshake(stream).await.map_err(EngineError::Exchange)?;
+        // How it ended is told by the exchange that it carried.
+        tokio::task::spawn_local(connection);
         Ok(sender)
     }
 
+    async fn connect(&self) -> Result<EngineStream, EngineError> {
+        let failed = |source: std::io::Error| EngineError::Connect { address: self.address.to_string(), source };
+        match timeout(CONNECT, self.address.connect()).await {
+            Ok(result) => result.map_err(|error| {
+                self.broke();
+                failed(error)
+            }),
+            Err(_) => Err(failed(std::io::ErrorKind::TimedOut.into())),
+        }
+    }
+}
+
+impl EngineAddress {
     async fn connect(&self) -> std::io::Result<EngineStream> {
-        match &self.address {
-            EngineAddress::Unix(path) => UnixStream::connect(path).await.map(EngineStream::Unix),
-            EngineAddress::Tls(_, connector) => connector.connect().await.map(|stream| EngineStream::Tls(Box::new(stream))),
+        match self {
+            Self::Unix(path) => UnixStream::connect(path).await.map(EngineStream::Unix),
+            Self::Tls(_, connector) => connector.connect().await.map(|stream| EngineStream::Tls(Box::new(stream))),
+        }
+    }
+}
+
+impl Download {
+    /// The next part, which is not empty; `None` at the end.
+    ///
+    /// # Errors
+    /// The engine breaks off.
+    pub async fn part(&mut self) -> Result<Option<Bytes>, EngineError> {
+        match self {
+            Self::Alone(alone) => alone.part().await,
+            Self::Kept(body) => {
+                while let Some(frame) = body.frame().await {
+                    if let Ok(part) = frame.map_err(EngineError::Exchange)?.into_data()
+                        && !part.is_empty()
+                    {
+                        return Ok(Some(part));
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Bytes that are left, where that is known.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Self::Alone(alone) => alone.length(),
+            Self::Kept(body) => body.size_hint().exact(),
         }
     }
 }
@@ -271,7 +320,7 @@ impl Engine {
 impl Answered {
     /// The answer and its connection.
     #[must_use]
-    pub fn into_parts(self) -> (Response<Incoming>, Option<SendRequest<Upload>>) {
+    pub fn into_parts(self) -> (Response<Download>, Option<SendRequest<Upload>>) {
         (self.response, self.sender)
     }
 }
@@ -282,15 +331,13 @@ impl Answered {
 /// # Errors
 /// The engine breaks off, it is longer than such an answer may be, or there is no room.
 pub async fn collect<E: From<EngineError>>(
-    mut body: Incoming,
+    mut body: Download,
     of: &dyn std::fmt::Display,
     mut room: impl AsyncFnMut(usize) -> Result<(), E>,
 ) -> Result<Vec<u8>, E> {
     let mut whole = Vec::new();
-    while let Some(frame) = body.frame().await {
-        if let Ok(part) = frame.map_err(EngineError::Exchange)?.into_data() {
-            whole.extend_from_slice(&part);
-        }
+    while let Some(part) = body.part().await? {
+        whole.extend_from_slice(&part);
         if whole.len() > MOST_ANSWER {
             return Err(EngineError::Answer(format!("more than {MOST_ANSWER} bytes to {of}")).into());
         }

@@ -1,8 +1,8 @@
 //! Requests off the wire: heads, read more strictly than hyper and the engine read them, and bodies, bounded or streamed.
 //!
 //! hyper forgives what hides a request from a filter: two hosts, `Content-Length` beside `Transfer-Encoding`, bare line feeds, any method
-//! token (measured with 1.12), and then does not tell. So the client's side of a connection is read here, on `httparse`; the engine's side,
-//! which is trusted to speak HTTP, is hyper's.
+//! token (measured with 1.12), and then does not tell. So the client's side of a connection is read here, on `httparse`. The engine's side, which
+//! is trusted to speak HTTP, is hyper's where connections are kept, and read in [`crate::dial`] where a stream has its own.
 //!
 //! A head has one form: CRLF line ends, HTTP/1.1, one `Host`, at most one of `Content-Length` and `Transfer-Encoding: chunked`, no folded lines,
 //! no tabs. Anything else ends the connection, because what follows on it cannot be trusted to be a request.

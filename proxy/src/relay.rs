@@ -69,6 +69,16 @@ pub async fn gone(end: &impl End) {
     }
 }
 
+/// Reads what has come, no more than so many bytes, into the buffer that all share, and gives it in no more room than it takes.
+pub(crate) fn poll_take(cx: &mut Context<'_>, from: &mut (impl AsyncRead + Unpin), most: usize) -> Poll<io::Result<Bytes>> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let room = most.min(scratch.len());
+        let mut buffer = ReadBuf::new(scratch.get_mut(..room).unwrap_or_default());
+        ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
+    })
+}
+
 /// Whether a descriptor is in one of these states now.
 fn has(descriptor: &impl std::os::fd::AsFd, states: PollFlags) -> bool {
     let mut asked = [PollFd::new(descriptor, states)];

@@ -72,7 +72,9 @@ impl Refusal {
             },
             Self::Engine(EngineError::Room) => (StatusCode::TOO_MANY_REQUESTS, false),
             Self::Engine(EngineError::Silent) => (StatusCode::GATEWAY_TIMEOUT, false),
-            Self::Engine(EngineError::Answer(_) | EngineError::Connect { .. } | EngineError::Exchange(_)) => (StatusCode::BAD_GATEWAY, false),
+            Self::Engine(EngineError::Answer(_) | EngineError::Broken(_) | EngineError::Connect { .. } | EngineError::Exchange(_)) => {
+                (StatusCode::BAD_GATEWAY, false)
+            }
             Self::NotRecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, false),
             Self::Conflict(_) | Self::Raced(_) => (StatusCode::CONFLICT, false),
             Self::Receive(ReceiveError::Busy) => (StatusCode::TOO_MANY_REQUESTS, true),

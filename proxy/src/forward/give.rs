@@ -6,15 +6,13 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use engine::operation::OperationId;
 use http::{Response, StatusCode, header};
-use http_body_util::BodyExt;
-use hyper::body::Body as _;
 use policies::Rows;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use crate::answer;
 use crate::audit::Open;
-use crate::dial::{Answered, collect};
+use crate::dial::{Answered, EngineError, collect};
 use crate::receive::{Head, ReceiveError, Receiver};
 use crate::relay::End;
 use crate::respond::Refusal;
@@ -45,10 +43,8 @@ impl Exchange<'_> {
         self.write_head(&mut out.text, &Response::from_parts(parts, ()), Length::Chunked, head.close);
         let mut images = answer::Images::new(&self.known.policy, &self.known.tenant);
         // Cut off, the client must not take this for the end.
-        while let Some(frame) = body.frame().await.transpose().map_err(drop)? {
-            if let Ok(part) = frame.into_data() {
-                images.push(&part);
-            }
+        while let Some(part) = body.part().await.map_err(drop)? {
+            images.push(&part);
             if images.waiting() > STREAMED {
                 out.add_part(images.take().into(), &mut open.record.bytes[1]);
                 out.send(receiver).await?;
@@ -122,7 +118,7 @@ impl Exchange<'_> {
         let (response, connection) = answered.into_parts();
         let (parts, mut body) = response.into_parts();
         let bodyless = head.method == "HEAD" || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let length = match body.size_hint().exact() {
+        let length = match body.length() {
             _ if bodyless => Length::None,
             Some(length) => Length::Known(usize::try_from(length).unwrap_or(usize::MAX)),
             None => Length::Chunked,
@@ -130,10 +126,10 @@ impl Exchange<'_> {
         let mut out = Outgoing::new(length, self.patience());
         self.write_head(&mut out.text, &Response::from_parts(parts, ()), length, head.close);
         // What has come with the head goes with it; what has not is not waited for.
-        let mut ended = bodyless || body.is_end_stream();
+        let mut ended = bodyless || body.length() == Some(0);
         if !ended {
-            match futures_now(body.frame()).await {
-                Some(frame) => ended = out.add(frame, &mut open.record.bytes[1])?,
+            match futures_now(body.part()).await {
+                Some(part) => ended = out.add(part, &mut open.record.bytes[1])?,
                 None => out.send(receiver).await?,
             }
         }
@@ -141,7 +137,7 @@ impl Exchange<'_> {
             out.send(receiver).await?;
             tokio::select! {
                 biased;
-                frame = body.frame() => ended = out.add(frame, &mut open.record.bytes[1])?,
+                part = body.part() => ended = out.add(part, &mut open.record.bytes[1])?,
                 () = receiver.gone() => return Err(()),
             }
         }
@@ -235,12 +231,10 @@ impl Outgoing {
     }
 
     /// Adds a part; what was added before has been sent. Says whether it was the last.
-    fn add(&mut self, frame: Option<Result<hyper::body::Frame<Bytes>, hyper::Error>>, count: &mut u64) -> Result<bool, ()> {
+    fn add(&mut self, part: Result<Option<Bytes>, EngineError>, count: &mut u64) -> Result<bool, ()> {
         // The engine broke off: the client must not take this for the end.
-        let Some(frame) = frame.transpose().map_err(drop)? else { return Ok(true) };
-        if let Some(part) = frame.into_data().ok().filter(|part| !part.is_empty()) {
-            self.add_part(part, count);
-        }
+        let Some(part) = part.map_err(drop)? else { return Ok(true) };
+        self.add_part(part, count);
         Ok(false)
     }
 

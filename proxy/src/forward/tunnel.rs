@@ -1,16 +1,13 @@
 //! A connection after 101: bytes both ways.
 
-use bytes::Bytes;
 use engine::Body;
 use engine::operation::Answer;
-use http::{Response, StatusCode, header};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use http::{StatusCode, header};
 use tokio::io::AsyncWriteExt;
 
 use crate::attached::Waiting;
 use crate::audit::Open;
-use crate::dial::{EngineStream, head as request_head};
+use crate::dial::{Download, head as request_head};
 use crate::receive::{Head, Receiver};
 use crate::relay::{End, Moved, relay};
 use crate::respond::Refusal;
@@ -62,7 +59,8 @@ impl Exchange<'_> {
             .and_then(|kind| kind.to_str().ok())
             .unwrap_or("application/vnd.docker.raw-stream")
             .to_owned();
-        let Ok((mut engine, first)) = take_over(response).await else { return Next::Over };
+        let Download::Alone(alone) = response.into_body() else { return Next::Over };
+        let Some((mut engine, first)) = alone.into_stream() else { return Next::Over };
         // A client that did not ask for an upgrade gets what the engine gives one: 200, and the same bytes.
         let reply = match &head.upgrade {
             Some(_) => format!("HTTP/1.1 101 UPGRADED\r\nContent-Type: {kind}\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"),
@@ -82,11 +80,4 @@ impl Exchange<'_> {
         let _ = client.shutdown().await;
         Next::Over
     }
-}
-
-/// The engine's connection behind a 101, and what came on it already.
-async fn take_over(response: Response<Incoming>) -> Result<(EngineStream, Bytes), ()> {
-    let upgraded = hyper::upgrade::on(response).await.map_err(drop)?;
-    let parts = upgraded.downcast::<TokioIo<EngineStream>>().map_err(drop)?;
-    Ok((parts.io.into_inner(), parts.read_buf))
 }

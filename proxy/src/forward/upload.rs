@@ -143,7 +143,7 @@ impl Exchange<'_> {
     }
 }
 
-/// Parts of an upload that may wait for the engine: written together, they cost one call.
+/// Parts of an upload that may wait for the engine.
 const PARTS: usize = 4;
 
 /// What an upload has before the engine hears of it.
