@@ -490,7 +490,7 @@ impl Table {
                     return Some(Found::Refused(kind));
                 }
                 RouteKind::Other(kind) => {
-                    return Some(Found::Unknown(format!("a route of type {kind}")));
+                    return Some(Found::Unknown(format!("a route of type {kind}, or by a next hop object")));
                 }
                 RouteKind::Anycast | RouteKind::Broadcast | RouteKind::Local | RouteKind::Multicast | RouteKind::Unicast => {}
             }

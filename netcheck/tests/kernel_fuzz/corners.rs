@@ -125,3 +125,15 @@ fn a_port_that_is_taken_is_passed_over() {
     });
     assert_eq!((arrived, got.answer), ([false, true], Answer::Unknown), "{got:#?}");
 }
+
+/// `fib_dump_info`: with `nexthop_compat_mode` off, a route names an object by its number alone.
+#[test]
+fn a_route_by_an_object_is_not_nowhere() {
+    let lab = build("x");
+    lab.sysctl("h", "net.ipv4.nexthop_compat_mode=0\n");
+    lab.ip("h", "nexthop add id 7 dev v2\nroute replace 10.40.2.0/24 nhid 7\nnexthop add id 8 via fd40:0:0:2::2 dev v2\nroute del fd40:0:0:2::/64 dev v2\nroute add fd40:0:0:2::/64 nhid 8\n");
+    for to in ["10.40.2.2", "fd40:0:0:2::2"] {
+        let got = ask(&lab, to);
+        assert_eq!((one_arrives(&lab, &lab.sockets("b"), to), got.answer), (true, Answer::Unknown), "{got:#?}");
+    }
+}
