@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use policies::isolation::is_reserved;
 
-use crate::snapshot::{self, GapKind, IpSet, Link, LinkKind, Mac, NamespaceId, Neighbour, PortVlan, Snapshot, Socket};
+use crate::snapshot::{self, Fdb, GapKind, IpSet, Link, LinkKind, Mac, NamespaceId, Neighbour, PortVlan, Snapshot, Socket};
 
 use crate::space::Ranges;
 
@@ -85,7 +85,7 @@ pub struct Namespace {
     by_name: BTreeMap<String, u32>,
     addresses: BTreeMap<u32, Vec<snapshot::Address>>,
     neighbours: BTreeMap<(u32, IpAddr), Neighbour>,
-    fixed_macs: BTreeMap<(u32, Mac), u32>,
+    fdb: BTreeMap<(u32, Mac), Vec<Fdb>>,
     vlans: BTreeMap<u32, Vec<PortVlan>>,
     ports: BTreeMap<u32, Vec<u32>>,
     /// Routing of IPv4.
@@ -406,9 +406,9 @@ impl Namespace {
         for neighbour in &read.neighbours {
             namespace.neighbours.insert((neighbour.link, neighbour.address), neighbour.clone());
         }
-        for entry in read.fdb.iter().filter(|entry| entry.fixed) {
+        for entry in read.fdb.iter().filter(|entry| entry.fixed || entry.permanent) {
             if let Some(bridge) = entry.bridge {
-                namespace.fixed_macs.insert((bridge, entry.mac), entry.link);
+                namespace.fdb.entry((bridge, entry.mac)).or_default().push(entry.clone());
             }
         }
         for vlan in &read.vlans {
@@ -531,7 +531,7 @@ impl Namespace {
     /// Whether someone fixed where a hardware address is in a bridge.
     #[must_use]
     pub fn has_fixed_ports(&self) -> bool {
-        !self.fixed_macs.is_empty()
+        self.fdb.values().flatten().any(|entry| entry.fixed)
     }
 
     /// Whether someone fixed the hardware address of a neighbour.
@@ -552,10 +552,9 @@ impl Namespace {
         self.ports.get(&bridge).map_or(&[], Vec::as_slice)
     }
 
-    /// Where someone fixed a hardware address in a bridge.
-    #[must_use]
-    pub fn fixed_port(&self, bridge: u32, mac: Mac) -> Option<u32> {
-        self.fixed_macs.get(&(bridge, mac)).copied()
+    /// What is not learnt of a hardware address in a bridge, in each vlan: where someone fixed it, or that it is the bridge's own.
+    pub(crate) fn fdb_of(&self, bridge: u32, mac: Mac) -> &[Fdb] {
+        self.fdb.get(&(bridge, mac)).map_or(&[], Vec::as_slice)
     }
 
     /// The vlan of an untagged frame that arrives on a port.

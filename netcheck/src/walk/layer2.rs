@@ -230,7 +230,7 @@ impl<'m> Walker<'m> {
         skb.bridged = true;
         let local = destination.is_some_and(|mac| match mac.is_group() {
             true => self.perhaps(COPY),
-            false => self.model.is_bridge_mac(content, bridge_index, mac) || self.model.is_macvlan_on(bridge_place, mac),
+            false => self.is_own(bridge_place, mac, tags) || self.model.is_macvlan_on(bridge_place, mac),
         });
         if local {
             let Ok(tags) = vlan_out(content, switches.vlan_filtering, bridge_index, tags) else {
@@ -362,11 +362,22 @@ impl<'m> Walker<'m> {
         why.map_err(|why| self.drop_at(bridge.namespace, "bridge", why))
     }
 
+    /// Whether a bridge takes what is sent to a hardware address: what address a port has does not count (`BR_FDB_LOCAL`).
+    fn is_own(&mut self, bridge: Place, mac: Mac, tags: Tags) -> bool {
+        let content = self.model.namespace(bridge.namespace);
+        let vlan = fdb_vlan(content, bridge, tags);
+        let own = |vlan: Option<u16>| content.fdb_of(bridge.link, mac).iter().any(|entry| entry.permanent && entry.vlan == vlan);
+        // `BROPT_FDB_LOCAL_VLAN_0`.
+        own(vlan) || own(None) && self.perhaps("whether a hardware address is the bridge's own in every vlan")
+    }
+
     /// The port behind which a hardware address is. `br_fdb_find_rcu`, with learning done.
     fn port_for(&mut self, bridge: Place, from: Option<Place>, mac: Option<Mac>, tags: Tags) -> Result<u32, End> {
         let content = self.model.namespace(bridge.namespace);
-        if let Some(port) = mac.and_then(|mac| content.fixed_port(bridge.link, mac)) {
-            return Ok(port);
+        let vlan = fdb_vlan(content, bridge, tags);
+        let mut fixed = mac.map_or(&[][..], |mac| content.fdb_of(bridge.link, mac)).iter().filter(|entry| entry.fixed);
+        if let Some(entry) = fixed.find(|entry| entry.vlan == vlan) {
+            return Ok(entry.link);
         }
         let known = self.ports_of(bridge, tags);
         if mac.is_some_and(Mac::is_group) {
@@ -702,6 +713,11 @@ fn bridge_of(content: &Namespace, index: u32) -> Option<(&Link, &Bridge)> {
         LinkKind::Bridge(switches) => Some((link, switches)),
         _ => None,
     }
+}
+
+/// The vlan that the fdb is asked about: none where vlans are not looked at.
+fn fdb_vlan(content: &Namespace, bridge: Place, tags: Tags) -> Option<u16> {
+    tags.outer.filter(|_| bridge_of(content, bridge.link).is_some_and(|(_, switches)| switches.vlan_filtering))
 }
 
 /// Whether br_netfilter takes a frame: the sysctl or the bridge's own flag.

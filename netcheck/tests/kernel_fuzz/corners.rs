@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use netcheck::analyse::Answer;
 use netcheck::twin::Sockets;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, run};
 use crate::programs::{arrives, ask, build, send};
 
 /// Whether one of many datagrams arrives: some ways open after the first.
@@ -136,4 +136,51 @@ fn a_route_by_an_object_is_not_nowhere() {
         let got = ask(&lab, to);
         assert_eq!((one_arrives(&lab, &lab.sockets("b"), to), got.answer), (true, Answer::Unknown), "{got:#?}");
     }
+}
+
+/// Hardware address of `b`.
+const B: &str = "02:40:00:00:00:03";
+
+/// `a` and `b` on a bridge of `h`; `a` knows where `b` is.
+fn bridged(tag: &str) -> Lab {
+    let mut lab = Lab::new(tag);
+    for name in ["h", "a", "b"] {
+        lab.add(name);
+        lab.sysctl(name, "net.ipv6.conf.default.accept_dad=0\n");
+    }
+    lab.ip("h", "link add br0 address 02:40:00:00:00:01 type bridge forward_delay 0\nlink set br0 up\n");
+    for (name, last) in [("a", 2), ("b", 3)] {
+        let full = lab.full(name);
+        lab.ip("h", &format!("link add v{name} type veth peer name eth0 netns {full} address 02:40:00:00:00:0{last}\nlink set v{name} master br0 up\n"));
+        lab.ip(name, &format!("addr add 10.40.1.{last}/24 dev eth0\nlink set eth0 up\n"));
+    }
+    lab.ip("a", &format!("neigh add 10.40.1.3 lladdr {B} dev eth0\n"));
+    lab
+}
+
+fn bridge(lab: &Lab, commands: &str) {
+    run(&["ip", "netns", "exec", &lab.full("h"), "bridge", "-batch", "-"], commands);
+}
+
+/// `br_handle_frame_finish`: the forwarding database says what is the bridge's own, not the addresses that its ports have.
+#[test]
+fn the_address_of_a_port_may_be_behind_it() {
+    let lab = bridged("f");
+    lab.ip("h", &format!("link set vb address {B}\n"));
+    bridge(&lab, &format!("fdb del {B} dev vb master\nfdb replace {B} dev vb master static\n"));
+    let got = ask(&lab, "10.40.1.3");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.3"), got.answer), (true, Answer::Open), "{got:#?}");
+}
+
+/// The reverse: an address that no link has may be the bridge's own.
+#[test]
+fn a_bridge_may_have_addresses_that_no_link_has() {
+    let lab = bridged("e");
+    let more = "02:40:00:00:00:77";
+    lab.ip("h", "addr add 10.40.1.1/24 dev br0\n");
+    lab.nft("h", "table netdev t {\n  chain c {\n    type filter hook ingress device br0 priority 0;\n    meta pkttype set host\n  }\n}\n").unwrap();
+    bridge(&lab, &format!("fdb add {more} dev br0 self permanent\n"));
+    lab.ip("a", &format!("neigh add 10.40.1.1 lladdr {more} dev eth0\n"));
+    let got = ask(&lab, "10.40.1.1");
+    assert_eq!((one_arrives(&lab, &lab.sockets("h"), "10.40.1.1"), got.answer), (true, Answer::Unknown), "{got:#?}");
 }
