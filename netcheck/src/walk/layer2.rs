@@ -14,7 +14,7 @@ use super::header::{Number, address};
 use super::hooks::{Links, Part};
 use super::layer3::Routed;
 use super::trace::{Reason, What};
-use super::{End, Frame, Next, Skb, Walker};
+use super::{Ct, End, Frame, Next, Skb, Walker};
 
 /// Whose copy is followed of what is sent to several.
 const COPY: &str = "which copy of a frame that is for all";
@@ -97,14 +97,14 @@ impl<'m> Walker<'m> {
             return Err(self.lost(place));
         };
         let destination = skb.frame.and_then(|frame| frame.destination);
+        // `macvlan_open`: those that are down are not found.
         let is_sibling = |upper: &Place| {
-            self.model.link(*upper).is_some_and(|link| matches!(link.kind, LinkKind::Macvlan { mode: BRIDGE, .. }) && link.mac == destination)
+            let taken = |link: &Link| link.up && matches!(link.kind, LinkKind::Macvlan { mode: BRIDGE, .. }) && link.mac == destination;
+            *upper != place && self.model.link(*upper).is_some_and(taken)
         };
-        if mode == BRIDGE
-            && let Some(sibling) = self.model.uppers_of(lower).into_iter().filter(|upper| *upper != place).find(is_sibling)
-        {
-            Self::scrub(skb, true);
-            return Ok(Next::Receive(sibling));
+        if mode == BRIDGE && self.model.uppers_of(lower).iter().any(is_sibling) {
+            Self::scrub(skb, lower.namespace != place.namespace);
+            return Ok(Next::Receive(lower));
         }
         Ok(Next::Transmit(lower))
     }
@@ -159,15 +159,14 @@ impl<'m> Walker<'m> {
             return Err(End::Unknown(format!("{} has a master that is not a bridge", link.name)));
         }
         for upper in uppers {
-            match self.model.link(upper).map(|link| (&link.kind, link.mac)) {
+            match self.model.link(upper).filter(|link| link.up).map(|link| (&link.kind, link.mac)) {
                 Some((LinkKind::Macvlan { mode, .. }, mac))
                     if mac == frame.destination
                         || *mode == PASSTHRU
                         || (frame.is_group() && self.perhaps(COPY))
                         || (*mode == SOURCE && self.perhaps("whether a macvlan takes frames from this hardware address")) =>
                 {
-                    Self::scrub(skb, upper.namespace != place.namespace);
-                    return Ok(Next::Receive(upper));
+                    return up_to_macvlan(place, upper, skb);
                 }
                 Some((LinkKind::Ipvlan { .. }, _)) => {
                     return Err(End::Unknown(format!("an ipvlan on {}", link.name)));
@@ -704,6 +703,14 @@ impl<'m> Walker<'m> {
         }
         End::Dropped(Reason::text("it goes round in circles"))
     }
+}
+
+/// `macvlan_handle_frame`: marks come along, for nothing but the device is changed.
+fn up_to_macvlan(lower: Place, upper: Place, skb: &Skb) -> Result<Next, End> {
+    if upper.namespace != lower.namespace && (skb.prerouted || skb.ct != Ct::None) {
+        return Err(End::Unknown("a macvlan's packet of which another namespace has kept track".to_owned()));
+    }
+    Ok(Next::Receive(upper))
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]

@@ -148,10 +148,14 @@ fn bridged(tag: &str) -> Lab {
         lab.add(name);
         lab.sysctl(name, "net.ipv6.conf.default.accept_dad=0\n");
     }
+    lab.sysctl("h", "net.bridge.bridge-nf-call-iptables=0\n");
     lab.ip("h", "link add br0 address 02:40:00:00:00:01 type bridge forward_delay 0\nlink set br0 up\n");
     for (name, last) in [("a", 2), ("b", 3)] {
         let full = lab.full(name);
-        lab.ip("h", &format!("link add v{name} type veth peer name eth0 netns {full} address 02:40:00:00:00:0{last}\nlink set v{name} master br0 up\n"));
+        lab.ip(
+            "h",
+            &format!("link add v{name} type veth peer name eth0 netns {full} address 02:40:00:00:00:0{last}\nlink set v{name} master br0 up\n"),
+        );
         lab.ip(name, &format!("addr add 10.40.1.{last}/24 dev eth0\nlink set eth0 up\n"));
     }
     lab.ip("a", &format!("neigh add 10.40.1.3 lladdr {B} dev eth0\n"));
@@ -183,4 +187,39 @@ fn a_bridge_may_have_addresses_that_no_link_has() {
     lab.ip("a", &format!("neigh add 10.40.1.1 lladdr {more} dev eth0\n"));
     let got = ask(&lab, "10.40.1.1");
     assert_eq!((one_arrives(&lab, &lab.sockets("h"), "10.40.1.1"), got.answer), (true, Answer::Unknown), "{got:#?}");
+}
+
+/// A macvlan on `h`'s bridge, in a namespace instead of its other link.
+fn macvlan(lab: &Lab, name: &str, mac: u8, mode: &str) {
+    let full = lab.full(name);
+    lab.ip("h", &format!("link add x{name} link br0 address 02:40:00:00:01:0{mac} type macvlan mode {mode}\nlink set x{name} netns {full}\n"));
+    lab.ip(name, &format!("link set eth0 down\naddr flush dev eth0\nlink set x{name} up\n"));
+}
+
+/// `macvlan_handle_frame` does not scrub.
+#[test]
+fn a_mark_goes_up_to_a_macvlan() {
+    let lab = bridged("m");
+    macvlan(&lab, "b", 3, "private");
+    lab.ip("b", "addr add 10.40.1.4/24 dev xb\n");
+    lab.nft("h", "table bridge t {\n  chain c {\n    type filter hook prerouting priority 0;\n    meta mark set 1\n  }\n}\n").unwrap();
+    lab.nft("b", "table inet t {\n  chain c {\n    type filter hook input priority 0; policy drop;\n    meta mark 1 accept\n  }\n}\n").unwrap();
+    let got = ask(&lab, "10.40.1.4");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.4"), got.answer), (true, Answer::Open), "{got:#?}");
+}
+
+/// `macvlan_open`: of several with one address, those that are up get its frames. `macvlan_queue_xmit`: from another one they come by the lower link.
+#[test]
+fn a_macvlan_that_is_down_hides_no_other() {
+    let mut lab = bridged("v");
+    lab.add("c");
+    lab.ip("h", &format!("link add xc link br0 address 02:40:00:00:01:03 type macvlan mode bridge\nlink set xc netns {}\n", lab.full("c")));
+    macvlan(&lab, "b", 3, "bridge");
+    lab.ip("b", "addr add 10.40.1.4/24 dev xb\n");
+    let got = ask(&lab, "10.40.1.4");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.4"), got.answer), (true, Answer::Open), "{got:#?}");
+    macvlan(&lab, "a", 2, "bridge");
+    lab.ip("a", "addr add 10.40.1.2/24 dev xa\n");
+    let got = ask(&lab, "10.40.1.4");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.4"), got.answer), (true, Answer::Open), "{got:#?}");
 }
