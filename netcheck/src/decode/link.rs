@@ -108,6 +108,7 @@ fn port(info: &Attributes<'_>) -> Result<Option<BridgePort>, DecodeError> {
     if info.string(4).as_deref() != Some("bridge") {
         return Ok(None);
     }
+    const IFLA_BRPORT_BACKUP_PORT: u16 = 34;
     let Some(data) = info.nested(5, "bridge port")? else {
         return Ok(None);
     };
@@ -124,6 +125,7 @@ fn port(info: &Attributes<'_>) -> Result<Option<BridgePort>, DecodeError> {
         proxy_arp: on(10) || on(12),
         neigh_suppress: on(32),
         vlan_tunnel: on(29),
+        backup: data.find(IFLA_BRPORT_BACKUP_PORT).is_some(),
     }))
 }
 

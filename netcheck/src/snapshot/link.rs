@@ -237,6 +237,8 @@ pub struct BridgePort {
     pub neigh_suppress: bool,
     /// Maps vlans to tunnels.
     pub vlan_tunnel: bool,
+    /// Another port sends in its place when it has no carrier.
+    pub backup: bool,
 }
 
 /// IPv4 switches of a device, or of `all` and `default`. `include/uapi/linux/ip.h`, `IPV4_DEVCONF_*`.

@@ -373,6 +373,13 @@ impl<'m> Walker<'m> {
     /// The port behind which a hardware address is. `br_fdb_find_rcu`, with learning done.
     fn port_for(&mut self, bridge: Place, from: Option<Place>, mac: Option<Mac>, tags: Tags) -> Result<u32, End> {
         let content = self.model.namespace(bridge.namespace);
+        // `br_forward`.
+        let replaced = |link: &Link| link.port.as_ref().is_some_and(|port| port.backup) && !(link.up && link.running);
+        let mut links = content.ports_of(bridge.link).iter().filter_map(|port| content.links.get(port));
+        if !mac.is_some_and(Mac::is_group) && links.any(replaced) {
+            self.undecided = true;
+            return Err(End::Unknown("another port may stand in for one without carrier".to_owned()));
+        }
         let vlan = fdb_vlan(content, bridge, tags);
         let mut fixed = mac.map_or(&[][..], |mac| content.fdb_of(bridge.link, mac)).iter().filter(|entry| entry.fixed);
         if let Some(entry) = fixed.find(|entry| entry.vlan == vlan) {

@@ -223,3 +223,15 @@ fn a_macvlan_that_is_down_hides_no_other() {
     let got = ask(&lab, "10.40.1.4");
     assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.4"), got.answer), (true, Answer::Open), "{got:#?}");
 }
+
+/// `br_forward`: what is for a port without carrier leaves by its backup.
+#[test]
+fn a_backup_port_stands_in_for_another_one() {
+    let mut lab = bridged("p");
+    lab.add("c");
+    lab.ip("h", &format!("link add vc type veth peer name eth0 netns {}\nlink set vc master br0 up\n", lab.full("c")));
+    bridge(&lab, &format!("link set dev vb flood off learning off\nfdb replace {B} dev vc master static\n"));
+    lab.ip("h", "link set vc type bridge_slave backup_port vb\n");
+    let got = ask(&lab, "10.40.1.3");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.3"), got.answer), (true, Answer::Unknown), "{got:#?}");
+}
