@@ -32,6 +32,7 @@ pub struct Model {
     uppers: wiring::Uppers,
     redirecting: Vec<usize>,
     bridges_look: bool,
+    frames_divert: bool,
     frames_matter: bool,
     headers_matter: bool,
     ecn_matters: bool,
@@ -133,6 +134,7 @@ impl Model {
         model.take_gaps(snapshot);
         model.redirecting = model.namespaces().filter(|(_, namespace)| namespace.redirects()).map(|(index, _)| index).collect();
         model.bridges_look = model.namespaces.iter().any(Namespace::bridges_look);
+        model.frames_divert = model.namespaces.iter().any(Namespace::diverts_frames);
         model.frames_matter = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_frames());
         model.headers_matter = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_headers());
         model.ecn_matters = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_ecn());
@@ -217,6 +219,12 @@ impl Model {
     #[must_use]
     pub const fn bridges_look(&self) -> bool {
         self.bridges_look
+    }
+
+    /// Whether somebody may take a frame that is for nobody, and comes to everybody on a bridge.
+    #[must_use]
+    pub const fn frames_divert(&self) -> bool {
+        self.frames_divert
     }
 
     /// Whether a rule asks for what only a frame of the sender's own making has: hardware addresses, unusual headers.
@@ -428,6 +436,11 @@ impl Namespace {
     /// Whether something here may rewrite the destination of a packet that arrives, or take it.
     fn redirects(&self) -> bool {
         !self.opaque.is_empty() || !self.opaque_links.is_empty() || self.rules.has_rules_before_routing()
+    }
+
+    /// Whether something here may take a frame that is not for it.
+    fn diverts_frames(&self) -> bool {
+        !self.opaque.is_empty() || !self.opaque_links.is_empty() || self.rules.diverts_frames()
     }
 
     /// Whether br_netfilter or rules look into frames, or a link takes those with a priority tag.

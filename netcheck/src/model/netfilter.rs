@@ -199,6 +199,20 @@ impl Ruleset {
         hooked(Layer::Bridge) || !self.devices.is_empty()
     }
 
+    /// Whether a rule may hand a frame to somebody whom it is not for.
+    #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is leaves frames to whom they are for")]
+    pub fn diverts_frames(&self) -> bool {
+        let diverts = |expression: &Expression| match expression {
+            Expression::Dup | Expression::Fwd { .. } | Expression::Opaque { .. } | Expression::Target(Target::Opaque { .. }) => true,
+            Expression::MetaSet { key, .. } => matches!(key, MetaKey::PktType | MetaKey::BriBroute | MetaKey::Other(_)),
+            Expression::PayloadSet { base, .. } => *base == PayloadBase::Link,
+            _ => false,
+        };
+        let sees_frames = |table: &&NfTable| matches!(table.family, Family::Bridge | Family::Inet | Family::Netdev);
+        self.tables.iter().filter(sees_frames).flat_map(NfTable::expressions).any(diverts)
+    }
+
     /// Whether a rule asks for hardware addresses, what follows from them, or what of a packet's headers is not followed.
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is asks for something else")]

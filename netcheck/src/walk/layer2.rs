@@ -403,6 +403,10 @@ impl<'m> Walker<'m> {
         } else {
             unknown
         };
+        if ports.is_empty() && self.model.frames_divert() {
+            self.undecided = true;
+            return Err(End::Unknown("whether somebody takes frames for a hardware address that nobody has".to_owned()));
+        }
         if ports.is_empty() {
             return Err(self.drop_at(bridge.namespace, "bridge", "nobody behind the bridge has this hardware address"));
         }

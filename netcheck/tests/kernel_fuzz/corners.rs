@@ -235,3 +235,14 @@ fn a_backup_port_stands_in_for_another_one() {
     let got = ask(&lab, "10.40.1.3");
     assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.3"), got.answer), (true, Answer::Unknown), "{got:#?}");
 }
+
+/// `br_flood`: what is for nobody comes to everybody, and rules there may take it.
+#[test]
+fn a_frame_for_nobody_may_be_taken() {
+    let lab = bridged("t");
+    lab.ip("a", "neigh replace 10.40.1.3 lladdr 02:40:00:00:00:77 dev eth0\n");
+    assert_eq!(ask(&lab, "10.40.1.3").answer, Answer::Closed);
+    lab.nft("b", "table netdev t {\n  chain c {\n    type filter hook ingress device eth0 priority 0;\n    meta pkttype set host\n  }\n}\n").unwrap();
+    let got = ask(&lab, "10.40.1.3");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.3"), got.answer), (true, Answer::Unknown), "{got:#?}");
+}
