@@ -221,6 +221,18 @@ impl Model {
         self.bridges_look
     }
 
+    /// Whether it makes a difference how the sockets of a namespace send: a mark comes with a packet until it goes to another namespace, and with one
+    /// of a macvlan or vlan to the link that it lies on.
+    #[must_use]
+    pub fn sockets_matter(&self, namespace: usize) -> bool {
+        let links = self.namespace(namespace).links.keys();
+        let below = links.filter_map(|link| self.lower_of(Place { namespace, link: *link })).map(|lower| lower.namespace);
+        below
+            .chain([namespace])
+            .map(|index| self.namespace(index))
+            .any(|content| content.rules.asks_about_sockets() || content.fib4.looks_at_mark() || content.fib6.looks_at_mark())
+    }
+
     /// Whether somebody may take a frame that is for nobody, and comes to everybody on a bridge.
     #[must_use]
     pub const fn frames_divert(&self) -> bool {

@@ -53,7 +53,11 @@ impl<'m> Walker<'m> {
             return Err(self.lost(place));
         };
         self.usable(place, link)?;
-        self.device_hook(place, Hook::Egress, skb)?;
+        // `__dev_direct_xmit`: AF_XDP passes by what is hooked there.
+        let wrote = self.sockets && self.steps.last().is_some_and(|step| matches!(step.what, What::Wrote { .. }));
+        if !(wrote && self.perhaps("whether its socket sends past the egress of the link")) {
+            self.device_hook(place, Hook::Egress, skb)?;
+        }
         let uplink = self.model.uplinks.contains(&place);
         if uplink {
             self.note(place.namespace, What::Left { link: place.link });

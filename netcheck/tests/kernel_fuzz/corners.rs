@@ -2,11 +2,11 @@
 
 use std::net::UdpSocket;
 
-use netcheck::analyse::Answer;
+use netcheck::analyse::{Answer, Attacker};
 use netcheck::twin::Sockets;
 
 use crate::lab::{Lab, run};
-use crate::programs::{arrives, ask, build, send};
+use crate::programs::{arrives, ask, ask_as, build, send};
 
 /// Whether one of many datagrams arrives: some ways open after the first.
 fn one_arrives(lab: &Lab, sockets: &Sockets, to: &str) -> bool {
@@ -231,6 +231,7 @@ fn a_backup_port_stands_in_for_another_one() {
     lab.add("c");
     lab.ip("h", &format!("link add vc type veth peer name eth0 netns {}\nlink set vc master br0 up\n", lab.full("c")));
     bridge(&lab, &format!("link set dev vb flood off learning off\nfdb replace {B} dev vc master static\n"));
+    assert_eq!(ask(&lab, "10.40.1.3").answer, Answer::Closed);
     lab.ip("h", "link set vc type bridge_slave backup_port vb\n");
     let got = ask(&lab, "10.40.1.3");
     assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.3"), got.answer), (true, Answer::Unknown), "{got:#?}");
@@ -245,4 +246,44 @@ fn a_frame_for_nobody_may_be_taken() {
     lab.nft("b", "table netdev t {\n  chain c {\n    type filter hook ingress device eth0 priority 0;\n    meta pkttype set host\n  }\n}\n").unwrap();
     let got = ask(&lab, "10.40.1.3");
     assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.3"), got.answer), (true, Answer::Unknown), "{got:#?}");
+}
+
+/// What is asked of a sender with NET_RAW, and whether a datagram of its comes with this mark.
+fn arrives_marked(lab: &Lab, to: &str, mark: u32) -> (bool, Answer) {
+    let got = ask_as(lab, Attacker::NetRaw, to);
+    let sockets = lab.sockets("b");
+    let arrived = (1..50_u32).any(|id| {
+        lab.inside("a", || {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket2::SockRef::from(&socket).set_mark(mark).unwrap();
+            // A drop at the egress of its own link is an error.
+            let _ = socket.send_to(&id.to_be_bytes(), (to, 53));
+        });
+        arrives(&sockets, id)
+    });
+    (arrived, got.answer)
+}
+
+/// `__dev_direct_xmit`: what an AF_XDP socket sends passes by the egress of its link.
+#[test]
+fn the_egress_of_a_link_does_not_hold_who_has_net_raw() {
+    let lab = bridged("l");
+    lab.nft("a", "table netdev t {\n  chain c {\n    type filter hook egress device eth0 priority 0; policy drop;\n  }\n}\n").unwrap();
+    let answers = [Attacker::Process, Attacker::NetRaw].map(|attacker| ask_as(&lab, attacker, "10.40.1.3").answer);
+    assert_eq!(answers, [Answer::Closed, Answer::Unknown]);
+}
+
+/// `sk_setsockopt`: `SO_MARK` takes no more than NET_RAW, and neither a link's own egress nor the way down from a macvlan takes the mark off.
+#[test]
+fn a_sender_with_net_raw_chooses_marks() {
+    let rules = "policy drop;\n    ether type arp accept\n    meta mark 5 accept\n  }\n}\n";
+    let lab = bridged("j");
+    lab.nft("a", &format!("table netdev t {{\n  chain c {{\n    type filter hook egress device eth0 priority 0; {rules}")).unwrap();
+    assert_eq!(arrives_marked(&lab, "10.40.1.3", 5), (true, Answer::Unknown));
+    macvlan(&lab, "a", 2, "private");
+    lab.ip("a", "addr add 10.40.1.2/24 dev xa\n");
+    lab.nft("h", &format!("table bridge t {{\n  chain c {{\n    type filter hook output priority 0; {rules}")).unwrap();
+    assert_eq!(arrives_marked(&lab, "10.40.1.3", 5), (true, Answer::Unknown));
+    let got = ask(&lab, "10.40.1.3");
+    assert_eq!(got.answer, Answer::Closed, "{got:#?}");
 }

@@ -83,8 +83,12 @@ fn snapshot(lab: &Lab) -> Snapshot {
 }
 
 pub(crate) fn ask(lab: &Lab, to: &str) -> Explanation {
+    ask_as(lab, Attacker::Process, to)
+}
+
+pub(crate) fn ask_as(lab: &Lab, attacker: Attacker, to: &str) -> Explanation {
     let model = Model::new(&snapshot(lab));
-    let question = Question { from: lab.full("a"), to: to.to_owned(), protocol: Protocol::Udp, port: Some(PORT), attacker: Attacker::Process };
+    let question = Question { from: lab.full("a"), to: to.to_owned(), protocol: Protocol::Udp, port: Some(PORT), attacker };
     explain(&model, &question).unwrap()
 }
 
