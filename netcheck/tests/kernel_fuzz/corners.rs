@@ -287,3 +287,14 @@ fn a_sender_with_net_raw_chooses_marks() {
     let got = ask(&lab, "10.40.1.3");
     assert_eq!(got.answer, Answer::Closed, "{got:#?}");
 }
+
+/// `addrconf_dad_completed`: an address that is looked at for duplicates is about to be used.
+#[test]
+fn a_tentative_address_is_soon_one() {
+    let lab = build("y");
+    lab.sysctl("b", "net.ipv6.conf.eth0.accept_dad=1\nnet.ipv6.conf.eth0.dad_transmits=2\n");
+    let to = "fd40:0:0:2::3";
+    lab.ip("b", &format!("addr add {to}/64 dev eth0\n"));
+    let got = ask(&lab, to);
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), to), got.answer), (true, Answer::Open), "{got:#?}");
+}
