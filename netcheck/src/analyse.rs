@@ -488,6 +488,16 @@ impl<'m> Explorer<'m> {
             self.walker.choose_headers(before);
             self.samples = samples;
         }
+        if attacker >= Attacker::NetRaw && origin.members().iter().any(|member| self.model.sockets_matter(*member)) {
+            let samples = self.samples.take();
+            self.walker.choose_sockets(true);
+            found.add_doubtful(
+                self.explore_probes(&sent, only),
+                "how the sender's socket sends: a mark (SO_MARK), past the egress of its link (AF_XDP)",
+            );
+            self.walker.choose_sockets(false);
+            self.samples = samples;
+        }
         let tunnels = self.model.tunnels();
         if !tunnels.is_empty() {
             let samples = self.samples.take();
@@ -713,7 +723,7 @@ impl Explorer<'_> {
     fn behind(&mut self, namespace: usize, proxy: Proxy, protocol: Protocol) -> Behind {
         let (model, walker) = (self.model, &mut self.walker);
         let find = || {
-            let chosen = walker.choose_headers(false);
+            let (chosen, sockets) = (walker.choose_headers(false), walker.choose_sockets(false));
             let source = if proxy.address.is_ipv4() { "0.0.0.0" } else { "::" }.parse().unwrap_or(proxy.address);
             let source = walker.source_for(namespace, proxy.address).unwrap_or(source);
             let hop = Packet::new(source, proxy.address, protocol.first(40_000, proxy.port));
@@ -734,6 +744,7 @@ impl Explorer<'_> {
                 }
             }
             walker.choose_headers(chosen);
+            walker.choose_sockets(sockets);
             behind.into_iter().collect()
         };
         self.proxied.entry((namespace, proxy, protocol)).or_insert_with(find).clone()

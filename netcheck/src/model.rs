@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use policies::isolation::is_reserved;
 
-use crate::snapshot::{self, GapKind, IpSet, Link, LinkKind, Mac, NamespaceId, Neighbour, PortVlan, Snapshot, Socket};
+use crate::snapshot::{self, Fdb, GapKind, IpSet, Link, LinkKind, Mac, NamespaceId, Neighbour, PortVlan, Snapshot, Socket};
 
 use crate::space::Ranges;
 
@@ -32,6 +32,7 @@ pub struct Model {
     uppers: wiring::Uppers,
     redirecting: Vec<usize>,
     bridges_look: bool,
+    frames_divert: bool,
     frames_matter: bool,
     headers_matter: bool,
     ecn_matters: bool,
@@ -85,7 +86,7 @@ pub struct Namespace {
     by_name: BTreeMap<String, u32>,
     addresses: BTreeMap<u32, Vec<snapshot::Address>>,
     neighbours: BTreeMap<(u32, IpAddr), Neighbour>,
-    fixed_macs: BTreeMap<(u32, Mac), u32>,
+    fdb: BTreeMap<(u32, Mac), Vec<Fdb>>,
     vlans: BTreeMap<u32, Vec<PortVlan>>,
     ports: BTreeMap<u32, Vec<u32>>,
     /// Routing of IPv4.
@@ -133,6 +134,7 @@ impl Model {
         model.take_gaps(snapshot);
         model.redirecting = model.namespaces().filter(|(_, namespace)| namespace.redirects()).map(|(index, _)| index).collect();
         model.bridges_look = model.namespaces.iter().any(Namespace::bridges_look);
+        model.frames_divert = model.namespaces.iter().any(Namespace::diverts_frames);
         model.frames_matter = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_frames());
         model.headers_matter = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_headers());
         model.ecn_matters = model.namespaces.iter().any(|namespace| namespace.rules.asks_about_ecn());
@@ -217,6 +219,24 @@ impl Model {
     #[must_use]
     pub const fn bridges_look(&self) -> bool {
         self.bridges_look
+    }
+
+    /// Whether it makes a difference how the sockets of a namespace send: a mark comes with a packet until it goes to another namespace, and with one
+    /// of a macvlan or vlan to the link that it lies on.
+    #[must_use]
+    pub fn sockets_matter(&self, namespace: usize) -> bool {
+        let links = self.namespace(namespace).links.keys();
+        let below = links.filter_map(|link| self.lower_of(Place { namespace, link: *link })).map(|lower| lower.namespace);
+        below
+            .chain([namespace])
+            .map(|index| self.namespace(index))
+            .any(|content| content.rules.asks_about_sockets() || content.fib4.looks_at_mark() || content.fib6.looks_at_mark())
+    }
+
+    /// Whether somebody may take a frame that is for nobody, and comes to everybody on a bridge.
+    #[must_use]
+    pub const fn frames_divert(&self) -> bool {
+        self.frames_divert
     }
 
     /// Whether a rule asks for what only a frame of the sender's own making has: hardware addresses, unusual headers.
@@ -406,9 +426,9 @@ impl Namespace {
         for neighbour in &read.neighbours {
             namespace.neighbours.insert((neighbour.link, neighbour.address), neighbour.clone());
         }
-        for entry in read.fdb.iter().filter(|entry| entry.fixed) {
+        for entry in read.fdb.iter().filter(|entry| entry.fixed || entry.permanent) {
             if let Some(bridge) = entry.bridge {
-                namespace.fixed_macs.insert((bridge, entry.mac), entry.link);
+                namespace.fdb.entry((bridge, entry.mac)).or_default().push(entry.clone());
             }
         }
         for vlan in &read.vlans {
@@ -428,6 +448,11 @@ impl Namespace {
     /// Whether something here may rewrite the destination of a packet that arrives, or take it.
     fn redirects(&self) -> bool {
         !self.opaque.is_empty() || !self.opaque_links.is_empty() || self.rules.has_rules_before_routing()
+    }
+
+    /// Whether something here may take a frame that is not for it.
+    fn diverts_frames(&self) -> bool {
+        !self.opaque.is_empty() || !self.opaque_links.is_empty() || self.rules.diverts_frames()
     }
 
     /// Whether br_netfilter or rules look into frames, or a link takes those with a priority tag.
@@ -531,7 +556,7 @@ impl Namespace {
     /// Whether someone fixed where a hardware address is in a bridge.
     #[must_use]
     pub fn has_fixed_ports(&self) -> bool {
-        !self.fixed_macs.is_empty()
+        self.fdb.values().flatten().any(|entry| entry.fixed)
     }
 
     /// Whether someone fixed the hardware address of a neighbour.
@@ -552,10 +577,9 @@ impl Namespace {
         self.ports.get(&bridge).map_or(&[], Vec::as_slice)
     }
 
-    /// Where someone fixed a hardware address in a bridge.
-    #[must_use]
-    pub fn fixed_port(&self, bridge: u32, mac: Mac) -> Option<u32> {
-        self.fixed_macs.get(&(bridge, mac)).copied()
+    /// What is not learnt of a hardware address in a bridge, in each vlan: where someone fixed it, or that it is the bridge's own.
+    pub(crate) fn fdb_of(&self, bridge: u32, mac: Mac) -> &[Fdb] {
+        self.fdb.get(&(bridge, mac)).map_or(&[], Vec::as_slice)
     }
 
     /// The vlan of an untagged frame that arrives on a port.

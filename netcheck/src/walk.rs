@@ -170,6 +170,8 @@ pub struct Walker<'m> {
     changes: u64,
     /// Which order was taken of chains that have several, by where they are kept.
     orders: BTreeMap<usize, usize>,
+    /// Packets come from sockets with marks and ways past egress of their sender's choice.
+    sockets: bool,
     /// Which headers packets may have at least.
     least: Headers,
     /// Addresses that packets were kept to, one by one, and whether this walk had one too many.
@@ -332,6 +334,7 @@ impl<'m> Walker<'m> {
             silent: None,
             changes: 0,
             orders: BTreeMap::new(),
+            sockets: false,
             least: Headers::Usual,
             pinned: BTreeSet::new(),
             overrun: false,
@@ -348,6 +351,11 @@ impl<'m> Walker<'m> {
     pub(crate) fn choose_headers(&mut self, chosen: bool) -> bool {
         let least = if chosen { Headers::Chosen } else { Headers::Usual };
         std::mem::replace(&mut self.least, least) == Headers::Chosen
+    }
+
+    /// Walks packets from sockets of their sender's choice from now on, or from usual ones; whether it did so before.
+    pub(crate) const fn choose_sockets(&mut self, chosen: bool) -> bool {
+        std::mem::replace(&mut self.sockets, chosen)
     }
 
     /// How many rules it has looked at, and places it has come to.
@@ -458,6 +466,10 @@ impl<'m> Walker<'m> {
     }
 
     fn try_run(&mut self, skb: &mut Skb, start: Start) -> Result<End, End> {
+        // `sk_setsockopt`: since Linux 5.17, SO_MARK takes CAP_NET_RAW only.
+        if self.sockets {
+            skb.mark = [Cell::unknown(); 4];
+        }
         let mut next = match start {
             Start::Process { namespace, link } => self.send(namespace, link, skb)?,
             Start::Wire { from, to, tags, forged } => {

@@ -9,7 +9,7 @@ use netcheck::analyse::{Answer, Attacker, Explanation, Question, explain};
 use netcheck::model::{Model, Place, Tags};
 use netcheck::packet::{Packet, Protocol};
 use netcheck::snapshot::{
-    Bridge, BridgePort, ChainKind, CmpOperation, Expression, Family, Hook, Link, LinkKind, Lower, MetaKey, Namespace, PayloadBase, PortVlan,
+    Bridge, BridgePort, ChainKind, CmpOperation, Expression, Family, Fdb, Hook, Link, LinkKind, Lower, MetaKey, Namespace, PayloadBase, PortVlan,
     Register, Route, RouteKind, Snapshot, Table, Verdict,
 };
 use netcheck::walk::{End, Start, walk};
@@ -92,6 +92,7 @@ fn every_hardware_link_leads_in() {
                 let host = &mut snapshot.namespaces[0];
                 port(&mut host.links[1], 90);
                 host.links.push(link(90, "br0", LinkKind::Bridge(Bridge { vlan_filtering: true, ..Bridge::default() })));
+                host.fdb.push(Fdb { vlan: Some(7), ..host::own(90, 90, host::mac(9, 90)) });
                 for link in [2, 90] {
                     host.vlans.push(PortVlan { link, first: 5, last: 9, pvid: false, untagged: false });
                 }

@@ -110,7 +110,7 @@ fn likeness(model: &Model, index: usize, looking: &mut BTreeMap<usize, bool>) ->
     };
     let settings = port.port.as_ref()?;
     let looks = *looking.entry(peer.namespace).or_insert_with(|| around.rules.looks_at_ports());
-    let fixed = link.mac.is_some_and(|mac| around.fixed_port(bridge.index, mac).is_some());
+    let fixed = link.mac.is_some_and(|mac| around.fdb_of(bridge.index, mac).iter().any(|entry| entry.fixed));
     let looked_at = looks || fixed || around.opaque_links.contains_key(&port.index) || !model.uppers_of(peer).is_empty();
     if switches.vlan_filtering || settings.hairpin || looked_at || model.uplinks.contains(&peer) || !port.up {
         return None;

@@ -108,12 +108,15 @@ fn port(info: &Attributes<'_>) -> Result<Option<BridgePort>, DecodeError> {
     if info.string(4).as_deref() != Some("bridge") {
         return Ok(None);
     }
+    const IFLA_BRPORT_BACKUP_PORT: u16 = 34;
+    const LISTENING: u8 = 1;
+    const FORWARDING: u8 = 3;
     let Some(data) = info.nested(5, "bridge port")? else {
         return Ok(None);
     };
     let on = |kind| data.u8(kind).unwrap_or(0) != 0;
     Ok(Some(BridgePort {
-        forwarding: data.u8(1) == Some(3),
+        forwarding: data.u8(1).is_some_and(|state| (LISTENING..=FORWARDING).contains(&state)),
         isolated: on(33),
         hairpin: on(4),
         learning: on(8),
@@ -124,6 +127,7 @@ fn port(info: &Attributes<'_>) -> Result<Option<BridgePort>, DecodeError> {
         proxy_arp: on(10) || on(12),
         neigh_suppress: on(32),
         vlan_tunnel: on(29),
+        backup: data.find(IFLA_BRPORT_BACKUP_PORT).is_some(),
     }))
 }
 
@@ -221,7 +225,7 @@ pub fn netconf(payload: &[u8]) -> Result<Netconf, DecodeError> {
 /// When it is malformed.
 pub fn address(payload: &[u8]) -> Result<Address, DecodeError> {
     const SECONDARY: u32 = 0x01;
-    const TENTATIVE_OR_FAILED: u32 = 0x40 | 0x08;
+    const DAD_FAILED: u32 = 0x08;
     let what = "address message";
     let &[_, length, flags, scope, ..] = payload else {
         return Err(DecodeError::Truncated { what });
@@ -242,7 +246,7 @@ pub fn address(payload: &[u8]) -> Result<Address, DecodeError> {
         broadcast: attributes.address(4),
         scope,
         secondary: flags & SECONDARY != 0,
-        unusable: flags & TENTATIVE_OR_FAILED != 0,
+        unusable: flags & DAD_FAILED != 0,
     })
 }
 

@@ -19,6 +19,7 @@ const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
 const RTA_ENCAP_TYPE: u16 = 21;
+const RTA_NH_ID: u16 = 30;
 
 /// `RTM_NEWROUTE`; none for an entry of the route cache.
 ///
@@ -44,17 +45,20 @@ pub fn route(payload: &[u8]) -> Result<Option<Route>, DecodeError> {
         0 => None,
         length => Some(attributes.prefix(RTA_SRC, length).ok_or(invalid)?),
     };
+    let next_hops = next_hops(&attributes, flags)?;
+    // `fib_dump_info`, `rt6_fill_node`: with `nexthop_compat_mode` off, of a next hop object there is nothing but its number.
+    let by_object = next_hops.is_empty() && attributes.find(RTA_NH_ID).is_some();
     Ok(Some(Route {
         table: attributes.u32(RTA_TABLE).unwrap_or(u32::from(table)),
         destination,
         source,
-        kind: route_kind(kind),
+        kind: if by_object { RouteKind::Other(kind) } else { route_kind(kind) },
         tos,
         metric: attributes.u32(RTA_PRIORITY).unwrap_or(0),
         protocol,
         scope,
         preferred_source: attributes.address(RTA_PREFSRC),
-        next_hops: next_hops(&attributes, flags)?,
+        next_hops,
     }))
 }
 

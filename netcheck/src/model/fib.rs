@@ -188,6 +188,11 @@ impl Fib {
             || self.tables.values().flat_map(|table| &table.routes).any(|route| route.source.is_some())
     }
 
+    /// Whether a rule is for some marks.
+    pub(crate) fn looks_at_mark(&self) -> bool {
+        self.rules.iter().any(|rule| rule.fwmask != 0)
+    }
+
     /// Whether there are rules besides the kernel's own.
     #[must_use]
     pub fn has_custom_rules(&self) -> bool {
@@ -490,7 +495,7 @@ impl Table {
                     return Some(Found::Refused(kind));
                 }
                 RouteKind::Other(kind) => {
-                    return Some(Found::Unknown(format!("a route of type {kind}")));
+                    return Some(Found::Unknown(format!("a route of type {kind}, or by a next hop object")));
                 }
                 RouteKind::Anycast | RouteKind::Broadcast | RouteKind::Local | RouteKind::Multicast | RouteKind::Unicast => {}
             }

@@ -199,6 +199,35 @@ impl Ruleset {
         hooked(Layer::Bridge) || !self.devices.is_empty()
     }
 
+    /// Whether a rule asks for a packet's mark, or sees what leaves by a link: by both may go who chooses how its socket sends.
+    #[must_use]
+    pub fn asks_about_sockets(&self) -> bool {
+        const FIB_MARK: u32 = 4;
+        let asks = |expression: &Expression| {
+            matches!(
+                expression,
+                Expression::Match(Match::Mark { .. } | Match::Rpfilter { .. })
+                    | Expression::Meta { key: MetaKey::Mark, .. }
+                    | Expression::Target(Target::Connmark { .. })
+            ) || matches!(expression, Expression::Fib { flags, .. } if flags & FIB_MARK != 0)
+        };
+        self.devices.keys().any(|(hook, _)| *hook == Hook::Egress) || self.tables.iter().flat_map(NfTable::expressions).any(asks)
+    }
+
+    /// Whether a rule may hand a frame to somebody whom it is not for.
+    #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is leaves frames to whom they are for")]
+    pub fn diverts_frames(&self) -> bool {
+        let diverts = |expression: &Expression| match expression {
+            Expression::Dup | Expression::Fwd { .. } | Expression::Opaque { .. } | Expression::Target(Target::Opaque { .. }) => true,
+            Expression::MetaSet { key, .. } => matches!(key, MetaKey::PktType | MetaKey::BriBroute | MetaKey::Other(_)),
+            Expression::PayloadSet { base, .. } => *base == PayloadBase::Link,
+            _ => false,
+        };
+        let sees_frames = |table: &&NfTable| matches!(table.family, Family::Bridge | Family::Inet | Family::Netdev);
+        self.tables.iter().filter(sees_frames).flat_map(NfTable::expressions).any(diverts)
+    }
+
     /// Whether a rule asks for hardware addresses, what follows from them, or what of a packet's headers is not followed.
     #[must_use]
     #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is asks for something else")]

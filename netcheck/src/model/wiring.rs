@@ -152,13 +152,6 @@ impl Model {
             |upper: &Place| self.link(*upper).is_some_and(|link| link.up && link.mac == Some(mac) && matches!(link.kind, LinkKind::Macvlan { .. }));
         self.uppers.get(&lower).is_some_and(|uppers| uppers.iter().any(of))
     }
-
-    /// Whether this hardware address belongs to the bridge itself or to one of its ports.
-    #[must_use]
-    pub fn is_bridge_mac(&self, namespace: &Namespace, bridge: u32, mac: Mac) -> bool {
-        let of = |index: u32| namespace.links.get(&index).and_then(|link| link.mac);
-        of(bridge) == Some(mac) || namespace.ports_of(bridge).iter().any(|port| of(*port) == Some(mac))
-    }
 }
 
 /// A broadcast on its way. Loops end at a depth that no sane wiring has.

@@ -191,7 +191,7 @@ fn record_encapsulations(reading: &mut Reading) {
         |route: &&netcheck::snapshot::Route| route.next_hops.iter().any(|hop| hop.encapsulated) || matches!(route.kind, RouteKind::Other(_));
     let routes: Vec<String> = reading.namespace.routes.iter().filter(encapsulated).map(|route| route.destination.to_string()).collect();
     for destination in routes {
-        reading.gap(GapKind::RouteEncapsulation, format!("route to {destination}"));
+        reading.gap(GapKind::RouteEncapsulation, format!("route to {destination}, encapsulated or by a next hop object"));
     }
 }
 

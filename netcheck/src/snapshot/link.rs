@@ -215,7 +215,7 @@ pub struct Bridge {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BridgePort {
-    /// Forwards frames: `BR_STATE_FORWARDING`.
+    /// Forwards frames, or is about to: `BR_STATE_LISTENING`, `BR_STATE_LEARNING`, `BR_STATE_FORWARDING`.
     pub forwarding: bool,
     /// Does not exchange frames with other isolated ports.
     pub isolated: bool,
@@ -237,6 +237,8 @@ pub struct BridgePort {
     pub neigh_suppress: bool,
     /// Maps vlans to tunnels.
     pub vlan_tunnel: bool,
+    /// Another port sends in its place when it has no carrier.
+    pub backup: bool,
 }
 
 /// IPv4 switches of a device, or of `all` and `default`. `include/uapi/linux/ip.h`, `IPV4_DEVCONF_*`.
@@ -312,7 +314,7 @@ pub struct Address {
     /// Not the first of its subnet (IPv4), or temporary (IPv6).
     #[serde(default)]
     pub secondary: bool,
-    /// Duplicate address detection is running or has failed: the address is not used.
+    /// Duplicate address detection has failed: the address is not used. While it is running, the address is about to be.
     #[serde(default)]
     pub unusable: bool,
 }

@@ -78,7 +78,7 @@ pub enum RouteKind {
     Unicast,
     /// Refused: host unreachable.
     Unreachable,
-    /// Any other type by its number: not modelled.
+    /// Any other type by its number, or one by a next hop object that was not read: not modelled.
     Other(u8),
 }
 

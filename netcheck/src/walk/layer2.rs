@@ -14,7 +14,7 @@ use super::header::{Number, address};
 use super::hooks::{Links, Part};
 use super::layer3::Routed;
 use super::trace::{Reason, What};
-use super::{End, Frame, Next, Skb, Walker};
+use super::{Ct, End, Frame, Next, Skb, Walker};
 
 /// Whose copy is followed of what is sent to several.
 const COPY: &str = "which copy of a frame that is for all";
@@ -53,7 +53,11 @@ impl<'m> Walker<'m> {
             return Err(self.lost(place));
         };
         self.usable(place, link)?;
-        self.device_hook(place, Hook::Egress, skb)?;
+        // `__dev_direct_xmit`: AF_XDP passes by what is hooked there.
+        let wrote = self.sockets && self.steps.last().is_some_and(|step| matches!(step.what, What::Wrote { .. }));
+        if !(wrote && self.perhaps("whether its socket sends past the egress of the link")) {
+            self.device_hook(place, Hook::Egress, skb)?;
+        }
         let uplink = self.model.uplinks.contains(&place);
         if uplink {
             self.note(place.namespace, What::Left { link: place.link });
@@ -97,14 +101,14 @@ impl<'m> Walker<'m> {
             return Err(self.lost(place));
         };
         let destination = skb.frame.and_then(|frame| frame.destination);
+        // `macvlan_open`: those that are down are not found.
         let is_sibling = |upper: &Place| {
-            self.model.link(*upper).is_some_and(|link| matches!(link.kind, LinkKind::Macvlan { mode: BRIDGE, .. }) && link.mac == destination)
+            let taken = |link: &Link| link.up && matches!(link.kind, LinkKind::Macvlan { mode: BRIDGE, .. }) && link.mac == destination;
+            *upper != place && self.model.link(*upper).is_some_and(taken)
         };
-        if mode == BRIDGE
-            && let Some(sibling) = self.model.uppers_of(lower).into_iter().filter(|upper| *upper != place).find(is_sibling)
-        {
-            Self::scrub(skb, true);
-            return Ok(Next::Receive(sibling));
+        if mode == BRIDGE && self.model.uppers_of(lower).iter().any(is_sibling) {
+            Self::scrub(skb, lower.namespace != place.namespace);
+            return Ok(Next::Receive(lower));
         }
         Ok(Next::Transmit(lower))
     }
@@ -159,15 +163,14 @@ impl<'m> Walker<'m> {
             return Err(End::Unknown(format!("{} has a master that is not a bridge", link.name)));
         }
         for upper in uppers {
-            match self.model.link(upper).map(|link| (&link.kind, link.mac)) {
+            match self.model.link(upper).filter(|link| link.up).map(|link| (&link.kind, link.mac)) {
                 Some((LinkKind::Macvlan { mode, .. }, mac))
                     if mac == frame.destination
                         || *mode == PASSTHRU
                         || (frame.is_group() && self.perhaps(COPY))
                         || (*mode == SOURCE && self.perhaps("whether a macvlan takes frames from this hardware address")) =>
                 {
-                    Self::scrub(skb, upper.namespace != place.namespace);
-                    return Ok(Next::Receive(upper));
+                    return up_to_macvlan(place, upper, skb);
                 }
                 Some((LinkKind::Ipvlan { .. }, _)) => {
                     return Err(End::Unknown(format!("an ipvlan on {}", link.name)));
@@ -230,7 +233,7 @@ impl<'m> Walker<'m> {
         skb.bridged = true;
         let local = destination.is_some_and(|mac| match mac.is_group() {
             true => self.perhaps(COPY),
-            false => self.model.is_bridge_mac(content, bridge_index, mac) || self.model.is_macvlan_on(bridge_place, mac),
+            false => self.is_own(bridge_place, mac, tags) || self.model.is_macvlan_on(bridge_place, mac),
         });
         if local {
             let Ok(tags) = vlan_out(content, switches.vlan_filtering, bridge_index, tags) else {
@@ -362,11 +365,29 @@ impl<'m> Walker<'m> {
         why.map_err(|why| self.drop_at(bridge.namespace, "bridge", why))
     }
 
+    /// Whether a bridge takes what is sent to a hardware address: what address a port has does not count (`BR_FDB_LOCAL`).
+    fn is_own(&mut self, bridge: Place, mac: Mac, tags: Tags) -> bool {
+        let content = self.model.namespace(bridge.namespace);
+        let vlan = fdb_vlan(content, bridge, tags);
+        let own = |vlan: Option<u16>| content.fdb_of(bridge.link, mac).iter().any(|entry| entry.permanent && entry.vlan == vlan);
+        // `BROPT_FDB_LOCAL_VLAN_0`.
+        own(vlan) || own(None) && self.perhaps("whether a hardware address is the bridge's own in every vlan")
+    }
+
     /// The port behind which a hardware address is. `br_fdb_find_rcu`, with learning done.
     fn port_for(&mut self, bridge: Place, from: Option<Place>, mac: Option<Mac>, tags: Tags) -> Result<u32, End> {
         let content = self.model.namespace(bridge.namespace);
-        if let Some(port) = mac.and_then(|mac| content.fixed_port(bridge.link, mac)) {
-            return Ok(port);
+        // `br_forward`.
+        let replaced = |link: &Link| link.port.as_ref().is_some_and(|port| port.backup) && !(link.up && link.running);
+        let mut links = content.ports_of(bridge.link).iter().filter_map(|port| content.links.get(port));
+        if !mac.is_some_and(Mac::is_group) && links.any(replaced) {
+            self.undecided = true;
+            return Err(End::Unknown("another port may stand in for one without carrier".to_owned()));
+        }
+        let vlan = fdb_vlan(content, bridge, tags);
+        let mut fixed = mac.map_or(&[][..], |mac| content.fdb_of(bridge.link, mac)).iter().filter(|entry| entry.fixed);
+        if let Some(entry) = fixed.find(|entry| entry.vlan == vlan) {
+            return Ok(entry.link);
         }
         let known = self.ports_of(bridge, tags);
         if mac.is_some_and(Mac::is_group) {
@@ -386,6 +407,10 @@ impl<'m> Walker<'m> {
         } else {
             unknown
         };
+        if ports.is_empty() && self.model.frames_divert() {
+            self.undecided = true;
+            return Err(End::Unknown("whether somebody takes frames for a hardware address that nobody has".to_owned()));
+        }
         if ports.is_empty() {
             return Err(self.drop_at(bridge.namespace, "bridge", "nobody behind the bridge has this hardware address"));
         }
@@ -695,6 +720,14 @@ impl<'m> Walker<'m> {
     }
 }
 
+/// `macvlan_handle_frame`: marks come along, for nothing but the device is changed.
+fn up_to_macvlan(lower: Place, upper: Place, skb: &Skb) -> Result<Next, End> {
+    if upper.namespace != lower.namespace && (skb.prerouted || skb.ct != Ct::None) {
+        return Err(End::Unknown("a macvlan's packet of which another namespace has kept track".to_owned()));
+    }
+    Ok(Next::Receive(upper))
+}
+
 #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
 fn bridge_of(content: &Namespace, index: u32) -> Option<(&Link, &Bridge)> {
     let link = content.links.get(&index)?;
@@ -702,6 +735,11 @@ fn bridge_of(content: &Namespace, index: u32) -> Option<(&Link, &Bridge)> {
         LinkKind::Bridge(switches) => Some((link, switches)),
         _ => None,
     }
+}
+
+/// The vlan that the fdb is asked about: none where vlans are not looked at.
+fn fdb_vlan(content: &Namespace, bridge: Place, tags: Tags) -> Option<u16> {
+    tags.outer.filter(|_| bridge_of(content, bridge.link).is_some_and(|(_, switches)| switches.vlan_filtering))
 }
 
 /// Whether br_netfilter takes a frame: the sysctl or the bridge's own flag.

@@ -183,7 +183,7 @@ impl<'m> Walker<'m> {
             self.undecided = true;
             return Err(End::Unknown(format!("{} accepts source routes", link.name)));
         }
-        let mark = self.mark_value(skb)?;
+        let mark = self.mark_of_route(place.namespace, skb)?;
         let key = Key {
             destination: header.destination.value,
             source: header.source.value,
@@ -317,7 +317,7 @@ impl<'m> Walker<'m> {
     fn route_input6(&mut self, place: Place, link: &'m Link, skb: &mut Skb) -> Result<Routed, End> {
         let content = self.model.namespace(place.namespace);
         let header = skb.header;
-        let mark = self.mark_value(skb)?;
+        let mark = self.mark_of_route(place.namespace, skb)?;
         if self.test(header.destination, &Ranges::between(0xff << 120, u128::MAX)) {
             return Ok(Routed::Local);
         }
@@ -444,7 +444,7 @@ impl<'m> Walker<'m> {
     pub(super) fn route_output(&mut self, namespace: usize, link: Option<u32>, skb: &mut Skb) -> Result<Way, End> {
         let content = self.model.namespace(namespace);
         let header = skb.header;
-        let mark = self.mark_value(skb)?;
+        let mark = self.mark_of_route(namespace, skb)?;
         let strict = if header.ipv4 { None } else { link };
         let oif = link.and_then(|index| content.links.get(&index)).map(|link| (link.index, link.name.as_str()));
         let key = Key {
@@ -696,7 +696,7 @@ impl<'m> Walker<'m> {
             destination: header.destination.value,
             source: header.source.value,
             iif: at.iif.map_or("lo", |link| &link.name),
-            mark: self.mark_value(skb)?,
+            mark: self.mark_of_route(at.namespace, skb)?,
             tos: header.tos.byte(),
             ..Key::default()
         };

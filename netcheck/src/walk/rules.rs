@@ -1012,6 +1012,13 @@ impl<'m> Walker<'m> {
         Ok(if self.model.little_endian { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) })
     }
 
+    /// The mark that a route is looked up with: zero where no rule asks for it.
+    pub(super) fn mark_of_route(&mut self, namespace: usize, skb: &Skb) -> Result<u32, End> {
+        let content = self.model.namespace(namespace);
+        let fib = if skb.header.ipv4 { &content.fib4 } else { &content.fib6 };
+        if fib.looks_at_mark() { self.mark_value(skb) } else { Ok(0) }
+    }
+
     pub(super) fn mark_cells(&self, mark: u32) -> [Cell; 4] {
         (if self.model.little_endian { mark.to_le_bytes() } else { mark.to_be_bytes() }).map(Cell::fixed)
     }

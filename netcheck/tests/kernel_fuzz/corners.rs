@@ -2,11 +2,11 @@
 
 use std::net::UdpSocket;
 
-use netcheck::analyse::Answer;
+use netcheck::analyse::{Answer, Attacker};
 use netcheck::twin::Sockets;
 
-use crate::lab::Lab;
-use crate::programs::{arrives, ask, build, send};
+use crate::lab::{Lab, run};
+use crate::programs::{arrives, ask, ask_as, build, send};
 
 /// Whether one of many datagrams arrives: some ways open after the first.
 fn one_arrives(lab: &Lab, sockets: &Sockets, to: &str) -> bool {
@@ -124,4 +124,177 @@ fn a_port_that_is_taken_is_passed_over() {
         arrives(&sockets, id)
     });
     assert_eq!((arrived, got.answer), ([false, true], Answer::Unknown), "{got:#?}");
+}
+
+/// `fib_dump_info`: with `nexthop_compat_mode` off, a route names an object by its number alone.
+#[test]
+fn a_route_by_an_object_is_not_nowhere() {
+    let lab = build("x");
+    lab.sysctl("h", "net.ipv4.nexthop_compat_mode=0\n");
+    lab.ip("h", "nexthop add id 7 dev v2\nroute replace 10.40.2.0/24 nhid 7\nnexthop add id 8 via fd40:0:0:2::2 dev v2\nroute del fd40:0:0:2::/64 dev v2\nroute add fd40:0:0:2::/64 nhid 8\n");
+    for to in ["10.40.2.2", "fd40:0:0:2::2"] {
+        let got = ask(&lab, to);
+        assert_eq!((one_arrives(&lab, &lab.sockets("b"), to), got.answer), (true, Answer::Unknown), "{got:#?}");
+    }
+}
+
+/// Hardware address of `b`.
+const B: &str = "02:40:00:00:00:03";
+
+/// `a` and `b` on a bridge of `h`; `a` knows where `b` is.
+fn bridged(tag: &str) -> Lab {
+    let mut lab = Lab::new(tag);
+    for name in ["h", "a", "b"] {
+        lab.add(name);
+        lab.sysctl(name, "net.ipv6.conf.default.accept_dad=0\n");
+    }
+    lab.sysctl("h", "net.bridge.bridge-nf-call-iptables=0\n");
+    lab.ip("h", "link add br0 address 02:40:00:00:00:01 type bridge forward_delay 0\nlink set br0 up\n");
+    for (name, last) in [("a", 2), ("b", 3)] {
+        let full = lab.full(name);
+        lab.ip(
+            "h",
+            &format!("link add v{name} type veth peer name eth0 netns {full} address 02:40:00:00:00:0{last}\nlink set v{name} master br0 up\n"),
+        );
+        lab.ip(name, &format!("addr add 10.40.1.{last}/24 dev eth0\nlink set eth0 up\n"));
+    }
+    lab.ip("a", &format!("neigh add 10.40.1.3 lladdr {B} dev eth0\n"));
+    lab
+}
+
+fn bridge(lab: &Lab, commands: &str) {
+    run(&["ip", "netns", "exec", &lab.full("h"), "bridge", "-batch", "-"], commands);
+}
+
+/// `br_handle_frame_finish`: the forwarding database says what is the bridge's own, not the addresses that its ports have.
+#[test]
+fn the_address_of_a_port_may_be_behind_it() {
+    let lab = bridged("f");
+    lab.ip("h", &format!("link set vb address {B}\n"));
+    bridge(&lab, &format!("fdb del {B} dev vb master\nfdb replace {B} dev vb master static\n"));
+    let got = ask(&lab, "10.40.1.3");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.3"), got.answer), (true, Answer::Open), "{got:#?}");
+}
+
+/// The reverse: an address that no link has may be the bridge's own.
+#[test]
+fn a_bridge_may_have_addresses_that_no_link_has() {
+    let lab = bridged("e");
+    let more = "02:40:00:00:00:77";
+    lab.ip("h", "addr add 10.40.1.1/24 dev br0\n");
+    lab.nft("h", "table netdev t {\n  chain c {\n    type filter hook ingress device br0 priority 0;\n    meta pkttype set host\n  }\n}\n").unwrap();
+    bridge(&lab, &format!("fdb add {more} dev br0 self permanent\n"));
+    lab.ip("a", &format!("neigh add 10.40.1.1 lladdr {more} dev eth0\n"));
+    let got = ask(&lab, "10.40.1.1");
+    assert_eq!((one_arrives(&lab, &lab.sockets("h"), "10.40.1.1"), got.answer), (true, Answer::Unknown), "{got:#?}");
+}
+
+/// A macvlan on `h`'s bridge, in a namespace instead of its other link.
+fn macvlan(lab: &Lab, name: &str, mac: u8, mode: &str) {
+    let full = lab.full(name);
+    lab.ip("h", &format!("link add x{name} link br0 address 02:40:00:00:01:0{mac} type macvlan mode {mode}\nlink set x{name} netns {full}\n"));
+    lab.ip(name, &format!("link set eth0 down\naddr flush dev eth0\nlink set x{name} up\n"));
+}
+
+/// `macvlan_handle_frame` does not scrub.
+#[test]
+fn a_mark_goes_up_to_a_macvlan() {
+    let lab = bridged("m");
+    macvlan(&lab, "b", 3, "private");
+    lab.ip("b", "addr add 10.40.1.4/24 dev xb\n");
+    lab.nft("h", "table bridge t {\n  chain c {\n    type filter hook prerouting priority 0;\n    meta mark set 1\n  }\n}\n").unwrap();
+    lab.nft("b", "table inet t {\n  chain c {\n    type filter hook input priority 0; policy drop;\n    meta mark 1 accept\n  }\n}\n").unwrap();
+    let got = ask(&lab, "10.40.1.4");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.4"), got.answer), (true, Answer::Open), "{got:#?}");
+}
+
+/// `macvlan_open`: of several with one address, those that are up get its frames. `macvlan_queue_xmit`: from another one they come by the lower link.
+#[test]
+fn a_macvlan_that_is_down_hides_no_other() {
+    let mut lab = bridged("v");
+    lab.add("c");
+    lab.ip("h", &format!("link add xc link br0 address 02:40:00:00:01:03 type macvlan mode bridge\nlink set xc netns {}\n", lab.full("c")));
+    macvlan(&lab, "b", 3, "bridge");
+    lab.ip("b", "addr add 10.40.1.4/24 dev xb\n");
+    let got = ask(&lab, "10.40.1.4");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.4"), got.answer), (true, Answer::Open), "{got:#?}");
+    macvlan(&lab, "a", 2, "bridge");
+    lab.ip("a", "addr add 10.40.1.2/24 dev xa\n");
+    let got = ask(&lab, "10.40.1.4");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.4"), got.answer), (true, Answer::Open), "{got:#?}");
+}
+
+/// `br_forward`: what is for a port without carrier leaves by its backup.
+#[test]
+fn a_backup_port_stands_in_for_another_one() {
+    let mut lab = bridged("p");
+    lab.add("c");
+    lab.ip("h", &format!("link add vc type veth peer name eth0 netns {}\nlink set vc master br0 up\n", lab.full("c")));
+    bridge(&lab, &format!("link set dev vb flood off learning off\nfdb replace {B} dev vc master static\n"));
+    assert_eq!(ask(&lab, "10.40.1.3").answer, Answer::Closed);
+    lab.ip("h", "link set vc type bridge_slave backup_port vb\n");
+    let got = ask(&lab, "10.40.1.3");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.3"), got.answer), (true, Answer::Unknown), "{got:#?}");
+}
+
+/// `br_flood`: what is for nobody comes to everybody, and rules there may take it.
+#[test]
+fn a_frame_for_nobody_may_be_taken() {
+    let lab = bridged("t");
+    lab.ip("a", "neigh replace 10.40.1.3 lladdr 02:40:00:00:00:77 dev eth0\n");
+    assert_eq!(ask(&lab, "10.40.1.3").answer, Answer::Closed);
+    lab.nft("b", "table netdev t {\n  chain c {\n    type filter hook ingress device eth0 priority 0;\n    meta pkttype set host\n  }\n}\n").unwrap();
+    let got = ask(&lab, "10.40.1.3");
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), "10.40.1.3"), got.answer), (true, Answer::Unknown), "{got:#?}");
+}
+
+/// What is asked of a sender with NET_RAW, and whether a datagram of its comes with this mark.
+fn arrives_marked(lab: &Lab, to: &str, mark: u32) -> (bool, Answer) {
+    let got = ask_as(lab, Attacker::NetRaw, to);
+    let sockets = lab.sockets("b");
+    let arrived = (1..50_u32).any(|id| {
+        lab.inside("a", || {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket2::SockRef::from(&socket).set_mark(mark).unwrap();
+            // A drop at the egress of its own link is an error.
+            let _ = socket.send_to(&id.to_be_bytes(), (to, 53));
+        });
+        arrives(&sockets, id)
+    });
+    (arrived, got.answer)
+}
+
+/// `__dev_direct_xmit`: what an AF_XDP socket sends passes by the egress of its link.
+#[test]
+fn the_egress_of_a_link_does_not_hold_who_has_net_raw() {
+    let lab = bridged("l");
+    lab.nft("a", "table netdev t {\n  chain c {\n    type filter hook egress device eth0 priority 0; policy drop;\n  }\n}\n").unwrap();
+    let answers = [Attacker::Process, Attacker::NetRaw].map(|attacker| ask_as(&lab, attacker, "10.40.1.3").answer);
+    assert_eq!(answers, [Answer::Closed, Answer::Unknown]);
+}
+
+/// `sk_setsockopt`: `SO_MARK` takes no more than NET_RAW, and neither a link's own egress nor the way down from a macvlan takes the mark off.
+#[test]
+fn a_sender_with_net_raw_chooses_marks() {
+    let rules = "policy drop;\n    ether type arp accept\n    meta mark 5 accept\n  }\n}\n";
+    let lab = bridged("j");
+    lab.nft("a", &format!("table netdev t {{\n  chain c {{\n    type filter hook egress device eth0 priority 0; {rules}")).unwrap();
+    assert_eq!(arrives_marked(&lab, "10.40.1.3", 5), (true, Answer::Unknown));
+    macvlan(&lab, "a", 2, "private");
+    lab.ip("a", "addr add 10.40.1.2/24 dev xa\n");
+    lab.nft("h", &format!("table bridge t {{\n  chain c {{\n    type filter hook output priority 0; {rules}")).unwrap();
+    assert_eq!(arrives_marked(&lab, "10.40.1.3", 5), (true, Answer::Unknown));
+    let got = ask(&lab, "10.40.1.3");
+    assert_eq!(got.answer, Answer::Closed, "{got:#?}");
+}
+
+/// `addrconf_dad_completed`: an address that is looked at for duplicates is about to be used.
+#[test]
+fn a_tentative_address_is_soon_one() {
+    let lab = build("y");
+    lab.sysctl("b", "net.ipv6.conf.eth0.accept_dad=1\nnet.ipv6.conf.eth0.dad_transmits=2\n");
+    let to = "fd40:0:0:2::3";
+    lab.ip("b", &format!("addr add {to}/64 dev eth0\n"));
+    let got = ask(&lab, to);
+    assert_eq!((one_arrives(&lab, &lab.sockets("b"), to), got.answer), (true, Answer::Open), "{got:#?}");
 }

@@ -74,15 +74,21 @@ fn snapshot(lab: &Lab) -> Snapshot {
     let settled = |snapshot: &Snapshot| {
         let local = |own: &Address| matches!(own.address.addr(), IpAddr::V6(v6) if v6.is_unicast_link_local());
         let mut links = snapshot.namespaces.iter().flat_map(|read| read.links.iter().map(move |link| (read, link)));
-        links.all(|(read, link)| link.kind != LinkKind::Veth || read.addresses.iter().any(|own| own.link == link.index && local(own)))
+        links.all(|(read, link)| {
+            link.kind != LinkKind::Veth || !(link.up && link.running) || read.addresses.iter().any(|own| own.link == link.index && local(own))
+        })
     };
     let read = || Snapshot::from_json(&lab.snapshot("h")).unwrap();
     (0..200).map(|_| read()).find(settled).unwrap()
 }
 
 pub(crate) fn ask(lab: &Lab, to: &str) -> Explanation {
+    ask_as(lab, Attacker::Process, to)
+}
+
+pub(crate) fn ask_as(lab: &Lab, attacker: Attacker, to: &str) -> Explanation {
     let model = Model::new(&snapshot(lab));
-    let question = Question { from: lab.full("a"), to: to.to_owned(), protocol: Protocol::Udp, port: Some(PORT), attacker: Attacker::Process };
+    let question = Question { from: lab.full("a"), to: to.to_owned(), protocol: Protocol::Udp, port: Some(PORT), attacker };
     explain(&model, &question).unwrap()
 }
 

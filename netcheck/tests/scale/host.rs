@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netcheck::snapshot::{
-    Address, BaseChain, Bridge, BridgePort, Bytes, Chain, ChainKind, CmpOperation, Container, CtMatch, Data, Engine, Expression, Family, Hook,
+    Address, BaseChain, Bridge, BridgePort, Bytes, Chain, ChainKind, CmpOperation, Container, CtMatch, Data, Engine, Expression, Family, Fdb, Hook,
     Ipv4Conf, Link, LinkKind, Mac, Match, MetaKey, Namespace, NamespaceId, NatRange, NextHop, NfRule, PayloadBase, Peer, Policy, PolicyRule,
     PortRange, Register, Route, RouteKind, RuleAction, Snapshot, Table, Target, Verdict,
 };
@@ -37,6 +37,11 @@ pub(super) fn link(index: u32, name: &str, kind: LinkKind, mac: Mac) -> Link {
         ipv6: None,
         group: 0,
     }
+}
+
+/// That a bridge takes what is sent to the address of a port, or to its own.
+pub(super) const fn own(link: u32, bridge: u32, mac: Mac) -> Fdb {
+    Fdb { link, bridge: Some(bridge), mac, vlan: None, permanent: true, fixed: false, remote: None }
 }
 
 fn route(table: u32, destination: &str, kind: RouteKind, oif: u32, gateway: Option<IpAddr>) -> Route {
@@ -227,6 +232,7 @@ pub(super) fn host(containers: usize, networks: usize) -> Snapshot {
     for network in 0..networks {
         let index = u32::try_from(10 + network).unwrap();
         host.links.push(link(index, &format!("br-{network}"), LinkKind::Bridge(Bridge::default()), mac(2, network)));
+        host.fdb.push(own(index, index, mac(2, network)));
         addressed(&mut host, index, address(network, 1), 24);
     }
     let mut namespaces = Vec::new();
@@ -239,6 +245,7 @@ pub(super) fn host(containers: usize, networks: usize) -> Snapshot {
         port.peer = Some(Peer { index: 2, namespace: Some(id) });
         port.port =
             Some(BridgePort { forwarding: true, learning: true, flood: true, multicast_flood: true, broadcast_flood: true, ..BridgePort::default() });
+        host.fdb.push(own(index, u32::try_from(10 + network).unwrap(), mac(3, container)));
         host.links.push(port);
         let mut inside = Namespace { id, rules: default_rules(), ..Namespace::default() };
         inside.links.push(link(1, "lo", LinkKind::Loopback, Mac::default()));
