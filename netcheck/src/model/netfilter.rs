@@ -168,6 +168,14 @@ impl Ruleset {
         filters.chain(nat).chain(ingress).any(|chain| self.chain(*chain).is_some_and(|chain| !chain.rules.is_empty()))
     }
 
+    /// Whether a packet that arrives meets any rule before it is delivered or sent on.
+    #[must_use]
+    pub fn has_rules_for_arrivals(&self) -> bool {
+        let for_arrivals = |base: &BaseChain| !matches!(base.hook, Hook::Egress | Hook::Output | Hook::Postrouting);
+        let mut chains = self.tables.iter().flat_map(|table| &table.chains);
+        chains.any(|chain| !chain.rules.is_empty() && chain.base.as_ref().is_some_and(for_arrivals))
+    }
+
     /// What runs at a hook, if anything does.
     #[must_use]
     pub fn at(&self, layer: Layer, hook: Hook) -> Option<&Orders<Hooked>> {

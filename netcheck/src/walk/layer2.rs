@@ -170,7 +170,7 @@ impl<'m> Walker<'m> {
                         || (frame.is_group() && self.perhaps(COPY))
                         || (*mode == SOURCE && self.perhaps("whether a macvlan takes frames from this hardware address")) =>
                 {
-                    return up_to_macvlan(place, upper, skb);
+                    return self.up_to_macvlan(place, upper, skb);
                 }
                 Some((LinkKind::Ipvlan { .. }, _)) => {
                     return Err(End::Unknown(format!("an ipvlan on {}", link.name)));
@@ -192,6 +192,18 @@ impl<'m> Walker<'m> {
         }
         skb.frame = Some(Frame { tags: Tags::NONE, ..frame });
         Ok(Next::Input(place))
+    }
+
+    /// `macvlan_handle_frame`: nothing but the device is changed, so that marks come along, and what a bridge's netfilter keeps of a packet.
+    fn up_to_macvlan(&self, lower: Place, upper: Place, skb: &mut Skb) -> Result<Next, End> {
+        if upper.namespace != lower.namespace {
+            let kept = skb.prerouted || skb.ct != Ct::None;
+            if kept && self.model.namespace(upper.namespace).rules.has_rules_for_arrivals() {
+                return Err(End::Unknown("a macvlan's packet of which another namespace has kept track".to_owned()));
+            }
+            Self::scrub(skb, false);
+        }
+        Ok(Next::Receive(upper))
     }
 
     fn master_is_vrf(&self, place: Place, link: &Link) -> bool {
@@ -718,14 +730,6 @@ impl<'m> Walker<'m> {
         }
         End::Dropped(Reason::text("it goes round in circles"))
     }
-}
-
-/// `macvlan_handle_frame`: marks come along, for nothing but the device is changed.
-fn up_to_macvlan(lower: Place, upper: Place, skb: &Skb) -> Result<Next, End> {
-    if upper.namespace != lower.namespace && (skb.prerouted || skb.ct != Ct::None) {
-        return Err(End::Unknown("a macvlan's packet of which another namespace has kept track".to_owned()));
-    }
-    Ok(Next::Receive(upper))
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else there is goes the same way")]
