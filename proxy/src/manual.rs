@@ -22,6 +22,10 @@
 //! | another tenant's step out of the build cache | builds run without it unless `shared-build-cache` is allowed | `policies/src/fill.rs` |
 //! | programs of a container run by the engine to unpack an upload (CVE-2026-41567) | what is sent is never compressed | `vet.rs` |
 //! | a directory of a container exchanged for a link while the engine mounts, looks up or compares its files (GHSA-rg2x-37c3-w2rh, GHSA-vp62-88p7-qqf5) | it stands still meanwhile with what reaches it, also when the client has gone; what would move them waits; what reaches it from another tenant is refused | `tests/tests/copies.rs` |
+//! | a container that ends as it is paused, which the engine calls paused, and starts again by its restart policy | its first process must be found in it, frozen | `tests/tests/copies.rs` |
+//! | an export that is not read, which keeps a root mounted while a start makes its working directory by path | what has it open stands still, and starts wait | `tests/tests/copies.rs` |
+//! | one container of a thousand mounts, named in fifty ways by a request | what is told of the objects that requests name is counted for their tenant | `tests/tests/engine_faults.rs` |
+//! | a volume removed between its making and its mount, which the engine makes again as nobody's | its removal comes after the create | `tests/tests/copies.rs` |
 //! | a client that takes nothing of an archive, or sends no more of one, while the engine keeps its container locked and others wait | it is cut off (`stall_timeout`) | `tests/tests/copies.rs` |
 //! | execs with 4 MB of environment, never started, which the engine keeps | an exec is no longer than a kernel would run | `engine/tests/bodies.rs` |
 //! | the host's cgroup namespace, which cgroup v1 gives unasked | `private` is filled in | `policies/tests/limits.rs` |
