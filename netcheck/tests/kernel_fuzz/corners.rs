@@ -129,7 +129,7 @@ fn a_port_that_is_taken_is_passed_over() {
 /// `fib_dump_info`: with `nexthop_compat_mode` off, a route names an object by its number alone.
 #[test]
 fn a_route_by_an_object_is_not_nowhere() {
-    let lab = build("x");
+    let lab = build("cx");
     lab.sysctl("h", "net.ipv4.nexthop_compat_mode=0\n");
     lab.ip("h", "nexthop add id 7 dev v2\nroute replace 10.40.2.0/24 nhid 7\nnexthop add id 8 via fd40:0:0:2::2 dev v2\nroute del fd40:0:0:2::/64 dev v2\nroute add fd40:0:0:2::/64 nhid 8\n");
     for to in ["10.40.2.2", "fd40:0:0:2::2"] {
@@ -169,7 +169,7 @@ fn bridge(lab: &Lab, commands: &str) {
 /// `br_handle_frame_finish`: the forwarding database says what is the bridge's own, not the addresses that its ports have.
 #[test]
 fn the_address_of_a_port_may_be_behind_it() {
-    let lab = bridged("f");
+    let lab = bridged("cf");
     lab.ip("h", &format!("link set vb address {B}\n"));
     bridge(&lab, &format!("fdb del {B} dev vb master\nfdb replace {B} dev vb master static\n"));
     let got = ask(&lab, "10.40.1.3");
@@ -179,7 +179,7 @@ fn the_address_of_a_port_may_be_behind_it() {
 /// The reverse: an address that no link has may be the bridge's own.
 #[test]
 fn a_bridge_may_have_addresses_that_no_link_has() {
-    let lab = bridged("e");
+    let lab = bridged("ce");
     let more = "02:40:00:00:00:77";
     lab.ip("h", "addr add 10.40.1.1/24 dev br0\n");
     lab.nft("h", "table netdev t {\n  chain c {\n    type filter hook ingress device br0 priority 0;\n    meta pkttype set host\n  }\n}\n").unwrap();
@@ -199,7 +199,7 @@ fn macvlan(lab: &Lab, name: &str, mac: u8, mode: &str) {
 /// `macvlan_handle_frame` does not scrub.
 #[test]
 fn a_mark_goes_up_to_a_macvlan() {
-    let lab = bridged("m");
+    let lab = bridged("cm");
     macvlan(&lab, "b", 3, "private");
     lab.ip("b", "addr add 10.40.1.4/24 dev xb\n");
     lab.nft("h", "table bridge t {\n  chain c {\n    type filter hook prerouting priority 0;\n    meta mark set 1\n  }\n}\n").unwrap();
@@ -211,7 +211,7 @@ fn a_mark_goes_up_to_a_macvlan() {
 /// `macvlan_open`: of several with one address, those that are up get its frames. `macvlan_queue_xmit`: from another one they come by the lower link.
 #[test]
 fn a_macvlan_that_is_down_hides_no_other() {
-    let mut lab = bridged("v");
+    let mut lab = bridged("cv");
     lab.add("c");
     lab.ip("h", &format!("link add xc link br0 address 02:40:00:00:01:03 type macvlan mode bridge\nlink set xc netns {}\n", lab.full("c")));
     macvlan(&lab, "b", 3, "bridge");
@@ -227,7 +227,7 @@ fn a_macvlan_that_is_down_hides_no_other() {
 /// `br_forward`: what is for a port without carrier leaves by its backup.
 #[test]
 fn a_backup_port_stands_in_for_another_one() {
-    let mut lab = bridged("p");
+    let mut lab = bridged("cp");
     lab.add("c");
     lab.ip("h", &format!("link add vc type veth peer name eth0 netns {}\nlink set vc master br0 up\n", lab.full("c")));
     bridge(&lab, &format!("link set dev vb flood off learning off\nfdb replace {B} dev vc master static\n"));
@@ -240,7 +240,7 @@ fn a_backup_port_stands_in_for_another_one() {
 /// `br_flood`: what is for nobody comes to everybody, and rules there may take it.
 #[test]
 fn a_frame_for_nobody_may_be_taken() {
-    let lab = bridged("t");
+    let lab = bridged("ct");
     lab.ip("a", "neigh replace 10.40.1.3 lladdr 02:40:00:00:00:77 dev eth0\n");
     assert_eq!(ask(&lab, "10.40.1.3").answer, Answer::Closed);
     lab.nft("b", "table netdev t {\n  chain c {\n    type filter hook ingress device eth0 priority 0;\n    meta pkttype set host\n  }\n}\n").unwrap();
@@ -267,7 +267,7 @@ fn arrives_marked(lab: &Lab, to: &str, mark: u32) -> (bool, Answer) {
 /// `__dev_direct_xmit`: what an AF_XDP socket sends passes by the egress of its link.
 #[test]
 fn the_egress_of_a_link_does_not_hold_who_has_net_raw() {
-    let lab = bridged("l");
+    let lab = bridged("cl");
     lab.nft("a", "table netdev t {\n  chain c {\n    type filter hook egress device eth0 priority 0; policy drop;\n  }\n}\n").unwrap();
     let answers = [Attacker::Process, Attacker::NetRaw].map(|attacker| ask_as(&lab, attacker, "10.40.1.3").answer);
     assert_eq!(answers, [Answer::Closed, Answer::Unknown]);
@@ -277,7 +277,7 @@ fn the_egress_of_a_link_does_not_hold_who_has_net_raw() {
 #[test]
 fn a_sender_with_net_raw_chooses_marks() {
     let rules = "policy drop;\n    ether type arp accept\n    meta mark 5 accept\n  }\n}\n";
-    let lab = bridged("j");
+    let lab = bridged("cj");
     lab.nft("a", &format!("table netdev t {{\n  chain c {{\n    type filter hook egress device eth0 priority 0; {rules}")).unwrap();
     assert_eq!(arrives_marked(&lab, "10.40.1.3", 5), (true, Answer::Unknown));
     macvlan(&lab, "a", 2, "private");
@@ -291,7 +291,7 @@ fn a_sender_with_net_raw_chooses_marks() {
 /// `addrconf_dad_completed`: an address that is looked at for duplicates is about to be used.
 #[test]
 fn a_tentative_address_is_soon_one() {
-    let lab = build("y");
+    let lab = build("cy");
     lab.sysctl("b", "net.ipv6.conf.eth0.accept_dad=1\nnet.ipv6.conf.eth0.dad_transmits=2\n");
     let to = "fd40:0:0:2::3";
     lab.ip("b", &format!("addr add {to}/64 dev eth0\n"));
