@@ -135,10 +135,13 @@ impl Exchange<'_> {
 
     /// Looks at as much of a part of an archive as is looked at in one go, and judges a Dockerfile in it. Gives what is sent of it.
     async fn step(&self, vet: &mut Vet, rest: &mut Bytes) -> Result<Bytes, Refusal> {
-        let out = vet.look(rest.split_to(vet.step().min(rest.len())))?;
+        let step = vet.step();
+        let out = vet.look(rest.split_to(step.min(rest.len())))?;
         self.judge_dockerfile(vet).await?;
-        // Other clients are served between two steps.
-        tokio::task::yield_now().await;
+        if step < usize::MAX {
+            // Other clients are served between two steps; between two plain parts they are anyway.
+            tokio::task::yield_now().await;
+        }
         Ok(out)
     }
 }
