@@ -423,7 +423,7 @@ fn files_are_copied_to_and_from_a_container_that_runs(suite: Suite) {
     let state = || engine.json("/containers/run/json").unwrap()["State"].clone();
     let runs = || (state()["Running"].clone(), state()["Paused"].clone()) == (json!(true), json!(false));
     let busy = "head -c 16777216 /dev/zero > /v/large.part; mv /v/large.part /v/large; sleep 1000";
-    docker.ok(&["run", "--detach", "--name", "run", "--volume", "data:/v", "cifixture:1", "sh", "-c", busy]);
+    docker.ok(&["run", "--detach", "--restart", "always", "--name", "run", "--volume", "data:/v", "cifixture:1", "sh", "-c", busy]);
 
     let home = Scratch::new("copies");
     let file = home.write("file", "one line\n");
