@@ -447,12 +447,17 @@ impl Namespace {
 
     /// Whether something here may rewrite the destination of a packet that arrives, or take it.
     fn redirects(&self) -> bool {
-        !self.opaque.is_empty() || !self.opaque_links.is_empty() || self.rules.has_rules_before_routing()
+        self.is_opaque() || self.rules.has_rules_before_routing()
     }
 
     /// Whether something here may take a frame that is not for it.
     fn diverts_frames(&self) -> bool {
-        !self.opaque.is_empty() || !self.opaque_links.is_empty() || self.rules.diverts_frames()
+        self.is_opaque() || self.rules.diverts_frames()
+    }
+
+    /// Whether something here is not modelled that may do anything.
+    fn is_opaque(&self) -> bool {
+        !self.opaque.is_empty() || !self.opaque_links.is_empty()
     }
 
     /// Whether br_netfilter or rules look into frames, or a link takes those with a priority tag.
