@@ -17,8 +17,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::request::{Encoded, Payload};
 use http::{Request, Response};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
@@ -88,7 +88,7 @@ pub enum EngineStream {
     Unix(UnixStream),
 }
 
-/// The body of a request to the engine.
+/// The body of a request on a connection of its own.
 #[derive(Debug)]
 pub enum Upload {
     /// Known as a whole.
@@ -106,7 +106,7 @@ pub struct Aborted;
 #[derive(Debug)]
 pub struct Engine {
     address: EngineAddress,
-    free: RefCell<Vec<SendRequest<Upload>>>,
+    free: RefCell<Vec<SendRequest<Full<Bytes>>>>,
     /// Changes whenever a connection was found broken: what was known of the engine may be of another one.
     generation: Cell<u64>,
     /// Long answers to questions of ours are read by turns.
@@ -120,7 +120,7 @@ pub struct Engine {
 pub struct Answered {
     /// The answer.
     pub response: Response<Download>,
-    sender: Option<SendRequest<Upload>>,
+    sender: Option<SendRequest<Full<Bytes>>>,
 }
 
 /// The body of an answer.
@@ -166,8 +166,8 @@ impl Engine {
     ///
     /// # Errors
     /// The engine cannot be reached, or breaks off.
-    pub async fn exchange(&self, request: Request<Upload>) -> Result<Answered, EngineError> {
-        let mut request = request;
+    pub async fn exchange(&self, request: Request<Option<Bytes>>) -> Result<Answered, EngineError> {
+        let mut request = request.map(|body| Full::new(body.unwrap_or_default()));
         while let Some(mut sender) = self.take() {
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(Answered { response: response.map(Download::Kept), sender: Some(sender) }),
@@ -193,8 +193,8 @@ impl Engine {
     ///
     /// # Errors
     /// The engine cannot be reached, or breaks off.
-    pub async fn exchange_alone(&self, request: Request<Upload>) -> Result<Answered, EngineError> {
-        let response = alone::exchange(self.connect().await?, request, Rc::clone(&self.alone)).await?;
+    pub async fn exchange_alone(&self, request: Request<impl Into<Upload>>) -> Result<Answered, EngineError> {
+        let response = alone::exchange(self.connect().await?, request.map(Into::into), Rc::clone(&self.alone)).await?;
         Ok(Answered { response: response.map(Download::Alone), sender: None })
     }
 
@@ -233,14 +233,14 @@ impl Engine {
     }
 
     /// Keeps the connection of an answer that was read to its end.
-    pub fn give_back(&self, sender: Option<SendRequest<Upload>>) {
+    pub fn give_back(&self, sender: Option<SendRequest<Full<Bytes>>>) {
         let mut free = self.free.borrow_mut();
         if let Some(sender) = sender.filter(|sender| !sender.is_closed() && free.len() < KEEP) {
             free.push(sender);
         }
     }
 
-    fn take(&self) -> Option<SendRequest<Upload>> {
+    fn take(&self) -> Option<SendRequest<Full<Bytes>>> {
         loop {
             let sender = self.free.borrow_mut().pop()?;
             if sender.is_ready() {
@@ -257,7 +257,7 @@ impl Engine {
     }
 
     /// Opens a connection that is kept.
-    async fn dial(&self) -> Result<SendRequest<Upload>, EngineError> {
+    async fn dial(&self) -> Result<SendRequest<Full<Bytes>>, EngineError> {
         let stream = TokioIo::new(self.connect().await?);
         let (sender, connection) = http1::Builder::new().max_buf_size(KEPT_BUFFER).handshake(stream).await.map_err(EngineError::Exchange)?;
         // How it ended is told by the exchange that it carried.
@@ -320,7 +320,7 @@ impl Download {
 impl Answered {
     /// The answer and its connection.
     #[must_use]
-    pub fn into_parts(self) -> (Response<Download>, Option<SendRequest<Upload>>) {
+    pub fn into_parts(self) -> (Response<Download>, Option<SendRequest<Full<Bytes>>>) {
         (self.response, self.sender)
     }
 }
@@ -350,19 +350,19 @@ pub async fn collect<E: From<EngineError>>(
 ///
 /// # Errors
 /// A target that is no URI; the encoder writes none.
-pub fn head(encoded: &Encoded) -> Result<Request<Upload>, EngineError> {
+pub fn head(encoded: &Encoded) -> Result<Request<Option<Bytes>>, EngineError> {
     let whole = match &encoded.payload {
         Payload::Json(json) => Some(Bytes::copy_from_slice(json)),
         Payload::None | Payload::Stream => None,
     };
-    build(encoded, Upload::Whole(whole))
+    build(encoded, whole)
 }
 
 /// The head of a request to the engine, with a body.
 ///
 /// # Errors
 /// A target that is no URI; the encoder writes none.
-pub fn build(encoded: &Encoded, body: Upload) -> Result<Request<Upload>, EngineError> {
+pub fn build<B>(encoded: &Encoded, body: B) -> Result<Request<B>, EngineError> {
     let mut request = Request::builder().method(encoded.method).uri(encoded.target.as_str()).header("Host", "docker").header("User-Agent", AGENT);
     for (name, value) in &encoded.headers {
         request = request.header(*name, value);
@@ -372,26 +372,9 @@ pub fn build(encoded: &Encoded, body: Upload) -> Result<Request<Upload>, EngineE
 
 const AGENT: &str = concat!("seawall/", env!("CARGO_PKG_VERSION"));
 
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = Aborted;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        match &mut *self {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Parts(parts) => parts.poll_recv(cx).map(|part| part.map(|part| part.map(Frame::data))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(None))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or_default())),
-            Self::Parts(_) => SizeHint::default(),
-        }
+impl From<Option<Bytes>> for Upload {
+    fn from(whole: Option<Bytes>) -> Self {
+        Self::Whole(whole)
     }
 }
 

@@ -120,7 +120,7 @@ impl Exchange<'_> {
             if places.is_superset(&needed) {
                 let mut held = self.held(taken.into())?;
                 for moving in others.iter().chain([&container]).filter(|container| container.running) {
-                    if let Err(refusal) = self.freeze(&mut held, moving).await
+                    if let Err(refusal) = self.keep_still(&mut held, moving).await
                         && resolver.standing(&moving.id).await?.is_some_and(|moving| moving.running)
                     {
                         return Err(refusal);
@@ -134,7 +134,7 @@ impl Exchange<'_> {
     }
 
     /// Pauses a container, unless its owner did, until it is let go.
-    async fn freeze(&self, held: &mut Held, container: &Standing) -> Result<(), Refusal> {
+    async fn keep_still(&self, held: &mut Held, container: &Standing) -> Result<(), Refusal> {
         if !container.paused {
             held.pause(&container.id).await?;
         }
